@@ -1,0 +1,297 @@
+"""A git repository's history, packed: what Muse makes of git's commits, trees and blobs.
+
+Which commits, snapshots and objects go into an mpack, and what they are called there, belongs here.
+How git is read and how the file is laid out does not.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from musehub_pipeline.client.git import EntryKind, GitCommit, GitError, GitRepository, TreeEntry
+from musehub_pipeline.client.mpack_writer import MpackWriter
+from musehub_pipeline.domain import ids
+
+_REPORTED_PATHS = 20
+_MAX_DEPTH = 400  # of folders; git itself stops at some thousands, Python's stack before that
+_CACHED_PATHS = 500_000  # about 100 MB
+
+# What a git commit does not know, as a Muse client would leave it.
+_UNKNOWN = {
+    "structured_delta": None,
+    "sem_ver_bump": "none",
+    "breaking_changes": [],
+    "agent_id": "",
+    "model_id": "",
+    "toolchain_id": "",
+    "prompt_hash": "",
+    "signature": "",
+    "signer_key_id": "",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackReport:
+    """What became of a repository's history in one mpack."""
+
+    mpack_key: str
+    size_bytes: int
+    commits: int
+    snapshots: int
+    objects: int
+    object_bytes: int
+    branch_heads: dict[str, str]  # the current branch first
+    skipped_paths: tuple[str, ...]  # repr() of the first paths that are not UTF-8
+    skipped_paths_count: int
+    skipped_submodules: int  # different paths
+    truncated_merges: int  # octopus merges, of which two parents were kept
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the report, JSON-ready."""
+        return {**asdict(self), "skipped_paths": list(self.skipped_paths)}
+
+
+def pack(
+    repository: Path,
+    destination: Path,
+    *,
+    branches: Sequence[str] | None = None,
+    have: Sequence[str] = (),
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PackReport:
+    """Pack what the branches of a git repository reach and `have` does not into an mpack.
+
+    The ids of a commit's ancestors go into its own, so the history of `have` is walked and hashed
+    too, though not written. The same history has the same ids from every clone that is not shallow.
+
+    Args:
+        repository: A work tree, a bare repository, or a folder inside of one.
+        destination: Where to write the mpack; replaced whole, or left alone on failure.
+        branches: Names of local branches, or `HEAD`; all local branches by default.
+        have: Git revisions that the hub holds, with all that they reach.
+        on_progress: Called after each commit with how many of how many are walked.
+
+    Raises:
+        GitError: The repository, a branch or a revision cannot be read.
+    """
+    with GitRepository(repository) as git, MpackWriter(destination) as writer:
+        heads = _select_branches(git, branches)
+        names, tips = list(heads), list(heads.values())
+        bases = [git.find_commit(revision) for revision in have]
+        history = git.history([*bases, *tips])
+        held = _reached(history, bases)
+        reached = _reached(history, tips)
+        packing = _Packing(git, writer)
+        # All that is held comes first: only then is it known what is new.
+        walk = sorted(history, key=lambda oid: oid not in held)
+        for done, (oid, commit) in enumerate(git.commits(walk), start=1):
+            packing.writing = oid not in held
+            branch = names[reached.get(oid, 0)]
+            packing.add(oid, commit, parents=history[oid], branch=branch)
+            if on_progress is not None:
+                on_progress(done, len(walk))
+        branch_heads = {name: packing.commit_ids[oid] for name, oid in heads.items()}
+        mpack_key, size_bytes = writer.finish(branch_heads=branch_heads)
+    return PackReport(
+        mpack_key=mpack_key,
+        size_bytes=size_bytes,
+        commits=writer.commits,
+        snapshots=writer.snapshots,
+        objects=writer.objects,
+        object_bytes=writer.object_bytes,
+        branch_heads=branch_heads,
+        skipped_paths=tuple(map(repr, list(packing.skipped)[:_REPORTED_PATHS])),
+        skipped_paths_count=len(packing.skipped),
+        skipped_submodules=len(packing.submodules),
+        truncated_merges=packing.truncated_merges,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _HashedCommit:
+    """What a Muse commit's id is made of."""
+
+    parents: tuple[str, ...]
+    snapshot_id: str
+    message: str
+    committed_at: str
+    author: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Files:
+    """All that lies under a folder, by its path from the root."""
+
+    manifest: dict[str, str]
+    skipped: list[bytes]
+    submodules: list[bytes]
+
+
+class _Packing:
+    """Turns git's objects into Muse's, each of them once; what was `writing` is in the mpack."""
+
+    def __init__(self, git: GitRepository, writer: MpackWriter) -> None:
+        self.writing = False
+        self.commit_ids: dict[str, str] = {}  # by git commit
+        self.skipped: dict[bytes, None] = {}
+        self.submodules: dict[bytes, None] = {}
+        self.truncated_merges = 0
+        self._git = git
+        self._writer = writer
+        self._known: set[str] = set()  # commits and snapshots
+        self._snapshot_ids: dict[str, str] = {}  # by git tree
+        self._object_ids: dict[bytes, str] = {}  # by git blob
+        self._cache = _FolderCache()
+
+    def add(self, oid: str, commit: GitCommit, *, parents: Sequence[str], branch: str) -> None:
+        """Add a commit, after all of its parents, and what it is the first to need."""
+        # Two git commits that differ only in what Muse does not hash are one Muse commit.
+        all_parents = list(dict.fromkeys(self.commit_ids[parent] for parent in parents))
+        hashed = _HashedCommit(
+            parents=tuple(all_parents[:2]),
+            snapshot_id=self._snapshot_id(commit),
+            message=commit.message,
+            committed_at=commit.committed_at,
+            author=commit.author,
+        )
+        commit_id = self.commit_ids[oid] = ids.PREFIX + ids.commit_hex(hashed)
+        if not self._is_new(commit_id):
+            return
+        metadata: dict[str, object] = {"git_commit": oid}
+        if len(all_parents) > len(hashed.parents):
+            metadata["git_parents"] = list(parents)
+            self.truncated_merges += 1
+        parent_id, parent2_id = (*hashed.parents, None, None)[:2]
+        self._writer.add_commit(
+            {
+                "commit_id": commit_id,
+                "branch": branch,
+                "snapshot_id": hashed.snapshot_id,
+                "message": hashed.message,
+                "committed_at": hashed.committed_at,
+                "parent_commit_id": parent_id,
+                "parent2_commit_id": parent2_id,
+                "author": hashed.author,
+                "metadata": metadata,
+                **_UNKNOWN,
+            }
+        )
+
+    def _snapshot_id(self, commit: GitCommit) -> str:
+        if known := self._snapshot_ids.get(commit.tree):
+            return known
+        files = self._files(commit.tree, b"")
+        snapshot_id = ids.PREFIX + ids.snapshot_hex(files.manifest)
+        self._snapshot_ids[commit.tree] = snapshot_id
+        if self.writing:
+            self.skipped |= dict.fromkeys(files.skipped)
+            self.submodules |= dict.fromkeys(files.submodules)
+        if self._is_new(snapshot_id):
+            snapshot = {"snapshot_id": snapshot_id, "manifest": files.manifest}
+            self._writer.add_snapshot({**snapshot, "created_at": commit.committed_at})
+        return snapshot_id
+
+    def _is_new(self, any_id: str) -> bool:
+        """Tell whether this commit or snapshot is to be written, and never say so again."""
+        if any_id in self._known:
+            return False
+        self._known.add(any_id)
+        return self.writing
+
+    def _files(self, tree: str, folder: bytes) -> _Files:
+        """Return all that lies under a git tree that stands at `folder`, a path that ends in /."""
+        if cached := self._cache.get((folder, tree)):
+            return cached
+        if folder.count(b"/") > _MAX_DEPTH:
+            raise GitError(f"folders are nested too deeply in {self._git.path}: {folder[:80]!r}...")
+        entries = self._git.tree(tree)
+        self._hash_new_blobs(entries, folder)
+        files = _Files(manifest={}, skipped=[], submodules=[])
+        for kind, name, oid in entries:
+            if kind is EntryKind.TREE:
+                below = self._files(oid.hex(), folder + name + b"/")
+                files.manifest.update(below.manifest)
+                files.skipped.extend(below.skipped)
+                files.submodules.extend(below.submodules)
+            elif kind is EntryKind.SUBMODULE:
+                files.submodules.append(folder + name)
+            elif (path := _decode(folder + name)) is None:
+                files.skipped.append(folder + name)
+            else:
+                files.manifest[path] = self._object_ids[oid]
+        if folder:  # a root is asked for once only
+            self._cache.put((folder, tree), files)
+        return files
+
+    def _hash_new_blobs(self, entries: Iterable[TreeEntry], folder: bytes) -> None:
+        new: dict[bytes, str] = {}
+        for kind, name, oid in entries:
+            if kind is not EntryKind.FILE or oid in self._object_ids:
+                continue
+            if (path := _decode(folder + name)) is not None:
+                new.setdefault(oid, path)
+        contents = self._git.contents([oid.hex() for oid in new])
+        for oid, path in new.items():
+            self._add_blob(oid, path, next(contents))  # no name holds it while the next is read
+
+    def _add_blob(self, oid: bytes, path: str, content: bytes) -> None:
+        object_id = self._object_ids[oid] = ids.object_id(content)
+        if self.writing:
+            self._writer.add_object(object_id, content, path)
+
+
+class _FolderCache:
+    """The folders that were used last, as many as have `_CACHED_PATHS` paths in them."""
+
+    def __init__(self) -> None:
+        self._paths = 0
+        self._folders: OrderedDict[tuple[bytes, str], _Files] = OrderedDict()
+
+    def get(self, key: tuple[bytes, str]) -> _Files | None:
+        files = self._folders.get(key)
+        if files is not None:
+            self._folders.move_to_end(key)
+        return files
+
+    def put(self, key: tuple[bytes, str], files: _Files) -> None:
+        self._folders[key] = files
+        self._paths += 1 + len(files.manifest)
+        while self._paths > _CACHED_PATHS:
+            _, dropped = self._folders.popitem(last=False)
+            self._paths -= 1 + len(dropped.manifest)
+
+
+def _decode(path: bytes) -> str | None:
+    try:
+        return path.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _select_branches(git: GitRepository, names: Sequence[str] | None) -> dict[str, str]:
+    """Return the heads of the branches that were asked for, the current branch first."""
+    heads, current = git.branches(), git.current_branch()
+    if names is None:
+        names = list(heads)
+    wanted = [current or "HEAD" if name == "HEAD" else name for name in names]
+    if not wanted:
+        raise GitError(f"nothing to pack: no local branch with commits in {git.path}")
+    if "HEAD" in wanted:  # detached
+        heads["HEAD"] = git.find_commit("HEAD")
+    for name in wanted:
+        if name not in heads:
+            raise GitError(f"no branch {name} with commits in {git.path}")
+    return {name: heads[name] for name in sorted(wanted, key=lambda name: name != current)}
+
+
+def _reached(history: dict[str, tuple[str, ...]], tips: Sequence[str]) -> dict[str, int]:
+    """Return each commit that a tip reaches, with the index of the first tip that does."""
+    first: dict[str, int] = {}
+    for index, oid in enumerate(tips):
+        first.setdefault(oid, index)
+    for oid in reversed(history):  # children first
+        if (index := first.get(oid)) is not None:
+            for parent in history[oid]:
+                first[parent] = min(index, first.get(parent, index))
+    return first

@@ -1,0 +1,152 @@
+"""A commit as a client packs it, and the row that the index stores for it."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from musehub_pipeline.domain import ids
+from musehub_pipeline.domain.errors import Fault, Rejection
+from musehub_pipeline.domain.job import check_branch
+
+# A NUL as JSON spells it, behind an even number of backslashes: jsonb cannot hold one.
+_JSON_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """One element of the mpack's `commits`, as the client spelled it."""
+
+    commit_id: str
+    snapshot_id: str
+    message: str
+    committed_at: str
+    branch: str = ""
+    author: str = ""
+    parent_commit_id: str | None = None
+    parent2_commit_id: str | None = None
+    # What follows is kept as it came, in `commit_meta`; no id depends on it.
+    metadata: dict[str, Any] | None = None
+    structured_delta: Any = None
+    sem_ver_bump: Any = None
+    breaking_changes: Any = None
+    agent_id: Any = None
+    model_id: Any = None
+    toolchain_id: Any = None
+    prompt_hash: Any = None
+    signature: Any = None
+    signer_key_id: Any = None
+    format_version: Any = None
+    reviewed_by: Any = None
+    test_runs: Any = None
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of the parents, in the client's order and spelling; an empty one is none."""
+        return tuple(p for p in (self.parent_commit_id, self.parent2_commit_id) if p)
+
+
+_META_FIELDS = Commit.__struct_fields__[Commit.__struct_fields__.index("metadata") :]
+
+
+class CommitRow(NamedTuple):
+    """A row of `musehub_commits`, but for its repo; ids in the stored spelling."""
+
+    commit_id: str
+    branch: str
+    parent_ids: str  # JSON
+    message: str
+    author: str
+    timestamp: datetime  # UTC
+    snapshot_id: str
+    commit_meta: str  # JSON
+
+
+_decoder = msgspec.msgpack.Decoder(Commit)
+_json = msgspec.json.Encoder()
+
+
+def decode_commit(raw: bytes) -> Commit:
+    """Decode one element of `commits`.
+
+    Raises:
+        Rejection: MPACK_MALFORMED, naming the field.
+    """
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejection(Fault.MPACK_MALFORMED, str(error)) from error
+
+
+def check_commit(commit: Commit, *, verify_id: bool) -> bool:
+    """Check all that a commit says by itself, and tell whether its id could be recomputed.
+
+    Raises:
+        Rejection: BAD_ID, BAD_TEXT, BAD_TIMESTAMP or MPACK_MALFORMED, naming the field, or, where
+            `verify_id`, COMMIT_ID_MISMATCH.
+    """
+    for name in ("commit_id", "snapshot_id", "parent_commit_id", "parent2_commit_id"):
+        value = getattr(commit, name)
+        if not (ids.is_id(value) if value else value in _NO_PARENT and name in _PARENT_FIELDS):
+            raise Rejection(Fault.BAD_ID, f"{name}: {value!r:.120} is not an id")
+    row_of(commit)
+    known = ids.is_commit_id_of(commit.commit_id, commit)
+    if not known and verify_id:
+        raise Rejection(
+            Fault.COMMIT_ID_MISMATCH,
+            f"the fields hash to {' or '.join(ids.commit_hexes(commit))},"
+            f" the commit_id is {commit.commit_id}",
+        )
+    return known
+
+
+_PARENT_FIELDS = ("parent_commit_id", "parent2_commit_id")
+_NO_PARENT = (None, "")
+
+
+def row_of(commit: Commit) -> CommitRow:
+    """Convert a commit to its row.
+
+    Raises:
+        Rejection: BAD_TEXT, BAD_TIMESTAMP or MPACK_MALFORMED, naming the field.
+    """
+    check_branch(commit.branch, where="branch")
+    for name in ("message", "author"):
+        if "\0" in getattr(commit, name):
+            raise Rejection(Fault.BAD_TEXT, f"{name}: holds NUL")
+    return CommitRow(
+        commit_id=ids.stored(commit.commit_id),
+        branch=commit.branch,
+        parent_ids=_json.encode([ids.stored(p) for p in commit.parents]).decode(),
+        message=commit.message,
+        author=commit.author,
+        timestamp=parse_timestamp(commit.committed_at, where="committed_at"),
+        snapshot_id=ids.stored(commit.snapshot_id),
+        commit_meta=_meta_json(commit),
+    )
+
+
+def _meta_json(commit: Commit) -> str:
+    meta = {name: value for name in _META_FIELDS if (value := getattr(commit, name)) is not None}
+    try:
+        text = _json.encode(meta)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise Rejection(Fault.MPACK_MALFORMED, f"not representable as JSON: {error}") from error
+    if b"\\u0000" in text and _JSON_NUL.search(text):
+        raise Rejection(Fault.BAD_TEXT, "metadata: a text holds NUL")
+    return text.decode()
+
+
+def parse_timestamp(text: str, *, where: str) -> datetime:
+    """Return the time that an ISO 8601 text with an offset names, in UTC.
+
+    Raises:
+        Rejection: BAD_TIMESTAMP.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Rejection(Fault.BAD_TIMESTAMP, f"{where}: {text!r:.60} is not ISO 8601 with an offset")

@@ -1,0 +1,15 @@
+"""How much one mpack may hold. The counts are judged from headers, before any element is read."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Upper bounds that keep the memory of a run flat, whatever a stranger packs."""
+
+    mpack_bytes: int = 16 << 30
+    objects: int = 2_000_000  # 48 bytes of index, and about 100 while unpacking, each
+    snapshots: int = 500_000
+    commits: int = 500_000
+    commit_bytes: int = 4 << 20  # one commit; decoded, the worst takes 70 times as much
+    snapshot_bytes: int = 128 << 20  # one snapshot, about a million paths

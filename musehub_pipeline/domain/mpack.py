@@ -1,0 +1,213 @@
+"""The mpack reader: one pass over a file, in bounded memory, that hands each item to a visitor.
+
+It knows the form of an mpack and nothing of what its items mean. It never holds more than one item
+and a read buffer; the content of an object larger than that buffer is not read at all, but handed
+on as a place in the file.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgpack  # pyright: ignore[reportMissingTypeStubs]
+
+from musehub_pipeline.domain.errors import Fault, Rejection
+from musehub_pipeline.domain.limits import Limits
+
+INLINE_BYTES = 4 << 20
+"""Contents up to about this size are handed over as bytes, larger ones as a place."""
+
+_READ_BYTES = 1 << 18
+_BIN32 = 0xC6
+_BIN32_HEADER_BYTES = 5
+
+
+class Source(Protocol):
+    """A file that can be read anywhere."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        ...
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on, fewer at the end of the file."""
+        ...
+
+
+class Visitor(Protocol):
+    """What the reader tells of an mpack; each method may raise a `Rejection`."""
+
+    def count(self, kind: str, items: int) -> None:
+        """Take note that a list begins, of so many items."""
+        ...
+
+    def object(self, object_id: str, offset: int, size: int, content: bytes | None) -> None:
+        """Take an object; `content` is None where it is too large to be held."""
+        ...
+
+    def snapshot(self, offset: int, raw: bytes) -> None:
+        """Take a snapshot, as the msgpack that lies at `offset`."""
+        ...
+
+    def commit(self, offset: int, raw: bytes) -> None:
+        """Take a commit, as the msgpack that lies at `offset`."""
+        ...
+
+
+def read_mpack(source: Source, visitor: Visitor, *, limits: Limits) -> None:
+    """Read a whole mpack.
+
+    Raises:
+        Rejection: MPACK_MALFORMED or LIMIT_EXCEEDED, or what the visitor raised; the message
+            begins with the item: ``objects[3]: …``.
+    """
+    _Reader(source, visitor, limits).read()
+
+
+class _Reader:
+    """The position in the file, and the decoder that stands there."""
+
+    def __init__(self, source: Source, visitor: Visitor, limits: Limits) -> None:
+        self._source = source
+        self._visitor = visitor
+        self._limits = limits
+        self._where = "mpack"
+        self._seek(0)
+
+    def read(self) -> None:
+        try:
+            self._top_level()
+        except Rejection as rejection:
+            raise rejection.at(self._where) from rejection
+        except msgpack.OutOfData as error:
+            raise self._malformed("the file ends in the middle of it") from error
+        except msgpack.BufferFull as error:
+            message = f"a value is longer than {INLINE_BYTES} bytes"
+            raise Rejection(Fault.LIMIT_EXCEEDED, message, item=self._where) from error
+        except msgpack.StackError as error:
+            raise self._malformed("nested too deeply") from error
+        except (msgpack.UnpackException, ValueError, OverflowError) as error:
+            raise self._malformed(str(error) or "not msgpack") from error
+
+    def _malformed(self, message: str) -> Rejection:
+        return Rejection(Fault.MPACK_MALFORMED, message, item=self._where)
+
+    def _top_level(self) -> None:
+        lists: dict[str, tuple[int, Callable[[], None]]] = {
+            "objects": (self._limits.objects, self._object),
+            "snapshots": (self._limits.snapshots, self._snapshot),
+            "commits": (self._limits.commits, self._commit),
+        }
+        seen: set[str] = set()
+        for _ in range(self._unpacker.read_map_header()):
+            key = self._key(seen)
+            if key in lists:
+                self._list(key, *lists[key])
+            else:
+                self._unpacker.skip()
+            self._where = "mpack"
+        if self._position != self._source.size:
+            raise self._malformed(f"{self._source.size - self._position} bytes follow its end")
+
+    def _list(self, kind: str, limit: int, read_item: Callable[[], None]) -> None:
+        self._where = kind
+        items = self._unpacker.read_array_header()
+        if items > limit:
+            raise Rejection(Fault.LIMIT_EXCEEDED, f"{items} items, where {limit} are allowed")
+        if items > self._source.size - self._position:
+            raise Rejection(Fault.MPACK_MALFORMED, f"{items} items do not fit into the file")
+        self._visitor.count(kind, items)
+        for item in range(items):
+            self._where = f"{kind}[{item}]"
+            read_item()
+
+    def _key(self, seen: set[str]) -> str:
+        key = self._unpacker.unpack()
+        if not isinstance(key, str):
+            raise Rejection(Fault.MPACK_MALFORMED, f"a key is {key!r:.60}, not a text")
+        if key in seen:
+            raise Rejection(Fault.MPACK_MALFORMED, f"the key {key!r:.60} occurs twice")
+        seen.add(key)
+        return key
+
+    def _object(self) -> None:
+        object_id: Any = None
+        content: tuple[int, int, bytes | None] | None = None
+        seen: set[str] = set()
+        for _ in range(self._unpacker.read_map_header()):
+            key = self._key(seen)
+            if key == "object_id":
+                object_id = self._unpacker.unpack()
+            elif key == "content":
+                content = self._content()
+            else:
+                self._unpacker.skip()
+        if not isinstance(object_id, str):
+            raise Rejection(Fault.MPACK_MALFORMED, "object_id: missing, or not a text")
+        if content is None:
+            raise Rejection(Fault.MPACK_MALFORMED, "content: missing")
+        self._visitor.object(object_id, *content)
+
+    def _content(self) -> tuple[int, int, bytes | None]:
+        start = self._position
+        try:
+            content = self._unpacker.unpack()
+        except msgpack.BufferFull:
+            return self._large_content(start)
+        if not isinstance(content, bytes):
+            raise Rejection(Fault.MPACK_MALFORMED, "content: not binary")
+        return self._position - len(content), len(content), content
+
+    def _large_content(self, start: int) -> tuple[int, int, None]:
+        header = self._source.read(start, _BIN32_HEADER_BYTES)
+        if header[0] != _BIN32:
+            raise Rejection(Fault.MPACK_MALFORMED, "content: not binary")
+        offset, size = start + _BIN32_HEADER_BYTES, int.from_bytes(header[1:])
+        if offset + size > self._source.size:
+            raise Rejection(Fault.MPACK_MALFORMED, "content: the file ends in the middle of it")
+        self._seek(offset + size)
+        return offset, size, None
+
+    def _snapshot(self) -> None:
+        self._visitor.snapshot(*self._raw(self._limits.snapshot_bytes))
+
+    def _commit(self) -> None:
+        self._visitor.commit(*self._raw(self._limits.commit_bytes))
+
+    def _raw(self, limit: int) -> tuple[int, bytes]:
+        start = self._position
+        self._unpacker.skip()
+        size = self._position - start
+        if size > limit:
+            raise Rejection(Fault.LIMIT_EXCEEDED, f"{size} bytes, where {limit} are allowed")
+        return start, self._source.read(start, size)
+
+    @property
+    def _position(self) -> int:
+        return self._base + self._unpacker.tell()
+
+    def _seek(self, offset: int) -> None:
+        self._base = offset
+        # unpack() is only ever asked for a scalar: no lengths, so that nothing nested is built.
+        self._unpacker: Any = msgpack.Unpacker(  # pyright: ignore[reportUnknownMemberType]
+            _Stream(self._source, offset),
+            raw=False,
+            read_size=_READ_BYTES,
+            max_buffer_size=INLINE_BYTES,
+            max_array_len=0,
+            max_map_len=0,
+            max_ext_len=0,
+        )
+
+
+class _Stream:
+    """The rest of a source from an offset on, as the file that `msgpack.Unpacker` reads."""
+
+    def __init__(self, source: Source, offset: int) -> None:
+        self._source = source
+        self._offset = offset
+
+    def read(self, size: int) -> bytes:
+        data = self._source.read(self._offset, size)
+        self._offset += len(data)
+        return data

@@ -1,0 +1,52 @@
+"""The result of a job: one dict for the row, the op's output and the caller; and its summary line.
+
+Dashboards and alerts read these names; they are a contract.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+TIMINGS = (
+    "fetch_mpack_ms",
+    "unpack_ms",
+    "object_puts_ms",
+    "object_insert_ms",
+    "object_refs_ms",
+    "snapshot_insert_ms",
+    "commit_insert_ms",
+)
+"""The timing keys, in the order of the summary line; float milliseconds of a monotonic clock."""
+
+COUNTS = (
+    "objects_total",
+    "objects_put",
+    "object_bytes_put",
+    "objects_inserted",
+    "object_refs_inserted",
+    "snapshots_inserted",
+    "commits_inserted",
+)
+"""The counts of a result. `objects_total` is the length of the mpack's list."""
+
+Result = dict[str, Any]
+
+
+def done_line(result: Mapping[str, Any]) -> str:
+    """Return the summary line of a job that is done; its figures are those of `result`."""
+    timings = " ".join(f"{key.removesuffix('_ms')}={result[key]}ms" for key in TIMINGS)
+    return (
+        f"✅ [mpack.index] done job={result['job_id']} repo={result['repo_id']} {timings}"
+        f" elapsed={result['elapsed_ms']}ms mpack_bytes={result['mpack_size_bytes']}"
+        f" objects={result['objects_total']} puts={result['objects_put']}"
+        f" snapshots={result['snapshots_inserted']} commits={result['commits_inserted']}"
+    )
+
+
+def failed_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
+    """Return the summary line of a job that failed for good."""
+    return f"❌ [mpack.index] failed job={job_id} repo={repo_id} code={code} {message!r}"
+
+
+def retry_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
+    """Return the summary line of a job that went back to pending."""
+    return f"🔁 [mpack.index] pending again job={job_id} repo={repo_id} code={code} {message!r}"

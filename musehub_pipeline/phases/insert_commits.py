@@ -1,0 +1,27 @@
+"""Insert commits, whose snapshots the repo holds by now. A branch moves to them only at the end."""
+
+from collections.abc import Iterator
+
+from musehub_pipeline.domain.commit import CommitRow, decode_commit, row_of
+from musehub_pipeline.domain.mpack import Source
+from musehub_pipeline.domain.slices import Slices
+from musehub_pipeline.phases.batch import Batch, Item, Services, each_job
+from musehub_pipeline.storage.index import CHUNK_BYTES, CHUNK_ROWS
+
+
+def insert_commits(batch: Batch, services: Services) -> Batch:
+    """Insert the commits that the repo lacks."""
+
+    def insert(item: Item) -> Item:
+        _, mpack, contents = item.sound
+        repo_id = item.claim.repo_id
+        held = services.index.held("commit", repo_id, set(contents.commits.digests()))
+        rows = _rows(mpack, contents.commits.without(held))
+        return item.counted(commits_inserted=services.index.insert_commits(repo_id, rows))
+
+    return each_job(batch, "commit_insert_ms", insert)
+
+
+def _rows(source: Source, commits: Slices) -> Iterator[list[CommitRow]]:
+    for chunk in commits.chunks(rows=CHUNK_ROWS, size_bytes=CHUNK_BYTES):
+        yield [row_of(decode_commit(source.read(place.offset, place.size))) for place in chunk]

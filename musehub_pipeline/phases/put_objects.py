@@ -1,0 +1,23 @@
+"""Store the bytes of objects, before any row: no row ever points at bytes that are not there."""
+
+from dataclasses import replace
+
+from musehub_pipeline.phases.batch import Batch, Item, Services, each_job
+
+
+def put_objects(batch: Batch, services: Services) -> Batch:
+    """Store the bytes that storage lacks, in parallel, straight from scratch."""
+
+    def put(item: Item) -> Item:
+        _, mpack, contents = item.sound
+        # What exists is asked of the database, in bulk; a row of another size is not trusted.
+        sizes = services.index.object_sizes(set(contents.objects.digests()))
+        stored = {o.digest for o in contents.objects if sizes.get(o.digest) == o.size}
+        missing = contents.objects.without(stored)
+        count = services.objects.put_objects(mpack, missing)
+        return replace(item, contents=replace(contents, missing_objects=missing)).counted(
+            objects_put=count.objects, object_bytes_put=count.size_bytes
+        )
+
+    # Bytes are on disk before the rows that name them: one sync for the whole batch.
+    return each_job(batch, "object_puts_ms", put, together=True, at_end=services.objects.sync)

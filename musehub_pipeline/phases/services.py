@@ -1,0 +1,52 @@
+"""From settings to what the phases work with, for as long as a run lasts."""
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+
+from musehub_pipeline.phases.batch import Policy, Services
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.index import Index
+from musehub_pipeline.storage.object_storage import ObjectStorage
+from musehub_pipeline.storage.queue import Queue
+from musehub_pipeline.storage.scratch import scratch_folder
+
+
+@contextmanager
+def open_services(settings: Settings) -> Generator[Services]:
+    """Open the database, the storage and a scratch folder; close and remove them in the end.
+
+    `settings` name both URLs: see `local.resolve`.
+
+    Raises:
+        SettingsError: a URL is missing or not valid.
+        Transient: SCRATCH_UNAVAILABLE.
+    """
+    with ExitStack() as stack:
+        database = stack.enter_context(Database(settings.database_url or ""))
+        objects = stack.enter_context(
+            ObjectStorage(
+                settings.storage_url or "", s3=settings.s3, threads=settings.storage_threads
+            )
+        )
+        yield Services(
+            queue=Queue(database, lease=settings.lease, max_attempts=settings.max_attempts),
+            index=Index(database),
+            objects=objects,
+            scratch=stack.enter_context(scratch_folder(settings.scratch_root)),
+            policy=policy_of(settings),
+        )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return the settings that the phases go by."""
+    return Policy(
+        batch_jobs=settings.batch_jobs,
+        batch_bytes=settings.batch_bytes,
+        max_attempts=settings.max_attempts,
+        retry_base=timedelta(seconds=settings.retry_base_seconds),
+        retry_cap=timedelta(seconds=settings.retry_cap_seconds),
+        id_policy=settings.id_policy,
+        limits=settings.limits,
+    )

@@ -1,0 +1,16 @@
+"""Note which objects a repo holds. Only supplying the bytes earns a ref, never naming the hash."""
+
+from musehub_pipeline.phases.batch import Batch, Item, Services, each_job
+from musehub_pipeline.storage.index import CHUNK_ROWS
+
+
+def upsert_object_refs(batch: Batch, services: Services) -> Batch:
+    """Upsert the repo's claim on every object that its mpack supplied."""
+
+    def upsert(item: Item) -> Item:
+        _, _, contents = item.sound
+        chunks = ([o.digest for o in chunk] for chunk in contents.objects.chunks(rows=CHUNK_ROWS))
+        inserted = services.index.upsert_object_refs(item.claim.repo_id, chunks)
+        return item.counted(object_refs_inserted=inserted)
+
+    return each_job(batch, "object_refs_ms", upsert)

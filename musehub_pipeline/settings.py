@@ -1,0 +1,148 @@
+"""The settings: every variable that the pipeline reads, validated in one place, at start.
+
+With none set, everything lives in ``./.musehub``: an embedded PostgreSQL and a directory.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from musehub_pipeline.domain.errors import SettingsError
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.storage.database import database_url
+from musehub_pipeline.storage.store import S3Options, parse_storage_url
+
+_LIMITS = Limits()
+
+
+class Settings(BaseSettings):
+    """What a run needs to know about its surroundings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MUSEHUB_", env_ignore_empty=True, frozen=True, populate_by_name=True
+    )
+
+    home: Path = Field(Path(".musehub"), description="Where the embedded services live")
+    database_url: str | None = Field(
+        None, description="PostgreSQL; unset: an embedded one in the home"
+    )
+    storage_url: str | None = Field(
+        None, description="s3://bucket/prefix or file:///dir; unset: a directory in the home"
+    )
+    scratch_dir: Path | None = Field(None, description="Where mpacks lie during a run")
+
+    batch_jobs: int = Field(50, ge=1, description="Jobs that one run takes at the most")
+    batch_bytes: int = Field(
+        1 << 30, ge=1, description="Bytes of mpacks that one run takes, but for a first larger one"
+    )
+    max_attempts: int = Field(5, ge=1, description="Claims after which a job fails for good")
+    lease_seconds: float = Field(
+        600, ge=1, description="Seconds without a heartbeat until a run is taken for dead"
+    )
+    retry_base_seconds: float = Field(2, gt=0, description="Backoff after the first failure")
+    retry_cap_seconds: float = Field(600, gt=0, description="Longest backoff")
+    storage_threads: int = Field(16, ge=1, le=256, description="Requests to storage at a time")
+    id_policy: Literal["verify", "record"] = Field(
+        "verify", description="What to do with a commit or snapshot id of an unknown scheme"
+    )
+
+    max_mpack_bytes: int = Field(_LIMITS.mpack_bytes, ge=1, description="Largest mpack")
+    max_objects: int = Field(_LIMITS.objects, ge=1, description="Most objects of an mpack")
+    max_snapshots: int = Field(_LIMITS.snapshots, ge=1, description="Most snapshots of an mpack")
+    max_commits: int = Field(_LIMITS.commits, ge=1, description="Most commits of an mpack")
+
+    endpoint_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("endpoint_url", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        description="S3 endpoint, for MinIO, Ceph or R2",
+    )
+    region_name: str | None = Field(
+        None,
+        validation_alias=AliasChoices("region_name", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        description="S3 region",
+    )
+    profile_name: str | None = Field(
+        None,
+        validation_alias=AliasChoices("profile_name", "AWS_PROFILE"),
+        description="Profile of the AWS configuration files",
+    )
+    aws_access_key_id: str | None = Field(
+        None, validation_alias="AWS_ACCESS_KEY_ID", repr=False, description="S3 key id"
+    )
+    aws_secret_access_key: str | None = Field(
+        None, validation_alias="AWS_SECRET_ACCESS_KEY", repr=False, description="S3 secret"
+    )
+    aws_session_token: str | None = Field(
+        None, validation_alias="AWS_SESSION_TOKEN", repr=False, description="S3 session token"
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            database_url(value)
+        return value
+
+    @field_validator("storage_url")
+    @classmethod
+    def _check_storage_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_storage_url(value)
+        return value
+
+    @classmethod
+    def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Read the environment; `overrides` win over it.
+
+        Raises:
+            SettingsError: a value is not valid; the message names its variable.
+        """
+        try:
+            return cls(**(overrides or {}))
+        except ValidationError as error:
+            problems = (
+                f"{_variable(str(problem['loc'][0]))}: {problem['msg']},"
+                f" not {problem['input']!r:.80}"
+                for problem in error.errors()
+            )
+            raise SettingsError("; ".join(problems)) from error
+
+    @property
+    def limits(self) -> Limits:
+        """How much one mpack may hold."""
+        return Limits(
+            mpack_bytes=self.max_mpack_bytes,
+            objects=self.max_objects,
+            snapshots=self.max_snapshots,
+            commits=self.max_commits,
+        )
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim holds without a heartbeat."""
+        return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def scratch_root(self) -> Path:
+        """Where runs make their scratch folders."""
+        return self.scratch_dir or self.home / "scratch"
+
+    @property
+    def s3(self) -> S3Options:
+        """How to reach S3."""
+        return S3Options(
+            region_name=self.region_name,
+            endpoint_url=self.endpoint_url,
+            profile_name=self.profile_name,
+            aws_access_key_id=self.aws_access_key_id,
+            aws_secret_access_key=self.aws_secret_access_key,
+            aws_session_token=self.aws_session_token,
+        )
+
+
+def _variable(name: str) -> str:
+    return name if name.startswith("AWS_") else f"MUSEHUB_{name.upper()}"

@@ -1,0 +1,134 @@
+"""The connection to PostgreSQL: a pool, transactions, and the names of its failures."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, cast
+
+import psycopg
+from psycopg.rows import dict_row
+from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from musehub_pipeline.domain.errors import SettingsError, Transient, Trouble
+from musehub_pipeline.storage.statements import statement
+
+_CONNECT_TIMEOUT_SECONDS = 10
+_POOL_SIZE = 10
+
+_TRANSIENT_SQLSTATES = ("08", "40", "53", "55", "57", "58")
+"""Classes: connection, rollback (deadlock), resources, not available, operator, system."""
+
+Row = dict[str, Any]
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database; safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        """Prepare the pool; nothing is connected before it is needed.
+
+        Raises:
+            SettingsError: `url` is not the URL of a PostgreSQL database.
+        """
+        self.url = database_url(url)
+        self._engine = create_engine(
+            self.url,
+            pool_size=_POOL_SIZE,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS},
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """SQLAlchemy's engine, for migrations."""
+        return self._engine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Generator["Transaction"]:
+        """Run the block in one transaction: committed at its end, rolled back when it raises.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE, where the server failed and may recover.
+        """
+        try:
+            connection = self._engine.raw_connection()
+        except (DBAPIError, PoolTimeoutError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise _unavailable(self.url, cause or error) from error
+        try:
+            # The URL names psycopg as its driver.
+            driver = cast("psycopg.Connection[Any]", connection.driver_connection)
+            with driver.transaction():
+                yield Transaction(driver)
+            connection.commit()
+        except psycopg.Error as error:
+            if is_transient(error):
+                connection.invalidate()
+                raise _unavailable(self.url, error) from error
+            raise
+        finally:
+            connection.close()
+
+
+class Transaction:
+    """Runs named statements on one connection."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._cursor = connection.cursor(row_factory=dict_row)
+
+    def rows(self, name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """Return the rows of the statement `name`."""
+        return self._cursor.execute(statement(name), parameters).fetchall()
+
+    def row(self, name: str, parameters: Mapping[str, Any] | None = None) -> Row | None:
+        """Return the first row of the statement `name`, if it gives any."""
+        return self._cursor.execute(statement(name), parameters).fetchone()
+
+    def write(self, name: str, parameters: Mapping[str, Any] | None = None) -> int:
+        """Run the statement `name` and return how many rows it inserted or changed."""
+        return max(0, self._cursor.execute(statement(name), parameters).rowcount)
+
+
+def database_url(text: str) -> URL:
+    """Return the URL of a PostgreSQL database, with psycopg as its driver.
+
+    Raises:
+        SettingsError: `text` is no such URL.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise SettingsError("MUSEHUB_DATABASE_URL: not a database URL") from error
+    if url.get_backend_name() not in {"postgresql", "postgres"}:
+        raise SettingsError(
+            f"MUSEHUB_DATABASE_URL: {url.drivername!r} is not postgresql, which the pipeline needs"
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+def is_transient(error: psycopg.Error) -> bool:
+    """Tell whether the server may recover from `error`."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate[:2] in _TRANSIENT_SQLSTATES
+
+
+def _unavailable(url: URL, error: BaseException) -> Transient:
+    first_line = str(error).strip().split("\n", 1)[0]
+    where = url.render_as_string(hide_password=True)
+    return Transient(Trouble.DATABASE_UNAVAILABLE, f"{where}: {first_line}")

@@ -1,0 +1,115 @@
+"""The index itself: what a repo holds, asked and written in bulk.
+
+Keys are sorted and go in chunks of a few thousand, as one binary array a column: sorted, so that
+two runs that share rows cannot deadlock, and because PostgreSQL then finds neighbours in one
+descent of its B-tree. Every write is idempotent and returns how many rows were new.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from musehub_pipeline.domain.commit import CommitRow
+from musehub_pipeline.domain.ids import digest_of, id_of
+from musehub_pipeline.storage.database import Database, Transaction
+
+CHUNK_ROWS = 5_000
+CHUNK_BYTES = 4 << 20
+
+Kind = Literal["object", "snapshot", "commit"]
+
+
+class SnapshotRow(NamedTuple):
+    """A row of `musehub_snapshots`, but for its repo."""
+
+    snapshot_id: str
+    manifest: str  # JSON
+    created_at: datetime | None  # now, where None
+
+
+class Index:
+    """Reads and writes the tables of the index."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def deleted_repos(self, repo_ids: Collection[str]) -> dict[str, bool]:
+        """Return those of `repo_ids` that exist, and whether each has been deleted."""
+        with self._database.transaction() as transaction:
+            rows = transaction.rows("repos", {"repo_ids": sorted(set(repo_ids))})
+        return {row["repo_id"]: row["deleted_at"] is not None for row in rows}
+
+    def branch_head(self, repo_id: str, branch: str) -> str | None:
+        """Return the commit id at which a branch stands; None where it has none."""
+        with self._database.transaction() as transaction:
+            row = transaction.row("branch_head", {"repo_id": repo_id, "branch": branch})
+        return row["head_commit_id"] if row else None
+
+    def is_ancestor(self, repo_id: str, ancestor: bytes, descendants: Collection[bytes]) -> bool:
+        """Tell whether a commit is one of `descendants`, or reached from them over parents."""
+        parameters = {
+            "repo_id": repo_id,
+            "ancestor": id_of(ancestor),
+            "descendants": [id_of(digest) for digest in sorted(descendants)],
+        }
+        with self._database.transaction() as transaction:
+            row = transaction.row("is_ancestor", parameters)
+        return bool(row and row["exists"])
+
+    def held(self, kind: Kind, repo_id: str, digests: Collection[bytes]) -> set[bytes]:
+        """Return those of `digests` that the repo holds."""
+        name, column = f"held_{kind}s", f"{kind}_id"
+        return {digest_of(row[column]) for row in self._ask(name, digests, {"repo_id": repo_id})}
+
+    def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Return the sizes in bytes of those objects that have a row, whoever holds them."""
+        return {
+            digest_of(row["object_id"]): row["size_bytes"]
+            for row in self._ask("sizes_of_objects", digests, {})
+        }
+
+    def insert_objects(self, chunks: Iterable[Sequence[tuple[bytes, int]]], *, uri: str) -> int:
+        """Insert rows of (digest, size in bytes) for bytes that lie under `uri`; heal sizes."""
+        parameters = (
+            {"ids": [id_of(digest) for digest, _ in chunk], "sizes": [size for _, size in chunk]}
+            for chunk in chunks
+        )
+        return self._write("insert_objects", parameters, {"uri": uri})
+
+    def upsert_object_refs(self, repo_id: str, chunks: Iterable[Sequence[bytes]]) -> int:
+        """Note that the repo holds objects, given by their digests."""
+        parameters = ({"ids": [id_of(digest) for digest in chunk]} for chunk in chunks)
+        return self._write("upsert_object_refs", parameters, {"repo_id": repo_id})
+
+    def insert_snapshots(self, repo_id: str, chunks: Iterable[Sequence[SnapshotRow]]) -> int:
+        """Insert snapshots of the repo."""
+        parameters = (_columns(("ids", "manifests", "created"), chunk) for chunk in chunks)
+        return self._write("insert_snapshots", parameters, {"repo_id": repo_id})
+
+    def insert_commits(self, repo_id: str, chunks: Iterable[Sequence[CommitRow]]) -> int:
+        """Insert commits of the repo."""
+        parameters = (_columns(CommitRow._fields, chunk) for chunk in chunks)
+        return self._write("insert_commits", parameters, {"repo_id": repo_id})
+
+    def _ask(
+        self, name: str, digests: Collection[bytes], constants: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        if not digests:
+            return
+        ordered = sorted(digests)
+        with self._database.transaction() as transaction:
+            for start in range(0, len(ordered), CHUNK_ROWS):
+                chunk = [id_of(digest) for digest in ordered[start : start + CHUNK_ROWS]]
+                yield from transaction.rows(name, constants | {"ids": chunk})
+
+    def _write(
+        self, name: str, parameters: Iterable[dict[str, Any]], constants: dict[str, Any]
+    ) -> int:
+        transaction: Transaction
+        with self._database.transaction() as transaction:
+            return sum(transaction.write(name, constants | chunk) for chunk in parameters)
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    columns = zip(*rows, strict=True)
+    return {name: list(column) for name, column in zip(names, columns, strict=True)}

@@ -1,0 +1,218 @@
+"""Object storage: mpacks and objects, on S3 or in a directory. Keys are built from digests only."""
+
+import logging
+import os
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from obstore import exceptions
+from obstore.store import LocalStore
+
+from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
+from musehub_pipeline.domain.mpack import Source
+from musehub_pipeline.domain.slices import Slice, Slices
+from musehub_pipeline.storage.durability import sync_filesystem
+from musehub_pipeline.storage.parallel import in_threads
+from musehub_pipeline.storage.store import S3Options, Store, open_store, parse_storage_url
+
+_FETCH_CHUNK_BYTES = 1 << 20
+_PART_BYTES = 8 << 20
+_SLICES_A_TASK = 16
+
+_log = logging.getLogger("musehub_pipeline.storage")
+
+
+class PutCount(NamedTuple):
+    """How many objects were written, and their bytes; what was there already does not count."""
+
+    objects: int
+    size_bytes: int
+
+
+class ObjectStorage:
+    """Mpacks under ``mpacks/<hex>``, objects under ``objects/<hex[:2]>/<hex>``.
+
+    Writes are create-only. Safe to share between threads.
+    """
+
+    def __init__(self, url: str, *, s3: S3Options | None = None, threads: int = 16) -> None:
+        """Open the storage at `url`, ``s3://bucket/prefix`` or ``file:///directory``.
+
+        Raises:
+            SettingsError: `url` is neither.
+        """
+        self.url = url.rstrip("/")
+        self._place = parse_storage_url(url)
+        self._s3 = s3 or S3Options()
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="storage")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    @cached_property
+    def _store(self) -> Store:
+        with self._errors("open"):
+            return open_store(self._place, self._s3, connections=self._threads)
+
+    @property
+    def objects_uri(self) -> str:
+        """What the storage_uri of every object begins with."""
+        return f"{self.url}/objects/"
+
+    def mpack_size(self, hex_digest: str) -> int | None:
+        """Return the size of an mpack in bytes; None where there is none."""
+        return self._size(f"mpacks/{hex_digest}")
+
+    def fetch_mpack(self, hex_digest: str, destination: Path) -> int:
+        """Stream an mpack into a new file and return its size in bytes.
+
+        Raises:
+            Rejection: MPACK_MISSING, or MPACK_HASH_MISMATCH where its bytes do not hash to its key.
+            Transient: STORAGE_UNAVAILABLE or SCRATCH_UNAVAILABLE.
+        """
+        key = f"mpacks/{hex_digest}"
+        with self._errors(f"GET {key}"):
+            try:
+                reply = self._store.get(key)
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise
+                raise Rejection(Fault.MPACK_MISSING, f"{self.url}/{key} does not exist") from error
+            actual, size = self._download(reply.stream(_FETCH_CHUNK_BYTES), destination)
+        if actual != hex_digest:
+            raise Rejection(
+                Fault.MPACK_HASH_MISMATCH, f"the {size} bytes at {self.url}/{key} hash to {actual}"
+            )
+        return size
+
+    def _download(self, chunks: Iterator[object], destination: Path) -> tuple[str, int]:
+        # The hash of one chunk is computed while the next one arrives.
+        digest = sha256()
+        hashing = None
+        with destination.open("xb", buffering=0) as file:
+            for chunk in chunks:
+                view = memoryview(chunk)  # pyright: ignore[reportArgumentType]  a buffer, typed later
+                if hashing is not None:
+                    hashing.result()
+                hashing = self._pool.submit(digest.update, view)
+                _write(file.fileno(), view)
+            if hashing is not None:
+                hashing.result()
+            return digest.hexdigest(), file.tell()
+
+    def put_mpack(self, path: Path, hex_digest: str) -> bool:
+        """Store an mpack, unless it is there already; return whether it was not.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        key = f"mpacks/{hex_digest}"
+        if self._size(key) == path.stat().st_size:
+            return False
+        with self._errors(f"PUT {key}"):
+            self._store.put(key, path, chunk_size=_PART_BYTES)
+        self.sync()
+        return True
+
+    def put_objects(self, source: Source, objects: Slices) -> PutCount:
+        """Store objects, each the slice of `source` that hashes to its digest.
+
+        The bytes are durable only after `sync`.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        chunks = objects.chunks(rows=_SLICES_A_TASK, size_bytes=_PART_BYTES)
+        threads = min(self._threads, -(-len(objects) // _SLICES_A_TASK))
+
+        def put_chunk(chunk: list[Slice]) -> PutCount:
+            written = [item.size for item in chunk if self._put(source, item)]
+            return PutCount(len(written), sum(written))
+
+        counts = in_threads(put_chunk, chunks, pool=self._pool, threads=threads)
+        return PutCount(
+            sum(count.objects for count in counts), sum(count.size_bytes for count in counts)
+        )
+
+    def sync(self) -> None:
+        """Make everything that was put durable: a directory's bytes may still be in memory.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        if isinstance(self._store, LocalStore) and self._store.prefix is not None:
+            with self._errors("sync"):
+                sync_filesystem(Path(self._store.prefix))
+
+    def _put(self, source: Source, item: Slice) -> bool:
+        hex_digest = item.digest.hex()
+        key = f"objects/{hex_digest[:2]}/{hex_digest}"
+        with self._errors(f"PUT {key}"):
+            if item.size > _PART_BYTES:
+                return self._put_large(key, source, item)
+            content = source.read(item.offset, item.size)
+            try:
+                self._store.put(key, content, mode="create", use_multipart=False)
+            except exceptions.AlreadyExistsError:
+                if self._has(key, item.size):
+                    return False
+                self._store.put(key, content, mode="overwrite", use_multipart=False)
+            return True
+
+    def _put_large(self, key: str, source: Source, item: Slice) -> bool:
+        # A multipart upload knows no create-only mode, but appears whole or not at all.
+        if self._has(key, item.size):
+            return False
+        end = item.offset + item.size
+        parts = (
+            source.read(start, min(_PART_BYTES, end - start))
+            for start in range(item.offset, end, _PART_BYTES)
+        )
+        self._store.put(key, parts, use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=2)
+        return True
+
+    def _has(self, key: str, size: int) -> bool:
+        found = self._size(key)
+        if found is not None and found != size:
+            _log.error("%s/%s has %d bytes, not %d: healing it", self.url, key, found, size)
+        return found == size
+
+    def _size(self, key: str) -> int | None:
+        with self._errors(f"HEAD {key}"):
+            try:
+                return self._store.head(key)["size"]
+            except FileNotFoundError:
+                return None
+
+    @contextmanager
+    def _errors(self, request: str) -> Generator[None]:
+        try:
+            yield
+        except (exceptions.BaseError, OSError) as error:
+            # Everything behind the first line is a dump for developers of the client.
+            first_line = str(error).split("\n", 1)[0]
+            if "NoSuchBucket" in str(error):
+                first_line = "the bucket does not exist"
+            raise Transient(
+                Trouble.STORAGE_UNAVAILABLE, f"{self.url}: {request}: {first_line}"
+            ) from error
+
+
+def _write(descriptor: int, view: memoryview) -> None:
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,51 @@
+"""Work on many small items in a few threads."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from threading import Lock
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+def in_threads(
+    work: Callable[[Item], Outcome], items: Iterable[Item], *, pool: Executor, threads: int
+) -> list[Outcome]:
+    """Call `work` with every item in up to `threads` threads of `pool`; the order is lost.
+
+    The threads take items from one shared iterator: a task for each item would cost more than most
+    of the items themselves, and nothing is queued.
+
+    Raises:
+        Exception: what `work` raised first; items not yet begun are then left out.
+    """
+    remaining = _Shared(items)
+
+    def take() -> list[Outcome]:
+        try:
+            return [work(item) for item in remaining]
+        except BaseException:
+            remaining.stop()
+            raise
+
+    tasks = [pool.submit(take) for _ in range(threads)]
+    return [outcome for task in tasks for outcome in task.result()]
+
+
+class _Shared(Iterator[Item]):
+    """An iterator that several threads may take from."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = iter(items)
+        self._lock = Lock()
+        self._stopped = False
+
+    def __next__(self) -> Item:
+        with self._lock:
+            if self._stopped:
+                raise StopIteration
+            return next(self._items)
+
+    def stop(self) -> None:
+        self._stopped = True

@@ -1,0 +1,287 @@
+-- Every statement that runs, by name. A line `-- name:` begins one; the comment under it says what for.
+
+-- name: lock_claims
+-- Claims follow each other, so that each sees the repos that the one before it took.
+SELECT pg_advisory_xact_lock(hashtextextended('musehub_pipeline.claim', 0));
+
+-- name: rescue_expired
+-- A run that died without a word leaves an expired lease: its jobs wait again, or have had enough.
+UPDATE musehub_background_jobs
+SET status = CASE WHEN attempt >= %(max_attempts)s THEN 'failed' ELSE 'pending' END,
+    finished_at = CASE WHEN attempt >= %(max_attempts)s THEN clock_timestamp() END,
+    error_code = 'LEASE_EXPIRED',
+    error = 'run ' || coalesce(run_id, '?') || ' died, its lease expired at ' || lease_expires_at,
+    run_id = NULL,
+    lease_expires_at = NULL
+WHERE job_type = 'mpack.index' AND status = 'running' AND lease_expires_at < clock_timestamp()
+RETURNING job_id, repo_id, status, error_code, error;
+
+-- name: claim_due
+-- Lease the oldest due jobs. One that waits behind another of its repo, which is under way or in
+-- backoff, is not due.
+UPDATE musehub_background_jobs AS job
+SET status = 'running',
+    attempt = job.attempt + 1,
+    run_id = %(run_id)s,
+    started_at = clock_timestamp(),
+    lease_expires_at = clock_timestamp() + %(lease)s
+FROM (
+    SELECT j.job_id
+    FROM musehub_background_jobs AS j
+    WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
+        AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
+        AND NOT EXISTS (
+            SELECT FROM musehub_background_jobs AS earlier
+            WHERE earlier.repo_id = j.repo_id
+                AND earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
+                AND (
+                    earlier.status = 'running'
+                    OR (
+                        earlier.not_before > clock_timestamp()
+                        AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
+                    )
+                )
+        )
+    ORDER BY j.created_at, j.job_id
+    LIMIT %(limit)s
+    FOR UPDATE OF j
+) AS due
+WHERE job.job_id = due.job_id
+RETURNING job.job_id, job.repo_id, job.attempt, job.payload, job.created_at;
+
+-- name: claim_named
+-- Lease the named jobs, in backoff or not, unless an earlier one of the repo is unfinished and not
+-- among them.
+UPDATE musehub_background_jobs AS job
+SET status = 'running',
+    attempt = job.attempt + 1,
+    run_id = %(run_id)s,
+    started_at = clock_timestamp(),
+    lease_expires_at = clock_timestamp() + %(lease)s
+FROM (
+    SELECT j.job_id
+    FROM musehub_background_jobs AS j
+    WHERE j.job_type = 'mpack.index' AND j.status = 'pending' AND j.job_id = ANY(%(job_ids)s)
+        AND NOT EXISTS (
+            SELECT FROM musehub_background_jobs AS earlier
+            WHERE earlier.repo_id = j.repo_id
+                AND earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
+                AND (
+                    earlier.status = 'running'
+                    OR (
+                        (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
+                        AND NOT earlier.job_id = ANY(%(job_ids)s)
+                    )
+                )
+        )
+    FOR UPDATE OF j
+) AS due
+WHERE job.job_id = due.job_id
+RETURNING job.job_id, job.repo_id, job.attempt, job.payload, job.created_at;
+
+-- name: count_due
+-- How many jobs a claim without a limit would take.
+SELECT count(*)
+FROM musehub_background_jobs AS j
+WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
+    AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
+    AND NOT EXISTS (
+        SELECT FROM musehub_background_jobs AS earlier
+        WHERE earlier.repo_id = j.repo_id
+            AND earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
+            AND (
+                (earlier.status = 'running' AND earlier.lease_expires_at >= clock_timestamp())
+                OR (
+                    earlier.not_before > clock_timestamp()
+                    AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
+                )
+            )
+    );
+
+-- name: blocking_job
+-- The oldest unfinished job of a job's repo that comes before it, or is under way.
+SELECT earlier.job_id, earlier.status
+FROM musehub_background_jobs AS earlier
+JOIN musehub_background_jobs AS j ON j.job_id = %(job_id)s AND j.repo_id = earlier.repo_id
+WHERE earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
+    AND earlier.job_id <> j.job_id
+    AND (earlier.status = 'running' OR (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id))
+ORDER BY earlier.created_at, earlier.job_id
+LIMIT 1;
+
+-- name: release
+-- Give a lease back. `spent` says whether the attempt counts.
+UPDATE musehub_background_jobs
+SET status = 'pending',
+    attempt = attempt - CASE WHEN %(spent)s THEN 0 ELSE 1 END,
+    not_before = clock_timestamp() + %(delay)s,
+    run_id = NULL,
+    lease_expires_at = NULL,
+    error_code = CASE WHEN %(spent)s THEN %(code)s ELSE error_code END,
+    error = CASE WHEN %(spent)s THEN %(message)s ELSE error END
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running';
+
+-- name: fail
+-- End a job for good.
+UPDATE musehub_background_jobs
+SET status = 'failed',
+    finished_at = clock_timestamp(),
+    lease_expires_at = NULL,
+    error_code = %(code)s,
+    error = %(message)s
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running';
+
+-- name: publish_job
+-- End a job as done, for whoever still holds its lease.
+UPDATE musehub_background_jobs
+SET status = 'done',
+    finished_at = clock_timestamp(),
+    lease_expires_at = NULL,
+    not_before = NULL,
+    error_code = NULL,
+    error = NULL,
+    result = %(result)s::text::jsonb,
+    index_version = %(index_version)s
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running'
+    AND lease_expires_at > clock_timestamp();
+
+-- name: move_head
+-- Move a branch from the head that the push was judged against.
+INSERT INTO musehub_branches AS branch (repo_id, name, head_commit_id)
+VALUES (%(repo_id)s, %(branch)s, %(head)s)
+ON CONFLICT (repo_id, name) DO UPDATE SET head_commit_id = excluded.head_commit_id
+WHERE %(force)s OR branch.head_commit_id IS NOT DISTINCT FROM %(expected)s::text;
+
+-- name: touch_repo
+-- Note the time of the push.
+UPDATE musehub_repos SET pushed_at = clock_timestamp() WHERE repo_id = %(repo_id)s;
+
+-- name: repos
+-- Which of the repos exist, and which are deleted.
+SELECT repo_id, deleted_at FROM musehub_repos WHERE repo_id = ANY(%(repo_ids)s);
+
+-- name: branch_head
+-- Where a branch stands.
+SELECT head_commit_id FROM musehub_branches WHERE repo_id = %(repo_id)s AND name = %(branch)s;
+
+-- name: is_ancestor
+-- Whether a commit is among the ancestors of others, themselves included; nearest first.
+WITH RECURSIVE line AS (
+    SELECT commit_id, parent_ids FROM musehub_commits
+    WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(descendants)s)
+    UNION
+    SELECT parent.commit_id, parent.parent_ids
+    FROM line
+    CROSS JOIN LATERAL jsonb_array_elements_text(line.parent_ids) AS parent_id
+    JOIN musehub_commits AS parent
+        ON parent.repo_id = %(repo_id)s AND parent.commit_id = parent_id
+)
+SELECT EXISTS (SELECT FROM line WHERE commit_id = %(ancestor)s);
+
+-- name: sizes_of_objects
+-- Which of the objects have a row, and of what size.
+SELECT object_id, size_bytes FROM musehub_objects WHERE object_id = ANY(%(ids)b);
+
+-- name: held_objects
+-- Which of the objects the repo holds.
+SELECT object_id FROM musehub_object_refs
+WHERE repo_id = %(repo_id)s AND object_id = ANY(%(ids)b);
+
+-- name: held_snapshots
+-- Which of the snapshots the repo holds.
+SELECT snapshot_id FROM musehub_snapshots
+WHERE repo_id = %(repo_id)s AND snapshot_id = ANY(%(ids)b);
+
+-- name: held_commits
+-- Which of the commits the repo holds.
+SELECT commit_id FROM musehub_commits
+WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(ids)b);
+
+-- name: insert_objects
+-- Rows for stored bytes; a row of another size is healed.
+INSERT INTO musehub_objects AS existing (object_id, size_bytes, storage_uri)
+SELECT object_id, size_bytes, %(uri)s || substr(object_id, 8, 2) || '/' || substr(object_id, 8)
+FROM unnest(%(ids)b::text[], %(sizes)b::bigint[]) AS new (object_id, size_bytes)
+ON CONFLICT (object_id) DO UPDATE
+SET size_bytes = excluded.size_bytes, storage_uri = excluded.storage_uri
+WHERE existing.size_bytes IS DISTINCT FROM excluded.size_bytes;
+
+-- name: upsert_object_refs
+-- The repo's claims on objects that it supplied.
+INSERT INTO musehub_object_refs (repo_id, object_id)
+SELECT %(repo_id)s, object_id FROM unnest(%(ids)b::text[]) AS new (object_id)
+ON CONFLICT DO NOTHING;
+
+-- name: insert_snapshots
+-- Manifests of the repo.
+INSERT INTO musehub_snapshots (repo_id, snapshot_id, manifest, created_at)
+SELECT %(repo_id)s, snapshot_id, manifest::jsonb, coalesce(created_at, now())
+FROM unnest(%(ids)b::text[], %(manifests)b::text[], %(created)b::timestamptz[])
+    AS new (snapshot_id, manifest, created_at)
+ON CONFLICT DO NOTHING;
+
+-- name: insert_commits
+-- Commits of the repo.
+INSERT INTO musehub_commits (
+    repo_id, commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta
+)
+SELECT
+    %(repo_id)s, commit_id, branch, parent_ids::jsonb, message, author, timestamp, snapshot_id,
+    commit_meta::jsonb
+FROM unnest(
+    %(commit_id)b::text[], %(branch)b::text[], %(parent_ids)b::text[], %(message)b::text[],
+    %(author)b::text[], %(timestamp)b::timestamptz[], %(snapshot_id)b::text[],
+    %(commit_meta)b::text[]
+) AS new (commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta)
+ON CONFLICT DO NOTHING;
+
+-- name: job
+-- One row of the queue, with all its columns.
+SELECT * FROM musehub_background_jobs WHERE job_id = %(job_id)s AND job_type = 'mpack.index';
+
+-- name: jobs
+-- The newest rows of the queue, by status and repo where they are given.
+SELECT j.job_id, j.repo_id, r.owner, r.slug, j.status, j.attempt, j.created_at, j.started_at,
+    j.finished_at, j.not_before, j.error_code, j.error,
+    (j.result ->> 'elapsed_ms')::float AS elapsed_ms
+FROM musehub_background_jobs AS j
+LEFT JOIN musehub_repos AS r USING (repo_id)
+WHERE j.job_type = 'mpack.index'
+    AND (%(status)s::text IS NULL OR j.status = %(status)s)
+    AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
+ORDER BY j.created_at DESC, j.job_id DESC
+LIMIT %(limit)s;
+
+-- name: repo_by_slug
+-- A repo by its public name.
+SELECT repo_id, default_branch, deleted_at FROM musehub_repos
+WHERE owner = %(owner)s AND slug = %(slug)s;
+
+-- name: create_repo
+-- A new repo, unless one of that name exists.
+INSERT INTO musehub_repos (repo_id, owner, slug, name, default_branch)
+VALUES (%(repo_id)s, %(owner)s, %(slug)s, %(slug)s, %(default_branch)s)
+ON CONFLICT (owner, slug) DO NOTHING;
+
+-- name: enqueue
+-- A job row, with the seven columns that the hub writes and no other.
+INSERT INTO musehub_background_jobs
+    (job_id, repo_id, job_type, payload, status, created_at, attempt)
+VALUES
+    (%(job_id)s, %(repo_id)s, 'mpack.index', %(payload)s::text::jsonb, 'pending', clock_timestamp(), 0);
+
+-- name: head_metadata
+-- The metadata of the commit that a branch stands at.
+SELECT c.commit_id, c.commit_meta
+FROM musehub_branches AS b
+JOIN musehub_commits AS c ON c.repo_id = b.repo_id AND c.commit_id = b.head_commit_id
+WHERE b.repo_id = %(repo_id)s AND b.name = %(branch)s;
+
+-- name: count_rows
+-- How much the index holds.
+SELECT
+    (SELECT count(*) FROM musehub_repos) AS repos,
+    (SELECT count(*) FROM musehub_objects) AS objects,
+    (SELECT count(*) FROM musehub_object_refs) AS object_refs,
+    (SELECT count(*) FROM musehub_snapshots) AS snapshots,
+    (SELECT count(*) FROM musehub_commits) AS commits;

@@ -1,0 +1,126 @@
+"""The queue: job rows, and who may work on them. Every change is fenced by `(job_id, attempt)`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from musehub_pipeline.domain.errors import JobError, Transient, Trouble
+from musehub_pipeline.domain.job import INDEX_VERSION, Claim
+from musehub_pipeline.domain.result import Result
+from musehub_pipeline.storage.database import Database, Row
+
+_MAX_ERROR_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """A branch head to publish: it must still be `expected`, unless `force`."""
+
+    branch: str
+    commit_id: str
+    expected: str | None
+    force: bool
+
+
+class Queue:
+    """The rows of `musehub_background_jobs` that are of type ``mpack.index``."""
+
+    def __init__(self, database: Database, *, lease: timedelta, max_attempts: int) -> None:
+        self._database = database
+        self._lease = lease
+        self._max_attempts = max_attempts
+
+    def claim(
+        self, *, run_id: str, limit: int, job_ids: Sequence[str] = ()
+    ) -> list[tuple[Claim, dict[str, Any]]]:
+        """Lease the oldest due jobs, or of `job_ids` those that may run; return their payloads too.
+
+        A repo's jobs are leased in order of creation, and never while another run holds one.
+        """
+        parameters = {"run_id": run_id, "lease": self._lease, "limit": limit}
+        with self._database.transaction() as transaction:
+            transaction.rows("lock_claims")
+            transaction.rows("rescue_expired", {"max_attempts": self._max_attempts})
+            if job_ids:
+                rows = transaction.rows("claim_named", parameters | {"job_ids": list(job_ids)})
+            else:
+                rows = transaction.rows("claim_due", parameters)
+        rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
+        return [(_claim(row, run_id), row["payload"]) for row in rows]
+
+    def release(self, claim: Claim, error: JobError, *, delay: timedelta, spent: bool) -> None:
+        """Put a job back to pending; unless `spent`, as if it had not been claimed."""
+        parameters = _fence(claim) | _reason(error) | {"delay": delay, "spent": spent}
+        with self._database.transaction() as transaction:
+            transaction.write("release", parameters)
+
+    def fail(self, claim: Claim, error: JobError) -> None:
+        """End a job as failed, with the reason."""
+        with self._database.transaction() as transaction:
+            transaction.write("fail", _fence(claim) | _reason(error))
+
+    def publish(self, claim: Claim, result: Result, *, head: Head | None) -> None:
+        """Move the branch's head, note the push and end the job as done: all of it, or nothing.
+
+        Raises:
+            Transient: LEASE_LOST where the job is not this run's any more, HEAD_MOVED where the
+                branch is not where the push was judged against.
+        """
+        done = {
+            "result": msgspec.json.encode(result).decode(),
+            "index_version": INDEX_VERSION,
+        }
+        with self._database.transaction() as transaction:
+            if not transaction.write("publish_job", _fence(claim) | done):
+                raise Transient(Trouble.LEASE_LOST, f"run {claim.run_id} no longer holds the lease")
+            if head is not None and not transaction.write(
+                "move_head",
+                {
+                    "repo_id": claim.repo_id,
+                    "branch": head.branch,
+                    "head": head.commit_id,
+                    "expected": head.expected,
+                    "force": head.force,
+                },
+            ):
+                raise Transient(Trouble.HEAD_MOVED, f"branch {head.branch!r} has moved meanwhile")
+            transaction.write("touch_repo", {"repo_id": claim.repo_id})
+
+    def count_due(self) -> int:
+        """Return how many jobs could be claimed now."""
+        with self._database.transaction() as transaction:
+            row = transaction.row("count_due")
+        return row["count"] if row else 0
+
+    def job(self, job_id: str) -> Row | None:
+        """Return a job's row, if there is one."""
+        with self._database.transaction() as transaction:
+            return transaction.row("job", {"job_id": job_id})
+
+    def jobs(self, *, status: str | None, repo_id: str | None, limit: int) -> list[Row]:
+        """Return the newest rows."""
+        with self._database.transaction() as transaction:
+            return transaction.rows("jobs", {"status": status, "repo_id": repo_id, "limit": limit})
+
+    def blocking_job(self, job_id: str) -> Row | None:
+        """Return the unfinished job that a job waits for, if there is one."""
+        with self._database.transaction() as transaction:
+            return transaction.row("blocking_job", {"job_id": job_id})
+
+
+def _claim(row: Row, run_id: str) -> Claim:
+    return Claim(
+        job_id=row["job_id"], repo_id=row["repo_id"], attempt=row["attempt"], run_id=run_id
+    )
+
+
+def _fence(claim: Claim) -> dict[str, Any]:
+    return {"job_id": claim.job_id, "attempt": claim.attempt, "run_id": claim.run_id}
+
+
+def _reason(error: JobError) -> dict[str, Any]:
+    message = error.message.replace("\0", "\\0")
+    return {"code": str(error.code), "message": message[:_MAX_ERROR_CHARACTERS]}

@@ -1,0 +1,138 @@
+"""The tables of the index and of the queue, as SQLAlchemy metadata.
+
+The hub owns some of these tables too: `reconcile` adds what is missing to a database that already
+has them. Statements live in `queries.sql`, migrations in `migrations/`.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    }
+)
+
+_now = text("now()")
+
+
+def _time(name: str, *, nullable: bool = True) -> Column[object]:
+    default = None if nullable else _now
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=default)
+
+
+repos = Table(
+    "musehub_repos",
+    metadata,
+    Column("repo_id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("slug", Text, nullable=False),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("default_branch", Text, nullable=False, server_default="main"),
+    _time("pushed_at"),
+    _time("deleted_at"),
+    UniqueConstraint("owner", "slug"),
+)
+
+branches = Table(
+    "musehub_branches",
+    metadata,
+    Column("repo_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("head_commit_id", Text),
+)
+
+background_jobs = Table(
+    "musehub_background_jobs",
+    metadata,
+    # What the hub writes.
+    Column("job_id", Text, primary_key=True),
+    Column("repo_id", Text, nullable=False),
+    Column("job_type", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("status", Text, nullable=False, server_default="pending"),
+    _time("created_at", nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    # What the pipeline needs to own the truth.
+    Column("run_id", Text),
+    _time("lease_expires_at"),
+    _time("not_before"),
+    _time("started_at"),
+    _time("finished_at"),
+    Column("error_code", Text),
+    Column("error", Text),
+    Column("result", JSONB),
+    Column("index_version", Integer),
+    # The queue, oldest first; the queue of one repo; what is under way.
+    Index(
+        "musehub_background_jobs_pending",
+        "created_at",
+        "job_id",
+        postgresql_where=text("job_type = 'mpack.index' AND status = 'pending'"),
+    ),
+    Index(
+        "musehub_background_jobs_unfinished",
+        "repo_id",
+        "created_at",
+        "job_id",
+        postgresql_where=text("job_type = 'mpack.index' AND status IN ('pending', 'running')"),
+    ),
+    Index(
+        "musehub_background_jobs_running",
+        "lease_expires_at",
+        postgresql_where=text("job_type = 'mpack.index' AND status = 'running'"),
+    ),
+)
+
+objects = Table(
+    "musehub_objects",
+    metadata,
+    Column("object_id", Text, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("storage_uri", Text, nullable=False),
+    _time("created_at", nullable=False),
+)
+
+object_refs = Table(
+    "musehub_object_refs",
+    metadata,
+    Column("repo_id", Text, primary_key=True),
+    Column("object_id", Text, primary_key=True),
+    _time("created_at", nullable=False),
+)
+
+snapshots = Table(
+    "musehub_snapshots",
+    metadata,
+    Column("repo_id", Text, primary_key=True),
+    Column("snapshot_id", Text, primary_key=True),
+    Column("manifest", JSONB, nullable=False),
+    _time("created_at", nullable=False),
+)
+
+commits = Table(
+    "musehub_commits",
+    metadata,
+    Column("repo_id", Text, primary_key=True),
+    Column("commit_id", Text, primary_key=True),
+    Column("branch", Text, nullable=False),
+    Column("parent_ids", JSONB, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("timestamp", DateTime(timezone=True), nullable=False),
+    Column("snapshot_id", Text, nullable=False),
+    Column("commit_meta", JSONB, nullable=False),
+    _time("created_at", nullable=False),
+)
