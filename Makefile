@@ -1,0 +1,71 @@
+# What one does with this project; `make` lists it. Everything runs in $(VENV), which is built
+# when it is absent or when pyproject.toml or constraints.txt has changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+
+# A repository whose history `make demo` pushes; without it the demo brings its own.
+GIT ?=
+# The port of `make dev`.
+PORT ?=
+# Further arguments of `make test` and `make bench`.
+ARGS ?=
+
+export DAGSTER_DISABLE_TELEMETRY = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo dev test check bench format clean
+
+help: ## List these targets
+	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV); GIT=folder for demo, PORT=number for dev,"
+	@echo "  ARGS='...' for test and bench."
+
+demo: $(STAMP) ## Push a repository's history and index it here, with nothing to set up (GIT=folder)
+	$(BIN)/musehub-pipeline demo $(if $(GIT),--git '$(GIT)')
+
+dev: $(STAMP) ## Run the Dagster UI and daemon in the foreground (PORT=number)
+	$(BIN)/musehub-pipeline dev $(if $(PORT),--port '$(PORT)')
+
+test: $(STAMP) ## Run the test suite on real services (ARGS='-k word')
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## Check style, types and that Dagster can load the definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/dagster definitions validate
+
+bench: $(STAMP) ## Measure throughput and memory (ARGS='...')
+	$(BIN)/python -m musehub_pipeline_tests.benchmarks $(ARGS)
+
+format: $(STAMP) ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what can be built again: virtual environments and caches
+	test ! -f $(STAMP) || rm -rf $(VENV)
+	rm -rf .venv .venv-newest .pytest_cache .ruff_cache .hypothesis .coverage build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c '' || { \
+	    echo "$(PYTHON) does not run; pass another Python, as in: make PYTHON=python3.12" >&2; \
+	    exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
+	    echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); this project needs 3.11 to 3.14." >&2; \
+	    echo "Pass another Python, as in: make PYTHON=python3.12" >&2; \
+	    exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	    echo "$(PYTHON) cannot make virtual environments." >&2; \
+	    echo "On Debian: apt-get install python3-venv" >&2; \
+	    exit 1; }
+	@echo "Installing into $(VENV); the first time this takes a minute or two."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
