@@ -47,6 +47,15 @@ def resolve(settings: Settings) -> Settings:
     return resolved
 
 
+def find_database(settings: Settings) -> str:
+    """Return the URL of the configured database, or of the embedded one; its tables may be old.
+
+    Raises:
+        ServiceError: the embedded PostgreSQL did not start.
+    """
+    return settings.database_url or _postgres(settings.home.expanduser().resolve())
+
+
 @cache
 def _postgres(home: Path) -> str:
     """Start the PostgreSQL of a home, unless it runs, and return its URL."""
@@ -76,6 +85,7 @@ def _import_get_server() -> Callable[..., Any]:
     (folder / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
     if folder.stat().st_uid != os.geteuid():
         raise ServiceError(f"{folder} belongs to another user")
+    folder.chmod(0o700)
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
     try:

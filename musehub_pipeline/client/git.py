@@ -16,6 +16,8 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, NamedTuple, Self, cast
 
+from musehub_pipeline.domain.errors import PipelineError
+
 _BRANCH_REFS = "refs/heads/"
 
 # Requests that are on their way at once. All of them fit into the smallest pipe buffer there is,
@@ -43,7 +45,7 @@ _LATEST = int((datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH).total_seconds())
 _MAX_OFFSET = timedelta(hours=15, minutes=59)  # PostgreSQL takes no larger one
 
 
-class GitError(Exception):
+class GitError(PipelineError):
     """The git repository could not be read."""
 
 

@@ -6,16 +6,18 @@ Dashboards and alerts read these names; they are a contract.
 from collections.abc import Mapping
 from typing import Any
 
-TIMINGS = (
-    "fetch_mpack_ms",
-    "unpack_ms",
-    "object_puts_ms",
-    "object_insert_ms",
-    "object_refs_ms",
-    "snapshot_insert_ms",
-    "commit_insert_ms",
-)
-"""The timing keys, in the order of the summary line; float milliseconds of a monotonic clock."""
+TIMING_OF_PHASE = {
+    "fetch_mpack": "fetch_mpack_ms",
+    "unpack": "unpack_ms",
+    "put_objects": "object_puts_ms",
+    "insert_objects": "object_insert_ms",
+    "upsert_object_refs": "object_refs_ms",
+    "insert_snapshots": "snapshot_insert_ms",
+    "insert_commits": "commit_insert_ms",
+}
+"""The timing key of each phase that has one; float milliseconds of a monotonic clock."""
+
+TIMINGS = tuple(TIMING_OF_PHASE.values())
 
 COUNTS = (
     "objects_total",
@@ -28,7 +30,31 @@ COUNTS = (
 )
 """The counts of a result. `objects_total` is the length of the mpack's list."""
 
+KEYS = (
+    "job_id",
+    "repo_id",
+    "mpack_key",
+    "mpack_size_bytes",
+    "elapsed_ms",
+    *TIMINGS,
+    *COUNTS,
+    "branch",
+    "head",
+    "head_moved",
+    "attempt",
+    "batch_jobs",
+    "run_id",
+    "index_version",
+)
+"""The keys of every result, in the order in which people read them."""
+
 Result = dict[str, Any]
+
+
+def in_order(result: Mapping[str, Any]) -> Result:
+    """Return a result in the order of its keys, which a database does not keep."""
+    known = {key: result[key] for key in KEYS if key in result}
+    return known | {key: value for key, value in result.items() if key not in known}
 
 
 def done_line(result: Mapping[str, Any]) -> str:

@@ -8,10 +8,11 @@ import dagster as dg
 
 from musehub_pipeline import local
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.domain.errors import JobFailed, JobNotDone, JobNotFound
+from musehub_pipeline.domain.errors import JobFailed, JobNotDone
 from musehub_pipeline.domain.job import Status
-from musehub_pipeline.domain.result import Result
+from musehub_pipeline.domain.result import Result, in_order
 from musehub_pipeline.orchestration.resources import fixed_resource
+from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database, Row
 from musehub_pipeline.storage.queue import Queue
@@ -30,15 +31,20 @@ class Runner:
         self._job = build_defs(musehub=fixed_resource(settings)).get_job_def("index_mpacks")
         self._instance = instance
 
-    def run(self, job_ids: Sequence[str] = ()) -> list[Result]:
-        """Index a batch; return the results of the jobs that are done now.
+    def run(self, job_ids: Sequence[str] = ()) -> list[str]:
+        """Index a batch; return the ids of the jobs that it took, whatever became of them.
 
         Raises:
             Exception: what an op raised; trouble of single jobs stays in their rows.
         """
-        config = {"ops": {"claim_jobs": {"config": {"job_ids": list(job_ids)}}}}
+        config = {
+            "ops": {"claim_jobs": {"config": {"job_ids": list(job_ids)}}},
+            # The caller's logging decides what to show; Dagster's own console would repeat it.
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        }
         run = self._job.execute_in_process(run_config=config, instance=self._instance)
-        return run.output_for_node("summarize")
+        batch: Batch = run.output_for_node("claim_jobs")
+        return [item.claim.job_id for item in batch.items]
 
 
 @contextmanager
@@ -68,26 +74,19 @@ def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Re
     resolved = local.resolve(settings or Settings.load())
     with Database(str(resolved.database_url)) as database:
         queue = Queue(database, lease=resolved.lease, max_attempts=resolved.max_attempts)
-        row = _row(queue, job_id)
+        row = queue.require(job_id)
         if row["status"] not in {Status.DONE, Status.FAILED}:
             with dagster_instance() as instance:
                 Runner(resolved, instance).run([job_id])
-            row = _row(queue, job_id)
+            row = queue.require(job_id)
         return _result_of(row, queue)
-
-
-def _row(queue: Queue, job_id: str) -> Row:
-    row = queue.job(job_id)
-    if row is None:
-        raise JobNotFound(job_id)
-    return row
 
 
 def _result_of(row: Row, queue: Queue) -> Result:
     job_id = row["job_id"]
     match row["status"]:
         case Status.DONE:
-            return row["result"]
+            return in_order(row["result"])
         case Status.FAILED:
             raise JobFailed(job_id, row["error_code"], row["error"])
         case Status.RUNNING:

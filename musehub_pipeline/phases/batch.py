@@ -17,6 +17,7 @@ from typing import Literal
 from musehub_pipeline.domain.errors import Deferral, JobError, Transient, Trouble
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.result import TIMING_OF_PHASE
 from musehub_pipeline.domain.slices import Slices
 from musehub_pipeline.storage.index import Index
 from musehub_pipeline.storage.object_storage import ObjectStorage
@@ -26,6 +27,7 @@ from musehub_pipeline.storage.scratch import ScratchFile
 _THREADS = 8
 
 _log = logging.getLogger("musehub_pipeline.phases")
+_progress = logging.getLogger("musehub_pipeline.progress")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,19 +109,20 @@ class Batch:
 
 def each_job(
     batch: Batch,
-    timing_key: str | None,
+    phase: str,
     work: Callable[[Item], Item],
     *,
     together: bool = False,
     at_end: Callable[[], None] | None = None,
 ) -> Batch:
-    """Do `work` for every live job of the batch, and note what it took.
+    """Do `work` for every live job of the batch, and note what `phase` took.
 
     The wall time of the phase is shared out by the time that each job's own work took, so that the
     jobs' times add up to it, also where they ran `together`, in threads.
     """
     started = monotonic()
     live = batch.live
+    _progress.debug("%s: %d jobs", phase, len(live), extra={"phase": phase})
     if together and len(live) > 1:
         with ThreadPoolExecutor(min(_THREADS, len(live)), thread_name_prefix="jobs") as pool:
             worked = list(pool.map(partial(_attempt, work=work), live))
@@ -127,12 +130,13 @@ def each_job(
         worked = list(_in_order(live, work))
     if at_end is not None:
         worked = _conclude(worked, at_end)
+    timing_key = TIMING_OF_PHASE.get(phase)
     wall = monotonic() - started
     own = sum(seconds for _, seconds in worked)
     done: dict[str, Item] = {}
     for item, seconds in worked:
         share = wall * seconds / own if own else 0.0
-        timings = item.timings if timing_key is None else item.timings | {timing_key: share * 1e3}
+        timings = item.timings | {timing_key: share * 1e3} if timing_key else item.timings
         done[item.claim.job_id] = replace(item, timings=timings)
     items = tuple(done.get(item.claim.job_id, item) for item in batch.items)
     return replace(batch, items=_hold_back(items))

@@ -36,7 +36,9 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
             raise Rejection(Fault.REPO_DELETED, f"repository {item.claim.repo_id!r} is deleted")
         return replace(item, job=job, size_bytes=services.objects.mpack_size(hex_of(job.mpack_key)))
 
-    return _within_bytes(each_job(batch, None, read, together=True), services.policy.batch_bytes)
+    return _within_bytes(
+        each_job(batch, "claim_jobs", read, together=True), services.policy.batch_bytes
+    )
 
 
 def _within_bytes(batch: Batch, batch_bytes: int) -> Batch:

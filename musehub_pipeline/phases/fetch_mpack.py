@@ -24,4 +24,4 @@ def fetch_mpack(batch: Batch, services: Services) -> Batch:
         size = services.objects.fetch_mpack(hex_of(item.job.mpack_key), path)
         return replace(item, size_bytes=size, mpack=ScratchFile(path, size))
 
-    return each_job(batch, "fetch_mpack_ms", fetch, together=True)
+    return each_job(batch, "fetch_mpack", fetch, together=True)

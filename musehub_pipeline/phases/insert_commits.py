@@ -19,7 +19,7 @@ def insert_commits(batch: Batch, services: Services) -> Batch:
         rows = _rows(mpack, contents.commits.without(held))
         return item.counted(commits_inserted=services.index.insert_commits(repo_id, rows))
 
-    return each_job(batch, "commit_insert_ms", insert)
+    return each_job(batch, "insert_commits", insert)
 
 
 def _rows(source: Source, commits: Slices) -> Iterator[list[CommitRow]]:

@@ -16,4 +16,4 @@ def insert_objects(batch: Batch, services: Services) -> Batch:
         inserted = services.index.insert_objects(chunks, uri=services.objects.objects_uri)
         return item.counted(objects_inserted=inserted)
 
-    return each_job(batch, "object_insert_ms", insert)
+    return each_job(batch, "insert_objects", insert)

@@ -21,7 +21,7 @@ def insert_snapshots(batch: Batch, services: Services) -> Batch:
         inserted = services.index.insert_snapshots(repo_id, rows)
         return item.counted(snapshots_inserted=inserted)
 
-    return each_job(batch, "snapshot_insert_ms", insert)
+    return each_job(batch, "insert_snapshots", insert)
 
 
 def _rows(source: Source, snapshots: Slices) -> Iterator[list[SnapshotRow]]:

@@ -20,4 +20,4 @@ def put_objects(batch: Batch, services: Services) -> Batch:
         )
 
     # Bytes are on disk before the rows that name them: one sync for the whole batch.
-    return each_job(batch, "object_puts_ms", put, together=True, at_end=services.objects.sync)
+    return each_job(batch, "put_objects", put, together=True, at_end=services.objects.sync)

@@ -42,7 +42,7 @@ def summarize(batch: Batch, services: Services) -> Batch:
         _log.info("%s", done_line(result), extra={"action": "job_done", "result": result})
         return item
 
-    ended = each_job(batch, None, publish)
+    ended = each_job(batch, "summarize", publish)
     for item in ended.items:
         if item.error is not None:
             _give_up(item, item.error, services)

@@ -54,7 +54,7 @@ def unpack(batch: Batch, services: Services) -> Batch:
         )
         return replace(item, contents=contents)
 
-    return each_job(batch, "unpack_ms", judge)
+    return each_job(batch, "unpack", judge)
 
 
 def _read(mpack: ScratchFile, services: Services) -> Inventory:

@@ -13,4 +13,4 @@ def upsert_object_refs(batch: Batch, services: Services) -> Batch:
         inserted = services.index.upsert_object_refs(item.claim.repo_id, chunks)
         return item.counted(object_refs_inserted=inserted)
 
-    return each_job(batch, "object_refs_ms", upsert)
+    return each_job(batch, "upsert_object_refs", upsert)

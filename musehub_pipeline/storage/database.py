@@ -3,7 +3,7 @@
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, LiteralString, Self, cast
 
 import psycopg
 from psycopg.rows import dict_row
@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from musehub_pipeline.domain.errors import SettingsError, Transient, Trouble
+from musehub_pipeline.domain.errors import PipelineError, SettingsError, Transient, Trouble
 from musehub_pipeline.storage.statements import statement
 
 _CONNECT_TIMEOUT_SECONDS = 10
@@ -84,6 +84,23 @@ class Database:
         finally:
             connection.close()
 
+    def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Run a statement of the operator's that may only read; return its columns and rows.
+
+        Raises:
+            QueryFailed: the database refused it.
+            Transient: DATABASE_UNAVAILABLE.
+        """
+        try:
+            with self.transaction() as transaction:
+                return transaction.query(text)
+        except psycopg.Error as error:
+            raise QueryFailed(str(error).strip()) from error
+
+
+class QueryFailed(PipelineError):
+    """The database refused a statement."""
+
 
 class Transaction:
     """Runs named statements on one connection."""
@@ -98,6 +115,15 @@ class Transaction:
     def row(self, name: str, parameters: Mapping[str, Any] | None = None) -> Row | None:
         """Return the first row of the statement `name`, if it gives any."""
         return self._cursor.execute(statement(name), parameters).fetchone()
+
+    def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Return the columns and rows of a statement that may only read."""
+        connection = self._cursor.connection
+        connection.execute("SET TRANSACTION READ ONLY")
+        # Not a statement of the program's: whoever typed it owns the database.
+        cursor = connection.execute(cast("LiteralString", text))
+        names = [column.name for column in cursor.description or ()]
+        return names, cursor.fetchall() if names else []
 
     def write(self, name: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Run the statement `name` and return how many rows it inserted or changed."""

@@ -81,7 +81,11 @@ RETURNING job.job_id, job.repo_id, job.attempt, job.payload, job.created_at;
 
 -- name: count_due
 -- How many jobs a claim without a limit would take.
-SELECT count(*)
+SELECT count(*) + (
+    SELECT count(*) FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status = 'running'
+        AND lease_expires_at < clock_timestamp()
+) AS count
 FROM musehub_background_jobs AS j
 WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
     AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
@@ -239,6 +243,13 @@ ON CONFLICT DO NOTHING;
 -- One row of the queue, with all its columns.
 SELECT * FROM musehub_background_jobs WHERE job_id = %(job_id)s AND job_type = 'mpack.index';
 
+-- name: outcomes
+-- How some jobs stand.
+SELECT job_id, repo_id, status, error_code, error, result
+FROM musehub_background_jobs
+WHERE job_id = ANY(%(job_ids)s)
+ORDER BY created_at, job_id;
+
 -- name: jobs
 -- The newest rows of the queue, by status and repo where they are given.
 SELECT j.job_id, j.repo_id, r.owner, r.slug, j.status, j.attempt, j.created_at, j.started_at,
@@ -270,12 +281,12 @@ INSERT INTO musehub_background_jobs
 VALUES
     (%(job_id)s, %(repo_id)s, 'mpack.index', %(payload)s::text::jsonb, 'pending', clock_timestamp(), 0);
 
--- name: head_metadata
--- The metadata of the commit that a branch stands at.
-SELECT c.commit_id, c.commit_meta
+-- name: heads
+-- Where the branches of a repo stand, and what is noted about these commits.
+SELECT b.name, c.commit_id, c.commit_meta
 FROM musehub_branches AS b
 JOIN musehub_commits AS c ON c.repo_id = b.repo_id AND c.commit_id = b.head_commit_id
-WHERE b.repo_id = %(repo_id)s AND b.name = %(branch)s;
+WHERE b.repo_id = %(repo_id)s;
 
 -- name: count_rows
 -- How much the index holds.

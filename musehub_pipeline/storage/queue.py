@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from musehub_pipeline.domain.errors import JobError, Transient, Trouble
+from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim
 from musehub_pipeline.domain.result import Result
 from musehub_pipeline.storage.database import Database, Row
@@ -99,6 +99,22 @@ class Queue:
         """Return a job's row, if there is one."""
         with self._database.transaction() as transaction:
             return transaction.row("job", {"job_id": job_id})
+
+    def require(self, job_id: str) -> Row:
+        """Return a job's row.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        row = self.job(job_id)
+        if row is None:
+            raise JobNotFound(job_id)
+        return row
+
+    def outcomes(self, job_ids: Sequence[str]) -> list[Row]:
+        """Return how some jobs stand, oldest first."""
+        with self._database.transaction() as transaction:
+            return transaction.rows("outcomes", {"job_ids": list(job_ids)})
 
     def jobs(self, *, status: str | None, repo_id: str | None, limit: int) -> list[Row]:
         """Return the newest rows."""

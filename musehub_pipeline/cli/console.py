@@ -1,0 +1,100 @@
+"""How commands speak: tables and progress for people on stderr and stdout, JSON for scripts."""
+
+import json
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, times as ISO 8601."""
+    json.dump(value, sys.stdout, indent=2, default=_json_default, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def _json_default(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def print_pairs(pairs: Mapping[str, object], *, title: str | None = None) -> None:
+    """Print names and values as a table of two columns."""
+    table = Table(show_header=False, title=title, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in pairs.items():
+        table.add_row(name, cell(value))
+    out.print(table)
+
+
+def print_rows(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print rows as a table."""
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row))
+    out.print(table)
+
+
+def cell(value: object) -> str:
+    """Return a value as the text of a table's cell; what strangers wrote is no markup."""
+    if value is None:
+        return "[dim]-[/dim]"
+    if isinstance(value, datetime):
+        return value.astimezone().isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, dict | list):
+        return escape(json.dumps(value, default=_json_default, ensure_ascii=False))
+    return escape(str(value))
+
+
+@contextmanager
+def progress_bar(description: str, unit: str) -> Generator[Callable[[int, int], None]]:
+    """Show a bar while the block runs; the function that it gives takes (done, total)."""
+    with _progress(unit) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def phase_progress(total: int) -> Generator[tuple[Callable[[str], None], Callable[[int], None]]]:
+    """Show a bar of jobs, with the phase that is under way; gives functions to set each."""
+    with _progress("jobs") as progress:
+        task = progress.add_task("starting", total=total)
+        yield (
+            lambda phase: progress.update(task, description=phase),
+            lambda jobs: progress.advance(task, jobs),
+        )
+
+
+def _progress(unit: str) -> Progress:
+    columns: tuple[Any, ...] = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=err)

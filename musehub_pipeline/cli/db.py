@@ -1,0 +1,53 @@
+"""`db`: the tables."""
+
+from typing import Annotated
+
+import typer
+
+from musehub_pipeline import local
+from musehub_pipeline.cli.console import JsonFlag, out, print_json, print_rows
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage import migrate
+from musehub_pipeline.storage.database import Database
+
+EXIT_NOT_CURRENT = 3
+
+app = typer.Typer(no_args_is_help=True, help="Create, upgrade and look at the tables.")
+
+
+@app.command()
+def upgrade() -> None:
+    """Create the tables, or bring them up to date; nothing that is there is destroyed.
+
+    In a database of the hub only what is missing is added. Where something there cannot work, the
+    differences are listed with the SQL that would reconcile them, and nothing is changed.
+    """
+    with Database(local.find_database(Settings.load())) as database:
+        out.print(f"the tables are at revision {migrate.upgrade(database)}")
+
+
+@app.command()
+def current(as_json: JsonFlag = False) -> None:
+    """Show at which revision the tables are; exit with 3 where an upgrade is due."""
+    with Database(local.find_database(Settings.load())) as database:
+        revision = migrate.current(database)
+    if as_json:
+        print_json({"revision": revision, "latest": migrate.latest()})
+    else:
+        out.print(f"revision {revision}, latest {migrate.latest()}")
+    if revision != migrate.latest():
+        raise typer.Exit(EXIT_NOT_CURRENT)
+
+
+@app.command()
+def query(
+    statement: Annotated[str, typer.Argument(help="A statement that reads, such as SELECT.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a statement that only reads, and show its rows."""
+    with Database(local.find_database(Settings.load())) as database:
+        columns, rows = database.query(statement)
+    if as_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        print_rows(columns, rows)

@@ -1,0 +1,115 @@
+"""`demo`: the whole way of the data on one screen."""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from musehub_pipeline import local
+from musehub_pipeline.cli.console import err, out, print_pairs, progress_bar
+from musehub_pipeline.cli.index import EXIT_JOB_FAILED, drain
+from musehub_pipeline.cli.pack import warn_of_skipped
+from musehub_pipeline.client.git import GitError, GitRepository
+from musehub_pipeline.client.pack import PackReport, pack
+from musehub_pipeline.client.push import push
+from musehub_pipeline.domain.job import Status
+from musehub_pipeline.domain.result import in_order
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.object_storage import ObjectStorage
+from musehub_pipeline.storage.repos import Repo, Repos
+
+_OWNER = "demo"
+_EXAMPLE = "SELECT message, author FROM musehub_commits ORDER BY timestamp DESC LIMIT 5"
+
+
+def demo(
+    git: Annotated[Path, typer.Option("--git", help="The git repository to push.")] = Path(),
+) -> None:
+    """Pack a git repository's history, push it, index it, and show what came of it.
+
+    Nothing has to be set up: an embedded PostgreSQL and a directory serve where no others are
+    configured. Run it again after a commit: then only what is new is packed and pushed.
+    """
+    with err.status("starting the services"):
+        settings = local.resolve(Settings.load())
+    with (
+        Database(str(settings.database_url)) as database,
+        ObjectStorage(str(settings.storage_url), s3=settings.s3) as objects,
+        tempfile.TemporaryDirectory(prefix="musehub-demo-") as folder,
+    ):
+        repos = Repos(database)
+        repo = repos.ensure(f"{_OWNER}/{_slug(git)}")
+        mpack = Path(folder) / "history.mpack"
+        report = _pack_news(git, mpack, repos, repo)
+        stale = _moved(report, repos, repo)
+        if not stale:
+            out.print(f"nothing is new in {git.resolve()}: the index has all of it already")
+            _say_how_to_look_further(settings)
+            return
+        pushed = push(
+            mpack,
+            repo,
+            heads=stale,
+            force=True,  # a demo follows the repository, also where its history was rewritten
+            pusher_id=_OWNER,
+            objects=objects,
+            repos=repos,
+        )
+    outcomes = drain(settings, list(pushed.job_ids))
+    for outcome in outcomes:
+        if outcome["result"]:
+            print_pairs(in_order(outcome["result"]), title=f"result of {outcome['job_id']}")
+    if any(outcome["status"] != Status.DONE for outcome in outcomes):
+        raise typer.Exit(EXIT_JOB_FAILED)
+    _say_how_to_look_further(settings)
+
+
+def _slug(git: Path) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", git.resolve().name.lower()).strip("-") or "repository"
+
+
+def _pack_news(git: Path, mpack: Path, repos: Repos, repo: Repo) -> PackReport:
+    """Pack what the repo does not have: its heads remember the git commits that they came from."""
+    known = [
+        head["commit_meta"].get("metadata", {}).get("git_commit")
+        for head in repos.heads(repo).values()
+    ]
+    with GitRepository(git) as repository:
+        have = [commit for commit in known if commit and _has(repository, commit)]
+        branches = None if repository.branches() else ["HEAD"]
+    with progress_bar("packing", "commits") as show:
+        report = pack(git, mpack, branches=branches, have=have, on_progress=show)
+    warn_of_skipped(report)
+    out.print(
+        f"packed {report.commits} commits, {report.snapshots} snapshots and {report.objects}"
+        f" objects into {report.size_bytes:,} bytes"
+    )
+    return report
+
+
+def _has(repository: GitRepository, commit: str) -> bool:
+    try:
+        repository.find_commit(commit)
+    except GitError:
+        return False
+    return True
+
+
+def _moved(report: PackReport, repos: Repos, repo: Repo) -> dict[str, str]:
+    heads = {branch: head["commit_id"] for branch, head in repos.heads(repo).items()}
+    return {
+        branch: head for branch, head in report.branch_heads.items() if heads.get(branch) != head
+    }
+
+
+def _say_how_to_look_further(settings: Settings) -> None:
+    out.print(
+        "\nLook further:\n"
+        "  make dev                                 the Dagster UI, with this run's timeline\n"
+        "  .venv/bin/musehub-pipeline jobs list     the queue\n"
+        f"  .venv/bin/musehub-pipeline db query '{_EXAMPLE}'\n"
+        f"Everything lies in {settings.home}."
+    )

@@ -1,0 +1,84 @@
+"""`dev`: the Dagster UI and daemon in the foreground."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from musehub_pipeline import local
+from musehub_pipeline.cli.console import out
+from musehub_pipeline.domain.errors import PipelineError
+from musehub_pipeline.settings import Settings
+
+_HOST = "127.0.0.1"
+_STOP_SECONDS = 20
+_POLL_SECONDS = 0.2
+
+
+class PortTaken(PipelineError):
+    """The port of the UI is in use."""
+
+
+def dev(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI.")] = 3000,
+) -> None:
+    """Run the Dagster UI and daemon on loopback, with embedded services where none are configured.
+
+    It runs in the foreground; Ctrl-C or SIGTERM stops all of it.
+    """
+    from musehub_pipeline.orchestration.home import use_dagster_home
+
+    _check_port(port)
+    settings = local.resolve(Settings.load())
+    home = use_dagster_home(settings)
+    environment = os.environ | {
+        "MUSEHUB_HOME": str(settings.home),
+        "MUSEHUB_DATABASE_URL": str(settings.database_url),
+        "MUSEHUB_STORAGE_URL": str(settings.storage_url),
+    }
+    out.print(f"the UI will be on http://{_HOST}:{port}; runs are kept in {home}")
+    command = [sys.executable, "-m", "dagster", "dev", "--host", _HOST, "--port", str(port)]
+    command += ["--module-name", "musehub_pipeline.definitions"]
+    raise typer.Exit(_run_group(command, environment, folder=home))
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise PortTaken(f"port {port} of {_HOST}: {error.strerror}; try --port") from error
+
+
+def _run_group(command: list[str], environment: dict[str, str], *, folder: Path) -> int:
+    """Run a command in a process group of its own until it ends or this process is told to."""
+    told_to_stop = threading.Event()
+    # Caught before the child starts: signals that are ignored here would be ignored there too.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told_to_stop.set())
+    process = subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True)
+    try:
+        while not told_to_stop.wait(_POLL_SECONDS):
+            if (code := process.poll()) is not None:
+                return code
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+    finally:
+        _kill_group(process)
+    return 0
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End whatever is left of the group; that Dagster left nothing is the usual case."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

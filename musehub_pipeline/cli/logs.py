@@ -1,0 +1,49 @@
+"""How the log of a run shows on the terminal."""
+
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from musehub_pipeline.cli.console import err
+
+_SUMMARY = "musehub_pipeline.index"
+_PROGRESS = "musehub_pipeline.progress"
+
+
+@contextmanager
+def logs_as_output(*, on_phase: Callable[[str], None]) -> Generator[None]:
+    """Show summary lines and warnings while the block runs; phases that begin go to `on_phase`."""
+    ours = logging.getLogger("musehub_pipeline")
+    progress = logging.getLogger(_PROGRESS)
+    lines, phases = _Lines(), _Phases(on_phase)
+    before = progress.level, progress.propagate
+    ours.addHandler(lines)
+    progress.addHandler(phases)
+    progress.setLevel(logging.DEBUG)
+    progress.propagate = False
+    try:
+        yield
+    finally:
+        ours.removeHandler(lines)
+        progress.removeHandler(phases)
+        progress.setLevel(before[0])
+        progress.propagate = before[1]
+
+
+class _Lines(logging.Handler):
+    """Prints the summary lines, and whatever else is a warning or worse."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == _SUMMARY or record.levelno >= logging.WARNING:
+            err.print(record.getMessage(), markup=False)
+
+
+class _Phases(logging.Handler):
+    """Hands on the name of each phase that begins."""
+
+    def __init__(self, on_phase: Callable[[str], None]) -> None:
+        super().__init__()
+        self._on_phase = on_phase
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._on_phase(getattr(record, "phase", ""))

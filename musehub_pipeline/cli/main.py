@@ -1,0 +1,44 @@
+"""The command line: `musehub-pipeline`. Errors go to stderr, what a script reads to stdout."""
+
+import sys
+
+import typer
+
+from musehub_pipeline.cli import db, jobs
+from musehub_pipeline.cli.console import err
+from musehub_pipeline.cli.demo import demo
+from musehub_pipeline.cli.dev import dev
+from musehub_pipeline.cli.index import index
+from musehub_pipeline.cli.pack import pack
+from musehub_pipeline.cli.push import push
+from musehub_pipeline.domain.errors import PipelineError
+
+EXIT_ERROR = 1
+
+app = typer.Typer(
+    name="musehub-pipeline",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=(
+        "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
+        "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
+        " Exit codes: 0 done, 1 an error that is named on stderr, 2 wrong usage, 3 the answer is"
+        " no (--strict, db current)."
+    ),
+)
+app.command()(demo)
+app.command()(dev)
+app.command()(pack)
+app.command()(push)
+app.command()(index)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(db.app, name="db")
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except PipelineError as error:
+        err.print(f"error: {error}", markup=False)
+        sys.exit(EXIT_ERROR)

@@ -1,0 +1,70 @@
+"""`push`: an mpack → storage and queue, as a client and the hub do it."""
+
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from musehub_pipeline import local
+from musehub_pipeline.cli.console import JsonFlag, out, print_json
+from musehub_pipeline.client import push as pushing
+from musehub_pipeline.domain.ids import is_id
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.object_storage import ObjectStorage
+from musehub_pipeline.storage.repos import Repos
+
+RepoOption = Annotated[str, typer.Option("--repo", "-r", help="The repository, owner/slug.")]
+
+
+def push(
+    mpack: Annotated[Path, typer.Argument(help="The mpack to push.")],
+    repo: RepoOption,
+    branch: Annotated[
+        str | None, typer.Option("--branch", "-b", help="The branch to move. [default: all in it]")
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="The commit to move it to. [default: what the mpack proposes]"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move it even where that loses commits.")
+    ] = False,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the repository if there is none.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Upload an mpack and enqueue its indexing: one job for each branch that it moves.
+
+    The mpack's own list of branch heads is used, or --branch and --head. An mpack without heads is
+    indexed and moves no branch.
+    """
+    if head is not None and (branch is None or not is_id(head)):
+        raise typer.BadParameter("--head takes a commit id, and needs --branch")
+    heads = {branch: head} if branch and head else pushing.outline(mpack).branch_heads
+    if branch is not None:
+        if branch not in heads:
+            raise typer.BadParameter(f"the mpack proposes no head for branch {branch!r}")
+        heads = {branch: heads[branch]}
+    settings = local.resolve(Settings.load())
+    with (
+        Database(str(settings.database_url)) as database,
+        ObjectStorage(str(settings.storage_url), s3=settings.s3) as objects,
+    ):
+        repos = Repos(database)
+        report = pushing.push(
+            mpack,
+            repos.ensure(repo) if create else repos.find(repo),
+            heads=heads,
+            force=force,
+            pusher_id=getpass.getuser(),
+            objects=objects,
+            repos=repos,
+        )
+    if as_json:
+        print_json(report.as_dict())
+        return
+    for job_id in report.job_ids:
+        out.print(job_id)

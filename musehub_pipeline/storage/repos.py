@@ -1,0 +1,87 @@
+"""Repos and pushes, as the hub writes them: for the command line, which plays the hub's part."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from musehub_pipeline.domain.errors import PipelineError
+from musehub_pipeline.storage.database import Database
+
+
+class RepoNotFound(PipelineError):
+    """No repository has that name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repo:
+    """A repository by its public name, ``owner/slug``."""
+
+    repo_id: str
+    default_branch: str
+
+
+class Repos:
+    """The repositories of the hub."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, name: str) -> Repo:
+        """Return the repo called ``owner/slug``.
+
+        Raises:
+            RepoNotFound: there is none, or it has been deleted.
+        """
+        owner, slug = split_name(name)
+        with self._database.transaction() as transaction:
+            row = transaction.row("repo_by_slug", {"owner": owner, "slug": slug})
+        if row is None or row["deleted_at"] is not None:
+            raise RepoNotFound(f"no repository is called {name!r}")
+        return Repo(repo_id=row["repo_id"], default_branch=row["default_branch"])
+
+    def ensure(self, name: str, *, default_branch: str = "main") -> Repo:
+        """Return the repo called ``owner/slug``, and make it where there is none."""
+        owner, slug = split_name(name)
+        with self._database.transaction() as transaction:
+            transaction.write(
+                "create_repo",
+                {
+                    "repo_id": f"repo_{uuid4().hex}",
+                    "owner": owner,
+                    "slug": slug,
+                    "default_branch": default_branch,
+                },
+            )
+        return self.find(name)
+
+    def enqueue(self, repo: Repo, payload: dict[str, Any]) -> str:
+        """Insert a pending job for a pushed mpack and return its id."""
+        job_id = f"job_{uuid4().hex}"
+        parameters = {
+            "job_id": job_id,
+            "repo_id": repo.repo_id,
+            "payload": msgspec.json.encode(payload).decode(),
+        }
+        with self._database.transaction() as transaction:
+            transaction.write("enqueue", parameters)
+        return job_id
+
+    def heads(self, repo: Repo) -> dict[str, dict[str, Any]]:
+        """Return for each branch its head's commit_id and commit_meta."""
+        with self._database.transaction() as transaction:
+            rows = transaction.rows("heads", {"repo_id": repo.repo_id})
+        return {row.pop("name"): row for row in rows}
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split ``owner/slug``.
+
+    Raises:
+        RepoNotFound: `name` is not of that form.
+    """
+    owner, slash, slug = name.partition("/")
+    if not (owner and slash and slug) or "/" in slug:
+        raise RepoNotFound(f"{name!r} is not of the form owner/slug")
+    return owner, slug
