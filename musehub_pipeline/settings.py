@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(5, ge=1, description="Claims after which a job fails for good")
     lease_seconds: float = Field(
-        600, ge=1, description="Seconds without a heartbeat until a run is taken for dead"
+        60, ge=1, description="Seconds without a heartbeat until a run is taken for dead"
     )
     retry_base_seconds: float = Field(2, gt=0, description="Backoff after the first failure")
     retry_cap_seconds: float = Field(600, gt=0, description="Longest backoff")

@@ -180,7 +180,7 @@ class _Reader:
         size = self._position - start
         if size > limit:
             raise Rejection(Fault.LIMIT_EXCEEDED, f"{size} bytes, where {limit} are allowed")
-        return start, self._source.read(start, size)
+        return start, self._stream.slice(start, size)
 
     @property
     def _position(self) -> int:
@@ -188,9 +188,10 @@ class _Reader:
 
     def _seek(self, offset: int) -> None:
         self._base = offset
+        self._stream = _Stream(self._source, offset)
         # unpack() is only ever asked for a scalar: no lengths, so that nothing nested is built.
         self._unpacker: Any = msgpack.Unpacker(  # pyright: ignore[reportUnknownMemberType]
-            _Stream(self._source, offset),
+            self._stream,
             raw=False,
             read_size=_READ_BYTES,
             max_buffer_size=INLINE_BYTES,
@@ -205,9 +206,17 @@ class _Stream:
 
     def __init__(self, source: Source, offset: int) -> None:
         self._source = source
-        self._offset = offset
+        self._data = b""  # what was read last, ...
+        self._offset = offset  # ... and where it began
 
     def read(self, size: int) -> bytes:
-        data = self._source.read(self._offset, size)
-        self._offset += len(data)
-        return data
+        self._offset += len(self._data)
+        self._data = self._source.read(self._offset, size)
+        return self._data
+
+    def slice(self, offset: int, size: int) -> bytes:
+        """Return some bytes again; most items still lie in what was read last."""
+        start = offset - self._offset
+        if start >= 0 and start + size <= len(self._data):
+            return self._data[start : start + size]
+        return self._source.read(offset, size)

@@ -19,6 +19,7 @@ from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.result import TIMING_OF_PHASE
 from musehub_pipeline.domain.slices import Slices
+from musehub_pipeline.storage.heartbeat import Heartbeat
 from musehub_pipeline.storage.index import Index
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.queue import Queue
@@ -48,6 +49,7 @@ class Services:
     """What the phases work with."""
 
     queue: Queue
+    heartbeat: Heartbeat
     index: Index
     objects: ObjectStorage
     scratch: Path

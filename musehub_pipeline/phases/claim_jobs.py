@@ -20,6 +20,7 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
         Transient: DATABASE_UNAVAILABLE.
     """
     claimed = services.queue.claim(run_id=run_id, limit=services.policy.batch_jobs, job_ids=job_ids)
+    services.heartbeat.begin(run_id)
     now = monotonic()
     payloads = {claim.job_id: payload for claim, payload in claimed}
     batch = Batch(

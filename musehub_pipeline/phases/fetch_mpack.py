@@ -3,7 +3,6 @@
 from dataclasses import replace
 from hashlib import sha256
 
-from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.ids import hex_of
 from musehub_pipeline.phases.batch import Batch, Item, Services, each_job
 from musehub_pipeline.storage.scratch import ScratchFile
@@ -15,13 +14,10 @@ def fetch_mpack(batch: Batch, services: Services) -> Batch:
     def fetch(item: Item) -> Item:
         if item.job is None:
             raise RuntimeError(f"job {item.claim.job_id} has not been read")
-        limit = services.policy.limits.mpack_bytes
-        if item.size_bytes is not None and item.size_bytes > limit:
-            raise Rejection(
-                Fault.MPACK_TOO_LARGE, f"{item.size_bytes} bytes, where {limit} are allowed"
-            )
         path = services.scratch / f"{sha256(item.claim.job_id.encode()).hexdigest()}.mpack"
-        size = services.objects.fetch_mpack(hex_of(item.job.mpack_key), path)
+        size = services.objects.fetch_mpack(
+            hex_of(item.job.mpack_key), path, limit=services.policy.limits.mpack_bytes
+        )
         return replace(item, size_bytes=size, mpack=ScratchFile(path, size))
 
     return each_job(batch, "fetch_mpack", fetch, together=True)

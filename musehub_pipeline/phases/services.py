@@ -7,6 +7,7 @@ from datetime import timedelta
 from musehub_pipeline.phases.batch import Policy, Services
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.heartbeat import Heartbeat
 from musehub_pipeline.storage.index import Index
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.queue import Queue
@@ -30,9 +31,11 @@ def open_services(settings: Settings) -> Generator[Services]:
                 settings.storage_url or "", s3=settings.s3, threads=settings.storage_threads
             )
         )
+        queue = Queue(database, lease=settings.lease, max_attempts=settings.max_attempts)
         yield Services(
-            queue=Queue(database, lease=settings.lease, max_attempts=settings.max_attempts),
-            index=Index(database),
+            queue=queue,
+            heartbeat=stack.enter_context(Heartbeat(queue)),
+            index=stack.enter_context(Index(database)),
             objects=objects,
             scratch=stack.enter_context(scratch_folder(settings.scratch_root)),
             policy=policy_of(settings),

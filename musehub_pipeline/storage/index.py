@@ -6,14 +6,17 @@ descent of its B-tree. Every write is idempotent and returns how many rows were 
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self
 
 from musehub_pipeline.domain.commit import CommitRow
 from musehub_pipeline.domain.ids import digest_of, id_of
 from musehub_pipeline.storage.database import Database, Transaction
+from musehub_pipeline.storage.parallel import ahead
 
-CHUNK_ROWS = 5_000
+CHUNK_ROWS = 2_000
 CHUNK_BYTES = 4 << 20
 
 Kind = Literal["object", "snapshot", "commit"]
@@ -32,6 +35,18 @@ class Index:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="index")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def deleted_repos(self, repo_ids: Collection[str]) -> dict[str, bool]:
         """Return those of `repo_ids` that exist, and whether each has been deleted."""
@@ -107,7 +122,9 @@ class Index:
     ) -> int:
         transaction: Transaction
         with self._database.transaction() as transaction:
-            return sum(transaction.write(name, constants | chunk) for chunk in parameters)
+            # The next rows are made while PostgreSQL is busy with these.
+            chunks = ahead(parameters, pool=self._pool)
+            return sum(transaction.write(name, constants | chunk) for chunk in chunks)
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

@@ -1,27 +1,24 @@
 """Object storage: mpacks and objects, on S3 or in a directory. Keys are built from digests only."""
 
 import logging
-import os
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from obstore import exceptions
-from obstore.store import LocalStore
 
 from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.slices import Slice, Slices
 from musehub_pipeline.storage.durability import sync_filesystem
+from musehub_pipeline.storage.files import CHUNK_BYTES, Buffer, read_file, write_hashing
 from musehub_pipeline.storage.parallel import in_threads
 from musehub_pipeline.storage.store import S3Options, Store, open_store, parse_storage_url
 
-_FETCH_CHUNK_BYTES = 1 << 20
 _PART_BYTES = 8 << 20
 _SLICES_A_TASK = 16
 
@@ -51,6 +48,7 @@ class ObjectStorage:
         self._place = parse_storage_url(url)
         self._s3 = s3 or S3Options()
         self._threads = threads
+        self._unsynced = False
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="storage")
 
     def __enter__(self) -> Self:
@@ -78,42 +76,36 @@ class ObjectStorage:
         """Return the size of an mpack in bytes; None where there is none."""
         return self._size(f"mpacks/{hex_digest}")
 
-    def fetch_mpack(self, hex_digest: str, destination: Path) -> int:
+    def fetch_mpack(self, hex_digest: str, destination: Path, *, limit: int) -> int:
         """Stream an mpack into a new file and return its size in bytes.
 
         Raises:
-            Rejection: MPACK_MISSING, or MPACK_HASH_MISMATCH where its bytes do not hash to its key.
+            Rejection: MPACK_MISSING, MPACK_TOO_LARGE where it has more than `limit` bytes, or
+                MPACK_HASH_MISMATCH where its bytes do not hash to its key.
             Transient: STORAGE_UNAVAILABLE or SCRATCH_UNAVAILABLE.
         """
         key = f"mpacks/{hex_digest}"
         with self._errors(f"GET {key}"):
             try:
-                reply = self._store.get(key)
+                size, chunks = self._read(key)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
                 raise Rejection(Fault.MPACK_MISSING, f"{self.url}/{key} does not exist") from error
-            actual, size = self._download(reply.stream(_FETCH_CHUNK_BYTES), destination)
+            if size > limit:
+                raise Rejection(Fault.MPACK_TOO_LARGE, f"{size} bytes, where {limit} are allowed")
+            actual = write_hashing(chunks, destination, pool=self._pool)
         if actual != hex_digest:
             raise Rejection(
                 Fault.MPACK_HASH_MISMATCH, f"the {size} bytes at {self.url}/{key} hash to {actual}"
             )
         return size
 
-    def _download(self, chunks: Iterator[object], destination: Path) -> tuple[str, int]:
-        # The hash of one chunk is computed while the next one arrives.
-        digest = sha256()
-        hashing = None
-        with destination.open("xb", buffering=0) as file:
-            for chunk in chunks:
-                view = memoryview(chunk)  # pyright: ignore[reportArgumentType]  a buffer, typed later
-                if hashing is not None:
-                    hashing.result()
-                hashing = self._pool.submit(digest.update, view)
-                _write(file.fileno(), view)
-            if hashing is not None:
-                hashing.result()
-            return digest.hexdigest(), file.tell()
+    def _read(self, key: str) -> tuple[int, Iterator[Buffer]]:
+        if self._place.directory is not None:  # twice as fast as through the client
+            return read_file(self._place.directory / key)
+        reply = self._store.get(key)
+        return reply.meta["size"], iter(reply.stream(CHUNK_BYTES))
 
     def put_mpack(self, path: Path, hex_digest: str) -> bool:
         """Store an mpack, unless it is there already; return whether it was not.
@@ -125,6 +117,7 @@ class ObjectStorage:
         if self._size(key) == path.stat().st_size:
             return False
         with self._errors(f"PUT {key}"):
+            self._unsynced = True
             self._store.put(key, path, chunk_size=_PART_BYTES)
         self.sync()
         return True
@@ -137,6 +130,9 @@ class ObjectStorage:
         Raises:
             Transient: STORAGE_UNAVAILABLE.
         """
+        if not objects:
+            return PutCount(0, 0)
+        self._unsynced = True
         chunks = objects.chunks(rows=_SLICES_A_TASK, size_bytes=_PART_BYTES)
         threads = min(self._threads, -(-len(objects) // _SLICES_A_TASK))
 
@@ -155,9 +151,10 @@ class ObjectStorage:
         Raises:
             Transient: STORAGE_UNAVAILABLE.
         """
-        if isinstance(self._store, LocalStore) and self._store.prefix is not None:
+        if self._place.directory is not None and self._unsynced:
             with self._errors("sync"):
-                sync_filesystem(Path(self._store.prefix))
+                sync_filesystem(self._place.directory)
+            self._unsynced = False
 
     def _put(self, source: Source, item: Slice) -> bool:
         hex_digest = item.digest.hex()
@@ -211,8 +208,3 @@ class ObjectStorage:
             raise Transient(
                 Trouble.STORAGE_UNAVAILABLE, f"{self.url}: {request}: {first_line}"
             ) from error
-
-
-def _write(descriptor: int, view: memoryview) -> None:
-    while view:
-        view = view[os.write(descriptor, view) :]

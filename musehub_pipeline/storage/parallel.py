@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from threading import Lock
-from typing import TypeVar
+from typing import TypeVar, cast
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -31,6 +31,16 @@ def in_threads(
 
     tasks = [pool.submit(take) for _ in range(threads)]
     return [outcome for task in tasks for outcome in task.result()]
+
+
+def ahead(items: Iterable[Item], *, pool: Executor) -> Iterator[Item]:
+    """Yield the items, each prepared in a thread of `pool` while the one before it is in use."""
+    iterator = iter(items)
+    end = object()
+    upcoming = pool.submit(next, iterator, end)
+    while (item := upcoming.result()) is not end:
+        upcoming = pool.submit(next, iterator, end)
+        yield cast("Item", item)
 
 
 class _Shared(Iterator[Item]):

@@ -113,6 +113,13 @@ WHERE earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'runnin
 ORDER BY earlier.created_at, earlier.job_id
 LIMIT 1;
 
+-- name: renew
+-- The heartbeat of a run: all its leases at once, by the database's clock.
+UPDATE musehub_background_jobs
+SET lease_expires_at = clock_timestamp() + %(lease)s
+WHERE job_type = 'mpack.index' AND status = 'running' AND run_id = %(run_id)s
+    AND lease_expires_at > clock_timestamp();
+
 -- name: release
 -- Give a lease back. `spent` says whether the attempt counts.
 UPDATE musehub_background_jobs

@@ -30,7 +30,7 @@ class Queue:
 
     def __init__(self, database: Database, *, lease: timedelta, max_attempts: int) -> None:
         self._database = database
-        self._lease = lease
+        self.lease = lease
         self._max_attempts = max_attempts
 
     def claim(
@@ -40,7 +40,7 @@ class Queue:
 
         A repo's jobs are leased in order of creation, and never while another run holds one.
         """
-        parameters = {"run_id": run_id, "lease": self._lease, "limit": limit}
+        parameters = {"run_id": run_id, "lease": self.lease, "limit": limit}
         with self._database.transaction() as transaction:
             transaction.rows("lock_claims")
             transaction.rows("rescue_expired", {"max_attempts": self._max_attempts})
@@ -50,6 +50,11 @@ class Queue:
                 rows = transaction.rows("claim_due", parameters)
         rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
         return [(_claim(row, run_id), row["payload"]) for row in rows]
+
+    def renew(self, run_id: str) -> None:
+        """Make the leases of a run last from now on."""
+        with self._database.transaction() as transaction:
+            transaction.write("renew", {"run_id": run_id, "lease": self.lease})
 
     def release(self, claim: Claim, error: JobError, *, delay: timedelta, spent: bool) -> None:
         """Put a job back to pending; unless `spent`, as if it had not been claimed."""

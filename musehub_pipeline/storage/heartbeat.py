@@ -1,0 +1,52 @@
+"""The heartbeat of a run: renews the leases of all its jobs until the run ends."""
+
+import logging
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self
+
+from musehub_pipeline.domain.errors import Transient
+from musehub_pipeline.storage.queue import Queue
+
+_BEATS_A_LEASE = 4
+
+_log = logging.getLogger("musehub_pipeline.heartbeat")
+
+
+class Heartbeat:
+    """A thread that beats from `begin` to the end of the `with` block.
+
+    A beat that fails is only noted: the lease may still be renewed by the next one, and whoever
+    lost it cannot publish.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._ended = Event()
+        self._thread: Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def begin(self, run_id: str) -> None:
+        """Renew the leases of `run_id` from now on."""
+        self._thread = Thread(target=self._beat, args=[run_id], name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def _beat(self, run_id: str) -> None:
+        pause = self._queue.lease / _BEATS_A_LEASE
+        while not self._ended.wait(pause.total_seconds()):
+            try:
+                self._queue.renew(run_id)
+            except Transient as error:
+                _log.warning("run %s: its leases could not be renewed: %s", run_id, error)
