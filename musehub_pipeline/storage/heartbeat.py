@@ -23,6 +23,7 @@ class Heartbeat:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._ended = Event()
+        self._run_id = ""
         self._thread: Thread | None = None
 
     def __enter__(self) -> Self:
@@ -39,14 +40,16 @@ class Heartbeat:
             self._thread.join()
 
     def begin(self, run_id: str) -> None:
-        """Renew the leases of `run_id` from now on."""
-        self._thread = Thread(target=self._beat, args=[run_id], name="heartbeat", daemon=True)
-        self._thread.start()
+        """Renew the leases of `run_id` from now on, and those of no other run."""
+        self._run_id = run_id
+        if self._thread is None:
+            self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._thread.start()
 
-    def _beat(self, run_id: str) -> None:
+    def _beat(self) -> None:
         pause = self._queue.lease / _BEATS_A_LEASE
         while not self._ended.wait(pause.total_seconds()):
             try:
-                self._queue.renew(run_id)
+                self._queue.renew(self._run_id)
             except Transient as error:
-                _log.warning("run %s: its leases could not be renewed: %s", run_id, error)
+                _log.warning("run %s: its leases could not be renewed: %s", self._run_id, error)
