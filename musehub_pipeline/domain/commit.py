@@ -15,7 +15,7 @@ _JSON_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """One element of the mpack's `commits`, as the client spelled it."""
+    """What makes a commit, of one element of the mpack's `commits`, as the client spelled it."""
 
     commit_id: str
     snapshot_id: str
@@ -25,7 +25,16 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     author: str = ""
     parent_commit_id: str | None = None
     parent2_commit_id: str | None = None
-    # What follows is kept as it came, in `commit_meta`; no id depends on it.
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of the parents, in the client's order and spelling; an empty one is none."""
+        return tuple(p for p in (self.parent_commit_id, self.parent2_commit_id) if p)
+
+
+class _CommitMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What else is said of a commit: kept as it came; no id depends on it."""
+
     metadata: dict[str, Any] | None = None
     structured_delta: Any = None
     sem_ver_bump: Any = None
@@ -39,14 +48,6 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     format_version: Any = None
     reviewed_by: Any = None
     test_runs: Any = None
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """The ids of the parents, in the client's order and spelling; an empty one is none."""
-        return tuple(p for p in (self.parent_commit_id, self.parent2_commit_id) if p)
-
-
-_META_FIELDS = Commit.__struct_fields__[Commit.__struct_fields__.index("metadata") :]
 
 
 class CommitRow(NamedTuple):
@@ -63,6 +64,7 @@ class CommitRow(NamedTuple):
 
 
 _decoder = msgspec.msgpack.Decoder(Commit)
+_meta_decoder = msgspec.msgpack.Decoder(_CommitMeta)
 _json = msgspec.json.Encoder()
 
 
@@ -78,18 +80,23 @@ def decode_commit(raw: bytes) -> Commit:
         raise Rejection(Fault.MPACK_MALFORMED, str(error)) from error
 
 
-def check_commit(commit: Commit, *, verify_id: bool) -> bool:
+def check_commit(commit: Commit, raw: bytes, *, verify_id: bool) -> bool:
     """Check all that a commit says by itself, and tell whether its id could be recomputed.
 
     Raises:
         Rejection: BAD_ID, BAD_TEXT, BAD_TIMESTAMP or MPACK_MALFORMED, naming the field, or, where
             `verify_id`, COMMIT_ID_MISMATCH.
     """
-    for name in ("commit_id", "snapshot_id", "parent_commit_id", "parent2_commit_id"):
-        value = getattr(commit, name)
-        if not (ids.is_id(value) if value else value in _NO_PARENT and name in _PARENT_FIELDS):
-            raise Rejection(Fault.BAD_ID, f"{name}: {value!r:.120} is not an id")
-    row_of(commit)
+    _check_id("commit_id", commit.commit_id)
+    _check_id("snapshot_id", commit.snapshot_id)
+    for parent in commit.parents:
+        _check_id("parent_commit_id", parent)
+    check_branch(commit.branch, where="branch")
+    for name, text in (("message", commit.message), ("author", commit.author)):
+        if "\0" in text:
+            raise Rejection(Fault.BAD_TEXT, f"{name}: holds NUL")
+    parse_timestamp(commit.committed_at, where="committed_at")
+    _meta_json(raw)
     known = ids.is_commit_id_of(commit.commit_id, commit)
     if not known and verify_id:
         raise Rejection(
@@ -100,20 +107,8 @@ def check_commit(commit: Commit, *, verify_id: bool) -> bool:
     return known
 
 
-_PARENT_FIELDS = ("parent_commit_id", "parent2_commit_id")
-_NO_PARENT = (None, "")
-
-
-def row_of(commit: Commit) -> CommitRow:
-    """Convert a commit to its row.
-
-    Raises:
-        Rejection: BAD_TEXT, BAD_TIMESTAMP or MPACK_MALFORMED, naming the field.
-    """
-    check_branch(commit.branch, where="branch")
-    for name in ("message", "author"):
-        if "\0" in getattr(commit, name):
-            raise Rejection(Fault.BAD_TEXT, f"{name}: holds NUL")
+def row_of(commit: Commit, raw: bytes) -> CommitRow:
+    """Convert a commit that has been checked to its row."""
     return CommitRow(
         commit_id=ids.stored(commit.commit_id),
         branch=commit.branch,
@@ -122,19 +117,25 @@ def row_of(commit: Commit) -> CommitRow:
         author=commit.author,
         timestamp=parse_timestamp(commit.committed_at, where="committed_at"),
         snapshot_id=ids.stored(commit.snapshot_id),
-        commit_meta=_meta_json(commit),
+        commit_meta=_meta_json(raw).decode(),
     )
 
 
-def _meta_json(commit: Commit) -> str:
-    meta = {name: value for name in _META_FIELDS if (value := getattr(commit, name)) is not None}
+def _check_id(name: str, value: str) -> None:
+    if not ids.is_id(value):
+        raise Rejection(Fault.BAD_ID, f"{name}: {value!r:.120} is not an id")
+
+
+def _meta_json(raw: bytes) -> bytes:
     try:
-        text = _json.encode(meta)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        text = _json.encode(_meta_decoder.decode(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejection(Fault.MPACK_MALFORMED, str(error)) from error
+    except (TypeError, ValueError, OverflowError) as error:
         raise Rejection(Fault.MPACK_MALFORMED, f"not representable as JSON: {error}") from error
     if b"\\u0000" in text and _JSON_NUL.search(text):
         raise Rejection(Fault.BAD_TEXT, "metadata: a text holds NUL")
-    return text.decode()
+    return text
 
 
 def parse_timestamp(text: str, *, where: str) -> datetime:

@@ -60,10 +60,10 @@ class Inventory:
     def commit(self, offset: int, raw: bytes) -> None:
         """Check a commit and note the snapshot and the parents that it names."""
         commit = decode_commit(raw)
-        self.unverified_ids += not check_commit(commit, verify_id=self.verify_ids)
+        self.unverified_ids += not check_commit(commit, raw, verify_id=self.verify_ids)
         digest = ids.digest_of(commit.commit_id)
         self.named_snapshots.add(ids.digest_of(commit.snapshot_id))
-        self.parents[digest] = tuple(map(ids.digest_of, commit.parents))
+        self.parents.setdefault(digest, tuple(map(ids.digest_of, commit.parents)))
         self.commits.append(digest, offset, len(raw))
 
     def digests_of_named_objects(self) -> set[bytes]:

@@ -1,6 +1,7 @@
 """The ops: each calls one phase, and says in its metadata how much it did."""
 
 import inspect
+from collections import Counter
 from time import monotonic
 
 import dagster as dg
@@ -10,7 +11,7 @@ from musehub_pipeline.domain.result import Result
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import summarize as summarizing
-from musehub_pipeline.phases.batch import Batch
+from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.pipeline import PHASES, Phase
 
 
@@ -40,7 +41,8 @@ def phase_op(phase: Phase) -> dg.OpDefinition:
     def run_phase(batch: Batch, musehub: MusehubServices) -> dg.Output[Batch]:
         started = monotonic()
         after = phase(batch, musehub)
-        return dg.Output(after, metadata=batch_metadata(after, monotonic() - started))
+        metadata = batch_metadata(after, monotonic() - started, before=batch)
+        return dg.Output(after, metadata=metadata)
 
     return run_phase
 
@@ -58,21 +60,28 @@ def summarize(batch: Batch, musehub: MusehubServices) -> dg.Output[list[Result]]
     return dg.Output(list(ended.results), metadata=metadata)
 
 
-def batch_metadata(batch: Batch, seconds: float) -> dict[str, dg.MetadataValue | int | float]:
-    """Return what a phase did to a batch, for the UI."""
+def batch_metadata(
+    batch: Batch, seconds: float, *, before: Batch | None = None
+) -> dict[str, dg.MetadataValue | int | float]:
+    """Return what an op did to a batch, for the UI: jobs, bytes, and the rows it counted."""
     live = batch.live
     size_bytes = sum(item.size_bytes or 0 for item in live)
-    counts: dict[str, int] = {}
-    for item in live:
-        for name, count in item.counts.items():
-            counts[name] = counts.get(name, 0) + count
+    counted = _counts(before.items) if before else {}
+    rows = {name: count for name, count in _counts(live).items() if name not in counted}
     return {
         "jobs": len(batch.items),
         "jobs_stopped": len(batch.items) - len(live),
         "mpack_bytes": size_bytes,
         "mb_per_second": round(size_bytes / 1e6 / seconds, 3) if seconds else 0.0,
-        **counts,
+        **rows,
     }
+
+
+def _counts(items: tuple[Item, ...]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for item in items:
+        total.update(item.counts)
+    return total
 
 
 PHASE_OPS = tuple(phase_op(phase) for phase in PHASES)

@@ -24,4 +24,5 @@ def insert_commits(batch: Batch, services: Services) -> Batch:
 
 def _rows(source: Source, commits: Slices) -> Iterator[list[CommitRow]]:
     for chunk in commits.chunks(rows=CHUNK_ROWS, size_bytes=CHUNK_BYTES):
-        yield [row_of(decode_commit(source.read(place.offset, place.size))) for place in chunk]
+        packed = (source.read(place.offset, place.size) for place in chunk)
+        yield [row_of(decode_commit(raw), raw) for raw in packed]

@@ -1,0 +1,68 @@
+"""The heartbeat: a run that lives keeps its jobs, however long it takes."""
+
+import time
+
+import pytest
+
+from musehub_pipeline.phases.claim_jobs import claim_jobs
+from musehub_pipeline.phases.pipeline import PHASES
+from musehub_pipeline.phases.services import open_services
+from musehub_pipeline.phases.summarize import summarize
+from musehub_pipeline.settings import Settings
+from musehub_pipeline_tests.factories import small_history
+from musehub_pipeline_tests.hub import Hub
+
+
+@pytest.fixture
+def brief(settings: Settings) -> Settings:
+    return settings.model_copy(update={"lease_seconds": 1})
+
+
+def test_a_run_that_takes_longer_than_a_lease_still_publishes(brief: Settings) -> None:
+    hub = Hub(brief)
+    job_id = hub.push(hub.create_repo(), small_history().mpack())
+
+    with open_services(brief) as services:
+        batch = claim_jobs(services, run_id="slow")
+        time.sleep(2.5)
+        assert services.queue.claim(run_id="other", limit=10) == []
+        for phase in PHASES:
+            batch = phase(batch, services)
+        summarize(batch, services)
+
+    assert hub.job(job_id)["status"] == "done"
+    assert hub.job(job_id)["attempt"] == 1
+
+
+def test_a_run_that_has_ended_keeps_nothing(brief: Settings) -> None:
+    hub = Hub(brief)
+    job_id = hub.push(hub.create_repo(), small_history().mpack())
+    with open_services(brief) as services:
+        claim_jobs(services, run_id="dead")
+
+    time.sleep(1.5)
+
+    with open_services(brief) as services:
+        [(claim, _)] = services.queue.claim(run_id="next", limit=10)
+    assert (claim.job_id, claim.attempt) == (job_id, 2)
+
+
+def test_a_run_that_lost_its_lease_publishes_nothing(brief: Settings) -> None:
+    hub = Hub(brief)
+    history = small_history()
+    repo_id = hub.create_repo()
+    job_id = hub.push(repo_id, history.mpack(), head=list(history.commits)[-1])
+
+    with open_services(brief) as services:
+        batch = claim_jobs(services, run_id="first")
+        for phase in PHASES:
+            batch = phase(batch, services)
+        hub.sql("UPDATE musehub_background_jobs SET lease_expires_at = now() - interval '1 second'")
+        with open_services(brief) as others:
+            claim_jobs(others, run_id="second")
+        ended = summarize(batch, services)
+
+    assert [str(item.error and item.error.code) for item in ended.items] == ["LEASE_LOST"]
+    job = hub.job(job_id)
+    assert (job["status"], job["run_id"], job["attempt"]) == ("running", "second", 2)
+    assert hub.head(repo_id) is None
