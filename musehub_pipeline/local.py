@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -62,6 +63,9 @@ def _postgres(home: Path) -> str:
     get_server = _import_get_server()
     try:
         home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServiceError(f"MUSEHUB_HOME: {home} cannot be made: {error.strerror}") from error
+    try:
         lock = os.open(home / "postgres.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_SH)
         server = get_server(home / "postgres", cleanup_mode=None)
@@ -69,11 +73,16 @@ def _postgres(home: Path) -> str:
     except Exception as error:
         # The package raises whatever befell it, from OSError to CalledProcessError.
         raise ServiceError(f"the embedded PostgreSQL in {home} did not start: {error}") from error
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+    _create_database(server.get_uri())
+    return server.get_uri(database=_DATABASE)
+
+
+def _create_database(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")  # against another process that starts too
         found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE])
         if found.rowcount == 0:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
-    return server.get_uri(database=_DATABASE)
 
 
 def _import_get_server() -> Callable[..., Any]:
@@ -100,7 +109,7 @@ def _import_get_server() -> Callable[..., Any]:
 
 def _leave(lock: int, stop: Callable[[], None]) -> None:
     """Stop the server, unless another process uses it: each holds the lock while it lives."""
-    with suppress(BlockingIOError):
+    with suppress(BlockingIOError, psutil.NoSuchProcess):  # others use it; it is gone already
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         stop()
     os.close(lock)

@@ -89,8 +89,10 @@ def check_commit(commit: Commit, raw: bytes, *, verify_id: bool) -> bool:
     """
     _check_id("commit_id", commit.commit_id)
     _check_id("snapshot_id", commit.snapshot_id)
-    for parent in commit.parents:
-        _check_id("parent_commit_id", parent)
+    if commit.parent_commit_id:
+        _check_id("parent_commit_id", commit.parent_commit_id)
+    if commit.parent2_commit_id:
+        _check_id("parent2_commit_id", commit.parent2_commit_id)
     check_branch(commit.branch, where="branch")
     for name, text in (("message", commit.message), ("author", commit.author)):
         if "\0" in text:
@@ -145,8 +147,8 @@ def parse_timestamp(text: str, *, where: str) -> datetime:
         Rejection: BAD_TIMESTAMP.
     """
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
+        moment = datetime.fromisoformat(text)  # which takes any separator, also NUL
+        if moment.tzinfo is not None and "\0" not in text:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass

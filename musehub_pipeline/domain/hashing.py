@@ -49,6 +49,7 @@ class ContentVerifier:
         traceback: TracebackType | None,
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._under_way.clear()
 
     def add(self, position: int, hex_digest: str, content: bytes | tuple[int, int]) -> None:
         """Check, now or later, that the object at `position` hashes to `hex_digest`.

@@ -5,7 +5,7 @@ and a read buffer; the content of an object larger than that buffer is not read 
 on as a place in the file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from typing import Any, Protocol
 
 import msgpack  # pyright: ignore[reportMissingTypeStubs]
@@ -17,6 +17,7 @@ INLINE_BYTES = 4 << 20
 """Contents up to about this size are handed over as bytes, larger ones as a place."""
 
 _READ_BYTES = 1 << 18
+_OBJECT_KEYS = ("object_id", "content")
 _BIN32 = 0xC6
 _BIN32_HEADER_BYTES = 5
 
@@ -98,9 +99,7 @@ class _Reader:
             "snapshots": (self._limits.snapshots, self._snapshot),
             "commits": (self._limits.commits, self._commit),
         }
-        seen: set[str] = set()
-        for _ in range(self._unpacker.read_map_header()):
-            key = self._key(seen)
+        for key in self._keys(lists):
             if key in lists:
                 self._list(key, *lists[key])
             else:
@@ -121,21 +120,29 @@ class _Reader:
             self._where = f"{kind}[{item}]"
             read_item()
 
-    def _key(self, seen: set[str]) -> str:
-        key = self._unpacker.unpack()
-        if not isinstance(key, str):
-            raise Rejection(Fault.MPACK_MALFORMED, f"a key is {key!r:.60}, not a text")
-        if key in seen:
-            raise Rejection(Fault.MPACK_MALFORMED, f"the key {key!r:.60} occurs twice")
-        seen.add(key)
-        return key
+    def _keys(self, known: Container[str]) -> Iterator[str]:
+        """Yield the keys of a map; whoever takes one reads or skips its value.
+
+        A known key that occurs twice is refused; of unknown ones nothing is remembered.
+        """
+        keys = self._unpacker.read_map_header()
+        if keys > self._source.size - self._position:
+            raise Rejection(Fault.MPACK_MALFORMED, f"{keys} keys do not fit into the file")
+        seen: set[str] = set()
+        for _ in range(keys):
+            key = self._unpacker.unpack()
+            if not isinstance(key, str):
+                raise Rejection(Fault.MPACK_MALFORMED, f"a key is {key!r:.60}, not a text")
+            if key in seen:
+                raise Rejection(Fault.MPACK_MALFORMED, f"the key {key!r} occurs twice")
+            if key in known:
+                seen.add(key)
+            yield key
 
     def _object(self) -> None:
         object_id: Any = None
         content: tuple[int, int, bytes | None] | None = None
-        seen: set[str] = set()
-        for _ in range(self._unpacker.read_map_header()):
-            key = self._key(seen)
+        for key in self._keys(_OBJECT_KEYS):
             if key == "object_id":
                 object_id = self._unpacker.unpack()
             elif key == "content":

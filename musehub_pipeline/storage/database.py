@@ -18,8 +18,9 @@ from musehub_pipeline.storage.statements import statement
 _CONNECT_TIMEOUT_SECONDS = 10
 _POOL_SIZE = 10
 
-_TRANSIENT_SQLSTATES = ("08", "40", "53", "55", "57", "58")
-"""Classes: connection, rollback (deadlock), resources, not available, operator, system."""
+_TRANSIENT_SQLSTATES = ("08", "25P03", "3D000", "40", "53", "55", "57", "58")
+"""Classes and codes: connection, idle too long, no such database (yet), rollback (deadlock),
+resources, not available, operator, system."""
 
 Row = dict[str, Any]
 
@@ -67,9 +68,8 @@ class Database:
         """
         try:
             connection = self._engine.raw_connection()
-        except (DBAPIError, PoolTimeoutError) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            raise _unavailable(self.url, cause or error) from error
+        except (psycopg.Error, DBAPIError, PoolTimeoutError) as error:
+            raise unavailable(self.url, error) from error
         try:
             # The URL names psycopg as its driver.
             driver = cast("psycopg.Connection[Any]", connection.driver_connection)
@@ -79,7 +79,7 @@ class Database:
         except psycopg.Error as error:
             if is_transient(error):
                 connection.invalidate()
-                raise _unavailable(self.url, error) from error
+                raise unavailable(self.url, error) from error
             raise
         finally:
             connection.close()
@@ -120,8 +120,9 @@ class Transaction:
         """Return the columns and rows of a statement that may only read."""
         connection = self._cursor.connection
         connection.execute("SET TRANSACTION READ ONLY")
-        # Not a statement of the program's: whoever typed it owns the database.
-        cursor = connection.execute(cast("LiteralString", text))
+        # Not a statement of the program's: whoever typed it owns the database. Prepared, it is
+        # one statement: no second one can leave the transaction.
+        cursor = connection.execute(cast("LiteralString", text), prepare=True)
         names = [column.name for column in cursor.description or ()]
         return names, cursor.fetchall() if names else []
 
@@ -138,7 +139,7 @@ def database_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise SettingsError("MUSEHUB_DATABASE_URL: not a database URL") from error
     if url.get_backend_name() not in {"postgresql", "postgres"}:
         raise SettingsError(
@@ -151,10 +152,14 @@ def is_transient(error: psycopg.Error) -> bool:
     """Tell whether the server may recover from `error`."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return error.sqlstate[:2] in _TRANSIENT_SQLSTATES
+    return error.sqlstate.startswith(_TRANSIENT_SQLSTATES)
 
 
-def _unavailable(url: URL, error: BaseException) -> Transient:
+def unavailable(url: URL, error: BaseException) -> Transient:
+    """Return the trouble of a database that cannot be reached, or gave up; no password is shown."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
     first_line = str(error).strip().split("\n", 1)[0]
-    where = url.render_as_string(hide_password=True)
+    places = {name: value for name, value in url.query.items() if name in {"host", "port"}}
+    where = url.set(query=places).render_as_string(hide_password=True)
     return Transient(Trouble.DATABASE_UNAVAILABLE, f"{where}: {first_line}")

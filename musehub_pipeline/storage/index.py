@@ -79,7 +79,7 @@ class Index:
     def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Return the sizes in bytes of those objects that have a row, whoever holds them."""
         return {
-            digest_of(row["object_id"]): row["size_bytes"]
+            digest_of(row["object_id"]): int(row["size_bytes"])
             for row in self._ask("sizes_of_objects", digests, {})
         }
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -9,8 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from musehub_pipeline.domain.errors import Transient, Trouble
-from musehub_pipeline.storage.database import Database
+from musehub_pipeline.domain.errors import SchemaMismatch
+from musehub_pipeline.storage.database import Database, is_transient, unavailable
 
 VERSION_TABLE = "musehub_pipeline_version"
 """Of our own: the hub may have an `alembic_version` in the same database."""
@@ -33,7 +34,9 @@ def upgrade(database: Database) -> str:
             command.upgrade(config, "head")
             return _revision(connection) or ""
     except DBAPIError as error:
-        raise _unavailable(database, error) from error
+        if isinstance(error.orig, psycopg.Error) and not is_transient(error.orig):
+            raise _refused(error.orig) from error
+        raise unavailable(database.url, error) from error
 
 
 def current(database: Database) -> str | None:
@@ -45,8 +48,8 @@ def current(database: Database) -> str | None:
     try:
         with database.engine.connect() as connection:
             return _revision(connection)
-    except DBAPIError as error:
-        raise _unavailable(database, error) from error
+    except (psycopg.Error, DBAPIError) as error:
+        raise unavailable(database.url, error) from error
 
 
 def latest() -> str:
@@ -66,7 +69,11 @@ def _config() -> Config:
     return config
 
 
-def _unavailable(database: Database, error: DBAPIError) -> Transient:
-    first_line = str(error.orig).strip().split("\n", 1)[0]
-    where = database.url.render_as_string(hide_password=True)
-    return Transient(Trouble.DATABASE_UNAVAILABLE, f"{where}: {first_line}")
+def _refused(error: psycopg.Error) -> SchemaMismatch:
+    """Return what the database has against an upgrade: rows that a new constraint forbids, say."""
+    what = error.diag
+    detail = f" ({what.message_detail})" if what.message_detail else ""
+    return SchemaMismatch(
+        "the database refused the upgrade, and nothing was changed:\n"
+        f"- {what.table_name or 'it'}: {what.message_primary or error}{detail}"
+    )

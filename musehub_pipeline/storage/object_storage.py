@@ -86,8 +86,9 @@ class ObjectStorage:
         """
         key = f"mpacks/{hex_digest}"
         with self._errors(f"GET {key}"):
+            store = self._store
             try:
-                size, chunks = self._read(key)
+                size, chunks = self._read(store, key)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
@@ -101,10 +102,10 @@ class ObjectStorage:
             )
         return size
 
-    def _read(self, key: str) -> tuple[int, Iterator[Buffer]]:
+    def _read(self, store: Store, key: str) -> tuple[int, Iterator[Buffer]]:
         if self._place.directory is not None:  # twice as fast as through the client
             return read_file(self._place.directory / key)
-        reply = self._store.get(key)
+        reply = store.get(key)
         return reply.meta["size"], iter(reply.stream(CHUNK_BYTES))
 
     def put_mpack(self, path: Path, hex_digest: str) -> bool:

@@ -157,9 +157,13 @@ WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND 
     AND lease_expires_at > clock_timestamp();
 
 -- name: move_head
--- Move a branch from the head that the push was judged against.
+-- Move a branch from the head that the push was judged against; make it only where it had none.
 INSERT INTO musehub_branches AS branch (repo_id, name, head_commit_id)
-VALUES (%(repo_id)s, %(branch)s, %(head)s)
+SELECT %(repo_id)s::text, %(branch)s::text, %(head)s::text
+WHERE %(force)s OR %(expected)s::text IS NULL OR EXISTS (
+    SELECT FROM musehub_branches
+    WHERE repo_id = %(repo_id)s::text AND name = %(branch)s::text
+)
 ON CONFLICT (repo_id, name) DO UPDATE SET head_commit_id = excluded.head_commit_id
 WHERE %(force)s OR branch.head_commit_id IS NOT DISTINCT FROM %(expected)s::text;
 
@@ -210,8 +214,8 @@ WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(ids)b);
 
 -- name: insert_objects
 -- Rows for stored bytes; a row of another size is healed.
-INSERT INTO musehub_objects AS existing (object_id, size_bytes, storage_uri)
-SELECT object_id, size_bytes, %(uri)s || substr(object_id, 8, 2) || '/' || substr(object_id, 8)
+INSERT INTO musehub_objects AS existing (object_id, size_bytes, storage_uri, created_at)
+SELECT object_id, size_bytes, %(uri)s || substr(object_id, 8, 2) || '/' || substr(object_id, 8), now()
 FROM unnest(%(ids)b::text[], %(sizes)b::bigint[]) AS new (object_id, size_bytes)
 ON CONFLICT (object_id) DO UPDATE
 SET size_bytes = excluded.size_bytes, storage_uri = excluded.storage_uri
@@ -219,8 +223,8 @@ WHERE existing.size_bytes IS DISTINCT FROM excluded.size_bytes;
 
 -- name: upsert_object_refs
 -- The repo's claims on objects that it supplied.
-INSERT INTO musehub_object_refs (repo_id, object_id)
-SELECT %(repo_id)s, object_id FROM unnest(%(ids)b::text[]) AS new (object_id)
+INSERT INTO musehub_object_refs (repo_id, object_id, created_at)
+SELECT %(repo_id)s, object_id, now() FROM unnest(%(ids)b::text[]) AS new (object_id)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_snapshots
@@ -234,11 +238,12 @@ ON CONFLICT DO NOTHING;
 -- name: insert_commits
 -- Commits of the repo.
 INSERT INTO musehub_commits (
-    repo_id, commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta
+    repo_id, commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta,
+    created_at
 )
 SELECT
     %(repo_id)s, commit_id, branch, parent_ids::jsonb, message, author, timestamp, snapshot_id,
-    commit_meta::jsonb
+    commit_meta::jsonb, now()
 FROM unnest(
     %(commit_id)b::text[], %(branch)b::text[], %(parent_ids)b::text[], %(message)b::text[],
     %(author)b::text[], %(timestamp)b::timestamptz[], %(snapshot_id)b::text[],

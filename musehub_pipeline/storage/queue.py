@@ -134,7 +134,7 @@ class Queue:
 
 def _claim(row: Row, run_id: str) -> Claim:
     return Claim(
-        job_id=row["job_id"], repo_id=row["repo_id"], attempt=row["attempt"], run_id=run_id
+        job_id=row["job_id"], repo_id=row["repo_id"], attempt=int(row["attempt"]), run_id=run_id
     )
 
 

@@ -4,10 +4,23 @@ What is missing is added. What is there and cannot work, another key or another 
 the SQL that would reconcile it; then nothing at all is changed.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Connection, DateTime, Inspector, MetaData, Table, inspect, text
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Connection,
+    DateTime,
+    Enum,
+    Inspector,
+    MetaData,
+    Table,
+    inspect,
+    text,
+)
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.schema import AddConstraint, CreateColumn, CreateIndex, UniqueConstraint
 from sqlalchemy.types import TypeEngine
@@ -22,6 +35,11 @@ _COMPATIBLE = {
     "TIMESTAMP WITH TIME ZONE": {"TIMESTAMP WITH TIME ZONE"},
     "JSONB": {"JSONB"},
 }
+_CASTS = {
+    ("ARRAY", "JSONB"): "to_jsonb({})",
+    ("TIMESTAMP WITHOUT TIME ZONE", "TIMESTAMP WITH TIME ZONE"): "{} AT TIME ZONE 'UTC'",
+}
+_quote = postgresql.dialect().identifier_preparer.quote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,61 +80,65 @@ def reconcile(connection: Connection, metadata: MetaData) -> None:
 
 def differences(inspector: Inspector, table: Table) -> Iterator[Difference]:
     """Yield what the existing table has that cannot work."""
-    key = list(inspector.get_pk_constraint(table.name)["constrained_columns"])
-    wanted_key = [column.name for column in table.primary_key]
-    if sorted(key) != sorted(wanted_key):
-        yield _key_difference(inspector, table, key, wanted_key)
     columns = {column["name"]: column for column in inspector.get_columns(table.name)}
     for column in table.columns:
         if column.name in columns:
-            yield from _column_differences(table, column, columns[column.name])
+            yield from _type_difference(table, column, columns[column.name])
         elif not column.nullable and column.server_default is None:
             yield Difference(
                 table=table.name,
-                problem=f"the column {column.name} is missing, and has no default",
+                problem=f"the column {column.name} is missing, and every row needs a value",
                 sql=f"ALTER TABLE {table.name} ADD COLUMN {column.name} {column.type} NOT NULL"
                 " DEFAULT …;",
             )
+    yield from _key_difference(inspector, table)
     for name, column in columns.items():
-        unknown = name not in table.columns
-        required = not column["nullable"] and column.get("default") is None
-        if unknown and required and not column.get("identity"):
+        filled = column["nullable"] or column.get("default") is not None
+        if name not in table.columns and not (
+            filled or column.get("identity") or column.get("computed")
+        ):
             yield Difference(
                 table=table.name,
                 problem=f"the column {name}, which the pipeline does not know, needs a value",
-                sql=f"ALTER TABLE {table.name} ALTER COLUMN {name} DROP NOT NULL;",
+                sql=f"ALTER TABLE {table.name} ALTER COLUMN {_quote(name)} DROP NOT NULL;",
             )
 
 
-def _key_difference(
-    inspector: Inspector, table: Table, key: list[str], wanted: list[str]
-) -> Difference:
-    name = inspector.get_pk_constraint(table.name).get("name")
-    drop = f"DROP CONSTRAINT {name}, " if name else ""
-    return Difference(
-        table=table.name,
-        problem=f"its key is ({', '.join(key)}), the pipeline needs ({', '.join(wanted)})",
-        sql=f"ALTER TABLE {table.name} {drop}ADD PRIMARY KEY ({', '.join(wanted)});",
-    )
+def _key_difference(inspector: Inspector, table: Table) -> Iterator[Difference]:
+    key = inspector.get_pk_constraint(table.name)
+    wanted = [column.name for column in table.primary_key]
+    if sorted(key["constrained_columns"]) != sorted(wanted):
+        drop = f"DROP CONSTRAINT {_quote(key['name'])}, " if key["name"] else ""
+        columns = ", ".join(wanted)
+        yield Difference(
+            table=table.name,
+            problem=f"its key is ({', '.join(key['constrained_columns'])}),"
+            f" the pipeline needs ({columns})",
+            sql=f"ALTER TABLE {table.name} {drop}ADD PRIMARY KEY ({columns});",
+        )
 
 
-def _column_differences(
+def _type_difference(
     table: Table, column: Column[object], found: ReflectedColumn
 ) -> Iterator[Difference]:
     wanted_type, found_type = _type_name(column.type), _type_name(found["type"])
-    if found_type.split("(")[0] not in _COMPATIBLE[wanted_type]:
+    if found_type not in _COMPATIBLE[wanted_type]:
+        cast = _CASTS.get((found_type, wanted_type), "{}::" + wanted_type).format(column.name)
         yield Difference(
             table=table.name,
             problem=f"the column {column.name} is {found_type}, the pipeline needs {wanted_type}",
             sql=f"ALTER TABLE {table.name} ALTER COLUMN {column.name} TYPE {wanted_type}"
-            f" USING {column.name}::{wanted_type};",
+            f" USING {cast};",
         )
 
 
 def _type_name(of: TypeEngine[object]) -> str:
     if isinstance(of, DateTime):
         return f"TIMESTAMP {'WITH' if of.timezone else 'WITHOUT'} TIME ZONE"
-    return str(of).upper()
+    for kind in (ARRAY, Enum):
+        if isinstance(of, kind):
+            return kind.__name__.upper()
+    return re.split(r"[ (]", str(of).upper())[0]  # without a length or a collation
 
 
 def _add_missing(connection: Connection, inspector: Inspector, table: Table) -> None:

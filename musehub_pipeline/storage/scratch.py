@@ -77,11 +77,11 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _sweep(root: Path) -> None:
-    for lock_path in root.glob(f"run-*/{_LOCK}"):
+    for folder in root.glob("run-*"):
         with suppress(OSError):
-            lock = _open_lock(lock_path)
+            lock = _open_lock(folder / _LOCK)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock_path.parent, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(lock)

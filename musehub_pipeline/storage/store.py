@@ -50,7 +50,7 @@ def parse_storage_url(url: str) -> StorageUrl:
     """
     parts = urlsplit(url)
     match parts.scheme:
-        case "file" if parts.path and not parts.netloc:
+        case "file" if parts.path.startswith("/") and not parts.netloc:
             return StorageUrl(directory=Path(unquote(parts.path)))
         case "s3" if parts.netloc:
             return StorageUrl(bucket=parts.netloc, prefix=parts.path.strip("/"))

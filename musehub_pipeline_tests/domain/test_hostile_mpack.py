@@ -1,0 +1,221 @@
+"""Mpacks that a stranger made to hurt: refused in bounded memory, and before they are read."""
+
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from musehub_pipeline.domain.commit import check_commit, decode_commit, row_of
+from musehub_pipeline.domain.errors import Rejection
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.storage.scratch import ScratchFile
+from musehub_pipeline_tests.domain.reading import array, mapping, read, refusal
+from musehub_pipeline_tests.factories import pack
+
+LISTS = ("commits", "snapshots", "objects")
+MEBIBYTE = 1 << 20
+EMPTY_MAPS = array(20_000_000, b"\x80" * 20_000_000)
+HEX = pack("0123456789abcdef" * 4)
+COMMIT = {
+    "commit_id": HEX,
+    "snapshot_id": HEX,
+    "message": pack(""),
+    "committed_at": pack("2026-03-01T12:00:00Z"),
+}
+
+
+def objects(key: str, value: bytes) -> bytes:
+    fields = {"object_id": HEX, "content": pack(b"")} | {key: value}
+    return mapping({"objects": array(1, mapping(fields))})
+
+
+def snapshots(key: str, value: bytes) -> bytes:
+    fields = {"snapshot_id": HEX, "manifest": pack({})} | {key: value}
+    return mapping({"snapshots": array(1, mapping(fields))})
+
+
+def commits(key: str, value: bytes) -> bytes:
+    return mapping({"commits": array(1, mapping({**COMMIT, key: value}))})
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize(
+    "header", [b"\xdd\xff\xff\xff\xff", b"\xdd\x00\x2d\xc6\xc0", b"\xdc\xff\xff"]
+)
+def test_a_list_over_its_limit_is_refused_by_its_header(kind: str, header: bytes) -> None:
+    promised = int.from_bytes(header[1:])
+    limits = Limits(commits=60_000, snapshots=60_000, objects=60_000)
+
+    assert refusal(b"\x81" + pack(kind) + header, limits=limits) == (
+        "LIMIT_EXCEEDED",
+        f"{kind}: {promised} items, where 60000 are allowed",
+    )
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_that_cannot_fit_into_the_file_is_refused_by_its_header(kind: str) -> None:
+    limits = Limits(commits=2**32, snapshots=2**32, objects=2**32)
+
+    assert refusal(b"\x81" + pack(kind) + b"\xdd\xff\xff\xff\xff", limits=limits) == (
+        "MPACK_MALFORMED",
+        f"{kind}: {2**32 - 1} items do not fit into the file",
+    )
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [
+        b"\xdf\xff\xff\xff\xff",
+        b"\x81\xdb\xff\xff\xff\xff",
+        b"\x81\xdd\xff\xff\xff\xff",
+        b"\x81\xa1x\xc6\xff\xff\xff\xff",
+        b"\x81\xa1x\xdd\xff\xff\xff\xff",
+        b"\x81\xa1x\xdf\xff\xff\xff\xff",
+        b"\x81\xa1x\xc9\xff\xff\xff\xff\x05",
+        mapping({"objects": array(1, b"\xdf\xff\xff\xff\xff")}),
+        objects("content", b"\xc6\xff\xff\xff\xff"),
+        objects("object_id", b"\xdb\xff\xff\xff\xff"),
+        mapping({"commits": array(1, b"\xdf\xff\xff\xff\xff")}),
+        commits("message", b"\xdb\xff\xff\xff\xff"),
+        snapshots("manifest", b"\xdf\xff\xff\xff\xff"),
+    ],
+)
+def test_a_promise_that_a_file_of_few_bytes_cannot_keep_is_malformed(promise: bytes) -> None:
+    tracemalloc.start()
+    try:
+        code, _ = refusal(promise)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert code == "MPACK_MALFORMED"
+    assert peak < 2 * MEBIBYTE
+
+
+@pytest.mark.parametrize("bomb", [b"\x91" * 100_000 + b"\xc0", b"\x81\xa0" * 100_000 + b"\xc0"])
+def test_a_nesting_bomb_is_malformed_wherever_it_lies(bomb: bytes) -> None:
+    places = {
+        "the mpack": bomb,
+        "a key": b"\x81" + bomb,
+        "an unknown list": mapping({"future": bomb}),
+        **{kind: mapping({kind: bomb}) for kind in LISTS},
+        **{f"an item of {kind}": mapping({kind: array(1, bomb)}) for kind in LISTS},
+        **{f"object.{key}": objects(key, bomb) for key in ("object_id", "content", "x")},
+        **{f"snapshot.{k}": snapshots(k, bomb) for k in ("snapshot_id", "manifest", "x")},
+        "an id in a manifest": snapshots("manifest", mapping({"a": bomb})),
+        **{f"commit.{key}": commits(key, bomb) for key in ("commit_id", "metadata", "x")},
+        "metadata.nested": commits("metadata", mapping({"a": bomb})),
+    }
+
+    codes = {place: refusal(mpack)[0] for place, mpack in places.items()}
+
+    # A map is a fine list of keys, until one of them occurs twice.
+    assert codes == dict.fromkeys(places, "MPACK_MALFORMED")
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[ScratchFile]:
+    path = tmp_path / "mpack"
+    path.touch()
+    file = ScratchFile(path, 0)
+    yield file
+    file.close()
+
+
+def peak_of_reading(mpack: bytes, scratch: ScratchFile, limits: Limits) -> int:
+    """Return the most memory that Python held while an mpack was read from a file."""
+    scratch.path.write_bytes(mpack)
+    source = ScratchFile(scratch.path, len(mpack))
+    tracemalloc.start()
+    try:
+        with suppress(Rejection):
+            read(source, limits=limits)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        source.close()
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(commits=2**32, objects=2**32)])
+@pytest.mark.parametrize(
+    "mpack",
+    [
+        mapping({"commits": EMPTY_MAPS}),
+        mapping({"objects": EMPTY_MAPS}),
+        commits("metadata", EMPTY_MAPS),
+        commits("future", EMPTY_MAPS),
+        objects("object_id", EMPTY_MAPS),
+        objects("content", EMPTY_MAPS),
+        objects("future", EMPTY_MAPS),
+        mapping({"future": EMPTY_MAPS}),
+        mapping({"future": b"\xdb" + (20_000_000).to_bytes(4) + b"\x80" * 20_000_000}),
+    ],
+    ids=[
+        *("commits", "objects", "commit.metadata", "commit.future", "object_id", "content"),
+        *("object.future", "future", "a text"),
+    ],
+)
+def test_20_mb_of_nothing_are_read_in_the_memory_of_a_buffer(
+    mpack: bytes, limits: Limits, scratch: ScratchFile
+) -> None:
+    peak = peak_of_reading(mpack, scratch, limits)
+
+    assert peak < 12 * MEBIBYTE
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        EMPTY_MAPS,
+        mapping({"a": EMPTY_MAPS}),
+        b"\xdf" + (10_000_000).to_bytes(4) + b"\xa0\x80" * 10_000_000,
+        b"\xdf" + (10_000_000).to_bytes(4) + b"\xa0\xa0" * 10_000_000,
+    ],
+    ids=["a list", "an id", "entries of maps", "entries of texts"],
+)
+def test_20_mb_of_nothing_as_a_manifest_are_not_built(
+    manifest: bytes, scratch: ScratchFile
+) -> None:
+    peak = peak_of_reading(snapshots("manifest", manifest), scratch, Limits())
+
+    # Twice the snapshot as it lies in the file: whole, and its manifest.
+    assert peak < 52 * MEBIBYTE
+
+
+@pytest.mark.parametrize("place", ["mpack", "object"])
+def test_a_flood_of_unknown_keys_is_not_kept(place: str, scratch: ScratchFile) -> None:
+    keys = 400_000
+    pairs = (b"\xa5%05x\xc0" % number for number in range(keys))
+    flood = b"\xdf" + keys.to_bytes(4) + b"".join(pairs)
+    mpack = flood if place == "mpack" else mapping({"objects": array(1, flood)})
+
+    peak = peak_of_reading(mpack, scratch, Limits())
+
+    assert peak < 12 * MEBIBYTE
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        array(100_000, b"\x80" * 100_000),
+        array(100_000, b"\x90" * 100_000),
+        array(33_000, b"\x81\x00\x00" * 33_000),
+        array(300, (b"\x81\x00" * 199 + b"\x81\x00\xc0") * 300),
+        array(300, (b"\x81\xa0" * 199 + b"\x81\xa0\xc0") * 300),
+    ],
+    ids=["empty maps", "empty lists", "small maps", "chains of maps", "chains of texts"],
+)
+def test_a_commit_takes_no_more_memory_than_the_limits_say(metadata: bytes) -> None:
+    raw = mapping({**COMMIT, "structured_delta": metadata})
+    tracemalloc.start()
+    try:
+        commit = decode_commit(raw)
+        check_commit(commit, raw, verify_id=False)
+        row_of(commit, raw)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 120 * len(raw)

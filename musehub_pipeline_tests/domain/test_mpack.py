@@ -1,0 +1,270 @@
+"""The form of an mpack: what the reader takes, what it hands on, and what it refuses."""
+
+from itertools import permutations
+from typing import Any
+
+import msgpack
+import pytest
+
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.mpack import INLINE_BYTES, read_mpack
+from musehub_pipeline_tests.domain.reading import (
+    Bytes,
+    array,
+    mapping,
+    read,
+    refusal,
+    tiny_history,
+    with_item,
+)
+from musehub_pipeline_tests.factories import History, pack, small_history
+
+LISTS = ("commits", "snapshots", "objects")
+EVERY_TYPE: tuple[Any, ...] = (
+    *(None, True, 7, -1, 2**64 - 1, 1.5, "text", "x" * 70_000, b"bytes", [], {}),
+    *([1, [2, {"a": [b""]}]], {"a": {7: None}}, msgpack.ExtType(5, b"x"), msgpack.Timestamp(1)),
+)
+
+
+def shortly(value: object) -> str:
+    return f"{value!r:.20}"
+
+
+class Told:
+    """A visitor that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.counts: list[tuple[str, int]] = []
+        self.items: list[tuple[str, int, bytes | None]] = []
+
+    def count(self, kind: str, items: int) -> None:
+        self.counts.append((kind, items))
+
+    def object(self, object_id: str, offset: int, size: int, content: bytes | None) -> None:
+        self.items.append((object_id, offset, content))
+
+    def snapshot(self, offset: int, raw: bytes) -> None:
+        self.items.append(("snapshot", offset, raw))
+
+    def commit(self, offset: int, raw: bytes) -> None:
+        self.items.append(("commit", offset, raw))
+
+
+def told(mpack: bytes, limits: Limits | None = None) -> Told:
+    visitor = Told()
+    read_mpack(Bytes(mpack), visitor, limits=limits or Limits())
+    return visitor
+
+
+def test_every_item_is_told_in_order_with_the_place_where_it_lies() -> None:
+    content = tiny_history().content()
+    mpack = pack(content)
+
+    visitor = told(mpack)
+
+    [commit], [snapshot], [each] = (content[kind] for kind in LISTS)
+    raw_commit, raw_snapshot = pack(commit), pack(snapshot)
+    assert visitor.counts == [("commits", 1), ("snapshots", 1), ("objects", 1)]
+    assert visitor.items == [
+        ("commit", mpack.index(raw_commit), raw_commit),
+        ("snapshot", mpack.index(raw_snapshot), raw_snapshot),
+        (each["object_id"], len(mpack) - 1, b"a"),
+    ]
+
+
+@pytest.mark.parametrize("order", list(permutations(LISTS)))
+def test_the_lists_come_in_any_order(order: tuple[str, ...]) -> None:
+    content = small_history().content()
+
+    inventory = read(pack({"tags": [], **{kind: content[kind] for kind in order}, "x": {}}))
+
+    assert inventory.counts == {"commits": 4, "snapshots": 4, "objects": 14}
+    assert list(inventory.counts) == list(order)
+    found = (inventory.commits, inventory.snapshots, inventory.objects)
+    assert [len(each) for each in found] == [4, 4, 14]
+
+
+@pytest.mark.parametrize("absent", [LISTS, ("commits",), ("snapshots",), ("objects", "commits")])
+def test_any_of_the_lists_may_be_absent(absent: tuple[str, ...]) -> None:
+    content = small_history().content()
+
+    inventory = read(pack({kind: content[kind] for kind in LISTS if kind not in absent}))
+
+    lengths = {"commits": 4, "snapshots": 4, "objects": 14}
+    assert inventory.counts == {kind: lengths[kind] for kind in LISTS if kind not in absent}
+
+
+@pytest.mark.parametrize("value", EVERY_TYPE, ids=shortly)
+def test_unknown_keys_are_ignored_at_every_level(value: Any) -> None:
+    content = tiny_history().content()
+    expected = told(pack(content))
+    for kind in LISTS:
+        content[kind][0] = {"": value, **content[kind][0], "future": value}
+
+    visitor = told(pack({"first": value, **content, "last": value}))
+
+    assert visitor.counts == expected.counts
+    assert [item[0] for item in visitor.items] == [item[0] for item in expected.items]
+    assert visitor.items[-1][2] == b"a"
+
+
+def test_the_keys_of_an_object_come_in_any_order() -> None:
+    object_id = "f" * 64
+    mpack = pack({"objects": [{"content": b"tone", "path": "a", "object_id": object_id}]})
+
+    assert told(mpack).items == [(object_id, mpack.index(b"tone"), b"tone")]
+
+
+@pytest.mark.parametrize("header", [b"\xc4\x04", b"\xc5\x00\x04", b"\xc6\x00\x00\x00\x04"])
+def test_a_content_may_have_a_longer_header_than_it_needs(header: bytes) -> None:
+    item = mapping({"object_id": pack("f" * 64), "content": header + b"tone"})
+
+    mpack = mapping({"objects": array(1, item)})
+
+    assert told(mpack).items == [("f" * 64, len(mpack) - 4, b"tone")]
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_may_be_as_long_as_its_limit_and_no_longer(kind: str) -> None:
+    mpack = small_history().mpack()
+    length = {"commits": 4, "snapshots": 4, "objects": 14}[kind]
+
+    assert read(mpack, limits=Limits(**{kind: length})).counts[kind] == length
+    assert refusal(mpack, limits=Limits(**{kind: length - 1})) == (
+        "LIMIT_EXCEEDED",
+        f"{kind}: {length} items, where {length - 1} are allowed",
+    )
+
+
+@pytest.mark.parametrize("kind", ["commits", "snapshots"])
+def test_an_item_may_be_as_large_as_its_limit_and_no_larger(kind: str) -> None:
+    content = tiny_history().content()
+    size = len(pack(content[kind][0]))
+    name = {"commits": "commit_bytes", "snapshots": "snapshot_bytes"}[kind]
+
+    assert read(pack(content), limits=Limits(**{name: size})).counts[kind] == 1
+    assert refusal(pack(content), limits=Limits(**{name: size - 1})) == (
+        "LIMIT_EXCEEDED",
+        f"{kind}[0]: {size} bytes, where {size - 1} are allowed",
+    )
+
+
+def test_a_mpack_that_ends_anywhere_too_early_is_malformed() -> None:
+    history = History()
+    root = history.commit({"a": b"a", "leer": b""}, metadata={"k": [1, {"x": 1.5}]})
+    history.commit({"a": b"\xc4" * 300}, parents=[root])
+    mpack = pack({**history.content(), "tags": [{"name": "v1"}], "branch_heads": {"main": root}})
+    read(mpack)
+
+    codes = {refusal(mpack[:length])[0] for length in range(len(mpack))}
+
+    assert codes == {"MPACK_MALFORMED"}
+
+
+@pytest.mark.parametrize("tail", [b"\0", b"\xc0" * 3, tiny_history().mpack()])
+def test_bytes_behind_its_end_are_malformed(tail: bytes) -> None:
+    assert refusal(tiny_history().mpack() + tail) == (
+        "MPACK_MALFORMED",
+        f"mpack: {len(tail)} bytes follow its end",
+    )
+
+
+@pytest.mark.parametrize("key", LISTS)
+def test_a_list_that_occurs_twice_is_malformed(key: str) -> None:
+    pair = pack(key) + b"\x90"
+
+    assert refusal(b"\x83" + pair + pack("x") + b"\xc0" + pair) == (
+        "MPACK_MALFORMED",
+        f"mpack: the key {key!r} occurs twice",
+    )
+
+
+@pytest.mark.parametrize(("key", "value"), [("object_id", "f" * 64), ("content", b"a")])
+def test_a_key_of_an_object_that_occurs_twice_is_malformed(key: str, value: object) -> None:
+    good = tiny_history().content()["objects"][0]
+    twice = b"\x84" + pack(good)[1:] + (pack(key) + pack(value)) * 2
+
+    code, message = refusal(mapping({"objects": array(2, pack(good) + twice)}))
+
+    assert (code, message) == ("MPACK_MALFORMED", f"objects[1]: the key {key!r} occurs twice")
+
+
+def test_unknown_keys_may_occur_as_often_as_they_like() -> None:
+    twice = (pack("future") + b"\x01") * 2
+    item = b"\x84" + pack(tiny_history().content()["objects"][0])[1:] + twice
+
+    visitor = told(b"\x83" + twice + pack("objects") + array(1, item))
+
+    assert [content for _, _, content in visitor.items] == [b"a"]
+
+
+@pytest.mark.parametrize("top", [b"", b"\xc1", pack([]), pack("mpack"), pack(7), pack(None)])
+def test_what_is_no_map_is_malformed(top: bytes) -> None:
+    assert refusal(top)[0] == "MPACK_MALFORMED"
+
+
+@pytest.mark.parametrize("key", [7, None, b"objects", 1.5, True, [1], {}])
+def test_a_key_that_is_no_text_is_malformed(key: object) -> None:
+    packed = pack(key)
+
+    at_the_top, in_an_object = b"\x81" + packed + b"\x90", b"\x81" + packed + b"\xc0"
+
+    assert refusal(at_the_top)[0] == "MPACK_MALFORMED"
+    assert refusal(mapping({"objects": array(1, in_an_object)}))[0] == "MPACK_MALFORMED"
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("value", [v for v in EVERY_TYPE if v != []], ids=shortly)
+def test_a_list_that_is_none_is_malformed(kind: str, value: object) -> None:
+    assert refusal(pack({kind: value}))[0] == "MPACK_MALFORMED"
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("value", EVERY_TYPE, ids=shortly)
+def test_an_item_that_is_no_map_of_its_kind_is_malformed(kind: str, value: object) -> None:
+    content = tiny_history().content()
+
+    code, message = refusal(pack({kind: [*content[kind], value]}))
+
+    assert (code, message.split(":")[0]) == ("MPACK_MALFORMED", f"{kind}[1]")
+
+
+@pytest.mark.parametrize("name", ["object_id", "content"])
+def test_an_object_needs_an_id_and_a_content(name: str) -> None:
+    code, message = refusal(with_item("objects", {}, without=name))
+
+    assert (code, message.split(": ")[:2]) == ("MPACK_MALFORMED", ["objects[0]", name])
+
+
+@pytest.mark.parametrize("value", [v for v in EVERY_TYPE if not isinstance(v, str)], ids=shortly)
+def test_an_object_id_that_is_no_text_is_malformed(value: object) -> None:
+    assert refusal(with_item("objects", {"object_id": value}))[0] == "MPACK_MALFORMED"
+
+
+@pytest.mark.parametrize("value", [v for v in EVERY_TYPE if not isinstance(v, bytes)], ids=shortly)
+def test_a_content_that_is_not_binary_is_malformed(value: object) -> None:
+    assert refusal(with_item("objects", {"content": value}))[0] == "MPACK_MALFORMED"
+
+
+def test_a_large_text_in_the_place_of_a_content_is_malformed() -> None:
+    text = "x" * (INLINE_BYTES + 1)
+
+    assert refusal(with_item("objects", {"content": text})) == (
+        "MPACK_MALFORMED",
+        "objects[0]: content: not binary",
+    )
+
+
+def test_a_value_that_is_ignored_has_to_fit_into_the_buffer_nevertheless() -> None:
+    assert refusal(pack({"future": b"x" * (INLINE_BYTES + 1)})) == (
+        "LIMIT_EXCEEDED",
+        f"mpack: a value is longer than {INLINE_BYTES} bytes",
+    )
+
+
+def test_a_text_that_is_not_utf_8_is_malformed_where_it_is_read() -> None:
+    bad = b"\xa2\xff\xfe"
+
+    assert refusal(b"\x81" + bad + b"\x90")[0] == "MPACK_MALFORMED"
+    item = mapping({"object_id": bad, "content": pack(b"")})
+    assert refusal(mapping({"objects": array(1, item)}))[0] == "MPACK_MALFORMED"
