@@ -6,9 +6,11 @@ They start on first need, serve every process that uses the same home, and stop 
 import atexit
 import fcntl
 import os
+import signal
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,16 +67,47 @@ def _postgres(home: Path) -> str:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ServiceError(f"MUSEHUB_HOME: {home} cannot be made: {error.strerror}") from error
+    _forget_dead_server(home / "postgres")
     try:
         lock = os.open(home / "postgres.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_SH)
-        server = get_server(home / "postgres", cleanup_mode=None)
-        atexit.register(_leave, lock, server.stop)
+        with _signals_deferred():
+            server = get_server(home / "postgres", cleanup_mode=None)
+            atexit.register(_leave, lock, server.stop)
     except Exception as error:
         # The package raises whatever befell it, from OSError to CalledProcessError.
         raise ServiceError(f"the embedded PostgreSQL in {home} did not start: {error}") from error
     _create_database(server.get_uri())
     return server.get_uri(database=_DATABASE)
+
+
+def _forget_dead_server(folder: Path) -> None:
+    """Remove the traces of a server that was killed and that nobody has reaped yet.
+
+    The package takes such a process for alive, where the container's first process reaps none.
+    """
+    with suppress(OSError, ValueError, psutil.NoSuchProcess):
+        pid = int((folder / "postmaster.pid").read_text().split("\n", 1)[0])
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            (folder / "postmaster.pid").unlink()
+
+
+@contextmanager
+def _signals_deferred() -> Generator[None]:
+    """Put off SIGTERM and Ctrl-C for the block: a server that starts in it has to be stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = {n: signal.signal(n, lambda number, _: caught.append(number)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in caught:
+            signal.raise_signal(number)
 
 
 def _create_database(url: str) -> None:

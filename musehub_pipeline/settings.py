@@ -6,7 +6,7 @@ With none set, everything lives in ``./.musehub``: an embedded PostgreSQL and a 
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +18,8 @@ from musehub_pipeline.storage.store import S3Options, parse_storage_url
 
 _LIMITS = Limits()
 
+Seconds = Annotated[float, Field(le=10**7, allow_inf_nan=False)]  # four months at the most
+
 
 class Settings(BaseSettings):
     """What a run needs to know about its surroundings."""
@@ -28,7 +30,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".musehub"), description="Where the embedded services live")
     database_url: str | None = Field(
-        None, description="PostgreSQL; unset: an embedded one in the home"
+        None, repr=False, description="PostgreSQL; unset: an embedded one in the home"
     )
     storage_url: str | None = Field(
         None, description="s3://bucket/prefix or file:///dir; unset: a directory in the home"
@@ -40,34 +42,38 @@ class Settings(BaseSettings):
         1 << 30, ge=1, description="Bytes of mpacks that one run takes, but for a first larger one"
     )
     max_attempts: int = Field(5, ge=1, description="Claims after which a job fails for good")
-    lease_seconds: float = Field(
-        60, ge=1, description="Seconds without a heartbeat until a run is taken for dead"
+    lease_seconds: Seconds = Field(
+        60,
+        ge=1,
+        description="Seconds without a heartbeat until a run is taken for dead",
     )
-    retry_base_seconds: float = Field(2, gt=0, description="Backoff after the first failure")
-    retry_cap_seconds: float = Field(600, gt=0, description="Longest backoff")
+    retry_base_seconds: Seconds = Field(2, gt=0, description="Backoff after the first failure")
+    retry_cap_seconds: Seconds = Field(600, gt=0, description="Longest backoff")
     storage_threads: int = Field(16, ge=1, le=256, description="Requests to storage at a time")
     id_policy: Literal["verify", "record"] = Field(
         "verify", description="What to do with a commit or snapshot id of an unknown scheme"
     )
 
     max_mpack_bytes: int = Field(_LIMITS.mpack_bytes, ge=1, description="Largest mpack")
-    max_objects: int = Field(_LIMITS.objects, ge=1, description="Most objects of an mpack")
+    max_objects: int = Field(
+        _LIMITS.objects, ge=1, description="Most objects that an mpack holds, or names"
+    )
     max_snapshots: int = Field(_LIMITS.snapshots, ge=1, description="Most snapshots of an mpack")
     max_commits: int = Field(_LIMITS.commits, ge=1, description="Most commits of an mpack")
 
     endpoint_url: str | None = Field(
         None,
-        validation_alias=AliasChoices("endpoint_url", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
         description="S3 endpoint, for MinIO, Ceph or R2",
     )
     region_name: str | None = Field(
         None,
-        validation_alias=AliasChoices("region_name", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
         description="S3 region",
     )
     profile_name: str | None = Field(
         None,
-        validation_alias=AliasChoices("profile_name", "AWS_PROFILE"),
+        validation_alias="AWS_PROFILE",
         description="Profile of the AWS configuration files",
     )
     aws_access_key_id: str | None = Field(

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,8 +19,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# What strangers wrote is shown as it is: no markup, no emoji names.
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+err = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -59,14 +59,14 @@ def print_rows(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None
 
 
 def cell(value: object) -> str:
-    """Return a value as the text of a table's cell; what strangers wrote is no markup."""
+    """Return a value as the text of a table's cell."""
     if value is None:
-        return "[dim]-[/dim]"
+        return "-"
     if isinstance(value, datetime):
         return value.astimezone().isoformat(sep=" ", timespec="seconds")
     if isinstance(value, dict | list):
-        return escape(json.dumps(value, default=_json_default, ensure_ascii=False))
-    return escape(str(value))
+        return json.dumps(value, default=_json_default, ensure_ascii=False)
+    return str(value)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from musehub_pipeline import local
 from musehub_pipeline.cli.console import err, out, print_pairs, progress_bar
 from musehub_pipeline.cli.index import EXIT_JOB_FAILED, drain
 from musehub_pipeline.cli.pack import warn_of_skipped
-from musehub_pipeline.client.git import GitError, GitRepository
+from musehub_pipeline.client.git import GitRepository
+from musehub_pipeline.client.git_objects import GitError
 from musehub_pipeline.client.pack import PackReport, pack
-from musehub_pipeline.client.push import push
+from musehub_pipeline.client.push import outline, push
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
 from musehub_pipeline.settings import Settings
@@ -51,6 +52,7 @@ def demo(
             return
         pushed = push(
             mpack,
+            outline(mpack),
             repo,
             heads=stale,
             force=True,  # a demo follows the repository, also where its history was rewritten
@@ -58,7 +60,8 @@ def demo(
             objects=objects,
             repos=repos,
         )
-    outcomes = drain(settings, list(pushed.job_ids))
+    # What an earlier demo left in the queue comes first.
+    outcomes = drain(settings, list(pushed.job_ids), everything=True)
     for outcome in outcomes:
         if outcome["result"]:
             print_pairs(in_order(outcome["result"]), title=f"result of {outcome['job_id']}")

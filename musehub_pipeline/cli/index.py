@@ -17,7 +17,7 @@ EXIT_JOB_FAILED = 3
 
 def index(
     job_ids: Annotated[
-        list[str] | None, typer.Argument(help="Jobs to index. [default: all that are due]")
+        list[str] | None, typer.Argument(help="Jobs to index.", show_default="all that are due")
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help=f"Exit with {EXIT_JOB_FAILED} if a job failed.")
@@ -38,8 +38,11 @@ def index(
         raise typer.Exit(EXIT_JOB_FAILED)
 
 
-def drain(settings: Settings, job_ids: list[str]) -> list[Row]:
+def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -> list[Row]:
     """Index the named jobs, or all that are due, with a progress bar; return how they stand.
+
+    With `everything`, what is due beside the named jobs is indexed too. Why a named job is not done
+    is said on stderr.
 
     Raises:
         JobNotFound: one of the named jobs does not exist.
@@ -49,23 +52,29 @@ def drain(settings: Settings, job_ids: list[str]) -> list[Row]:
     from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
 
     use_dagster_home(settings)
+    remaining = [] if everything else job_ids
+    named = bool(remaining)
     taken: list[str] = []
     with Database(str(settings.database_url)) as database:
         queue = Queue(database, lease=settings.lease, max_attempts=settings.max_attempts)
         for job_id in job_ids:
             queue.require(job_id)
-        due = len(job_ids) or queue.count_due()
-        if not due:
-            return []
-        with (
-            dagster_instance() as instance,
-            phase_progress(due) as (show_phase, advance),
-            logs_as_output(on_phase=show_phase),
-        ):
-            runner = Runner(settings, instance)
-            while claimed := runner.run(job_ids):
-                taken += claimed
-                advance(len(claimed))
-                if job_ids or not queue.count_due():
-                    break
-        return queue.outcomes(job_ids or taken)
+        due = len(remaining) or queue.count_due()
+        if due:
+            with (
+                dagster_instance() as instance,
+                phase_progress(due) as (show_phase, advance),
+                logs_as_output(on_phase=show_phase),
+            ):
+                runner = Runner(settings, instance)
+                while ended := runner.run(remaining):
+                    advance(len(ended))
+                    taken += ended
+                    remaining = [job_id for job_id in remaining if job_id not in ended]
+                    if not (remaining if named else queue.count_due()):
+                        break
+        outcomes = queue.outcomes(job_ids or taken)
+        for row in outcomes:
+            if job_ids and row["status"] != Status.DONE:
+                err.print(f"job {row['job_id']} {queue.why_not_done(queue.require(row['job_id']))}")
+    return outcomes

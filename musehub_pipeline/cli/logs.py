@@ -16,9 +16,10 @@ def logs_as_output(*, on_phase: Callable[[str], None]) -> Generator[None]:
     ours = logging.getLogger("musehub_pipeline")
     progress = logging.getLogger(_PROGRESS)
     lines, phases = _Lines(), _Phases(on_phase)
-    before = progress.level, progress.propagate
+    before = ours.level, progress.level, progress.propagate
     ours.addHandler(lines)
     progress.addHandler(phases)
+    ours.setLevel(logging.INFO)
     progress.setLevel(logging.DEBUG)
     progress.propagate = False
     try:
@@ -26,8 +27,9 @@ def logs_as_output(*, on_phase: Callable[[str], None]) -> Generator[None]:
     finally:
         ours.removeHandler(lines)
         progress.removeHandler(phases)
-        progress.setLevel(before[0])
-        progress.propagate = before[1]
+        ours.setLevel(before[0])
+        progress.setLevel(before[1])
+        progress.propagate = before[2]
 
 
 class _Lines(logging.Handler):
@@ -35,7 +37,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == _SUMMARY or record.levelno >= logging.WARNING:
-            err.print(record.getMessage(), markup=False)
+            err.print(record.getMessage())
 
 
 class _Phases(logging.Handler):

@@ -1,5 +1,7 @@
 """The command line: `musehub-pipeline`. Errors go to stderr, what a script reads to stdout."""
 
+import os
+import signal
 import sys
 
 import typer
@@ -37,8 +39,19 @@ app.add_typer(db.app, name="db")
 
 def main() -> None:
     """Run the command line."""
+    # SIGTERM is a way to leave, like Ctrl-C: services stop, scratch files go.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except PipelineError as error:
-        err.print(f"error: {error}", markup=False)
+        _fail(str(error))
+    except BrokenPipeError:  # whoever read the output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_ERROR)
+    except OSError as error:
+        _fail(f"{error.filename or 'system'}: {error.strerror or error}")
+
+
+def _fail(message: str) -> None:
+    err.print(f"error: {message}")
+    sys.exit(EXIT_ERROR)

@@ -12,11 +12,12 @@ from musehub_pipeline.client import pack as packing
 def pack(
     repository: Annotated[Path, typer.Argument(help="A git repository, bare or not.")] = Path(),
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write. [default: NAME.mpack]")
+        Path | None,
+        typer.Option("--output", "-o", help="The file to write.", show_default="NAME.mpack"),
     ] = None,
     branch: Annotated[
         list[str] | None,
-        typer.Option("--branch", "-b", help="A branch to pack; repeatable. [default: all]"),
+        typer.Option("--branch", "-b", help="A branch to pack; repeatable.", show_default="all"),
     ] = None,
     have: Annotated[
         list[str] | None,

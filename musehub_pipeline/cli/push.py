@@ -1,6 +1,7 @@
 """`push`: an mpack → storage and queue, as a client and the hub do it."""
 
 import getpass
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +23,12 @@ def push(
     mpack: Annotated[Path, typer.Argument(help="The mpack to push.")],
     repo: RepoOption,
     branch: Annotated[
-        str | None, typer.Option("--branch", "-b", help="The branch to move. [default: all in it]")
+        str | None,
+        typer.Option("--branch", "-b", help="The branch to move.", show_default="all in the mpack"),
     ] = None,
     head: Annotated[
         str | None,
-        typer.Option(help="The commit to move it to. [default: what the mpack proposes]"),
+        typer.Option(help="The commit to move it to.", show_default="what the mpack proposes"),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Move it even where that loses commits.")
@@ -43,7 +45,8 @@ def push(
     """
     if head is not None and (branch is None or not is_id(head)):
         raise typer.BadParameter("--head takes a commit id, and needs --branch")
-    heads = {branch: head} if branch and head else pushing.outline(mpack).branch_heads
+    contents = pushing.outline(mpack)
+    heads = {branch: head} if branch and head else contents.branch_heads
     if branch is not None:
         if branch not in heads:
             raise typer.BadParameter(f"the mpack proposes no head for branch {branch!r}")
@@ -56,10 +59,11 @@ def push(
         repos = Repos(database)
         report = pushing.push(
             mpack,
+            contents,
             repos.ensure(repo) if create else repos.find(repo),
             heads=heads,
             force=force,
-            pusher_id=getpass.getuser(),
+            pusher_id=_user(),
             objects=objects,
             repos=repos,
         )
@@ -68,3 +72,10 @@ def push(
         return
     for job_id in report.job_ids:
         out.print(job_id)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in many containers
+        return str(os.getuid())

@@ -10,13 +10,17 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
-from enum import Enum
 from pathlib import Path
-from typing import IO, NamedTuple, Self, cast
+from typing import IO, Self, cast
 
-from musehub_pipeline.domain.errors import PipelineError
+from musehub_pipeline.client.git_objects import (
+    GitCommit,
+    GitError,
+    TreeEntry,
+    parse_commit,
+    parse_tree,
+    text_of,
+)
 
 _BRANCH_REFS = "refs/heads/"
 
@@ -36,43 +40,6 @@ _FIXED_VARIABLES = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
 }
-
-_DATE = re.compile(rb"(-?\d{1,20})(?: ([+-])(\d{1,9})(\d\d))?")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# A day off the ends of what datetime can hold, so that any time zone can show the instant.
-_EARLIEST = int((datetime(1, 1, 2, tzinfo=UTC) - _EPOCH).total_seconds())
-_LATEST = int((datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH).total_seconds())
-_MAX_OFFSET = timedelta(hours=15, minutes=59)  # PostgreSQL takes no larger one
-
-
-class GitError(PipelineError):
-    """The git repository could not be read."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GitCommit:
-    """What a raw commit object says, as text; its parents are told by the history."""
-
-    tree: str
-    author: str  # "Name <email>"
-    committed_at: str  # ISO 8601 with offset
-    message: str  # without the newlines at its end
-
-
-class EntryKind(Enum):
-    """What a tree entry stands for; a symbolic link is a file that holds its target."""
-
-    FILE = "file"
-    TREE = "tree"
-    SUBMODULE = "submodule"
-
-
-class TreeEntry(NamedTuple):
-    """One entry of a raw tree object."""
-
-    kind: EntryKind
-    name: bytes
-    oid: bytes
 
 
 class GitRepository:
@@ -113,7 +80,7 @@ class GitRepository:
     def current_branch(self) -> str | None:
         """Return the branch that HEAD names, born or not, or None where HEAD is detached."""
         asked = self._run("symbolic-ref", "--quiet", "HEAD")
-        ref = _text(asked.stdout, "utf-8").rstrip("\n")
+        ref = text_of(asked.stdout, "utf-8").rstrip("\n")
         return ref.removeprefix(_BRANCH_REFS) if ref.startswith(_BRANCH_REFS) else None
 
     def find_commit(self, revision: str) -> str:
@@ -195,7 +162,7 @@ class GitRepository:
             words = _last_words(done.stderr)
             raise GitError(f"git {arguments[0]} failed in {self.path}: {words}")
         # Not splitlines(): a branch name may hold what Unicode takes for a line end.
-        return _text(done.stdout, "utf-8").split("\n")[:-1]
+        return text_of(done.stdout, "utf-8").split("\n")[:-1]
 
     def _run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[bytes]:
         try:
@@ -212,72 +179,6 @@ class GitRepository:
     def _command(self, *arguments: str) -> list[str]:
         # The caller named the path, so a bare repository there is no trap.
         return ["git", "-c", "safe.bareRepository=all", "-C", os.fspath(self.path), *arguments]
-
-
-def parse_commit(raw: bytes) -> GitCommit:
-    """Take a raw commit object apart; what is malformed in it is replaced, never an error."""
-    head, _, message = raw.partition(b"\n\n")
-    headers: dict[bytes, bytes] = {}
-    for line in head.split(b"\n"):
-        key, _, value = line.partition(b" ")
-        headers.setdefault(key, value)  # lines that go on a header begin with a space: key b""
-    encoding = headers.get(b"encoding", b"utf-8").decode("ascii", "replace")
-    author, _ = _split_signature(headers.get(b"author", b""))
-    _, committed_at = _split_signature(headers.get(b"committer", b""))
-    return GitCommit(
-        tree=headers[b"tree"].decode("ascii"),
-        author=_text(author, encoding).strip(),
-        committed_at=_iso_date(committed_at),
-        message=_text(message, encoding).rstrip("\n"),
-    )
-
-
-def parse_tree(raw: bytes, *, oid_bytes: int) -> list[TreeEntry]:
-    """Take a raw tree object apart."""
-    entries: list[TreeEntry] = []
-    at = 0
-    while at < len(raw):
-        space = raw.index(b" ", at)
-        end = raw.index(b"\0", space)
-        kind = _KINDS.get(raw[at:space], EntryKind.FILE)
-        at = end + 1 + oid_bytes
-        entries.append(TreeEntry(kind, raw[space + 1 : end], raw[end + 1 : at]))
-    return entries
-
-
-_KINDS = {
-    b"40000": EntryKind.TREE,
-    b"040000": EntryKind.TREE,  # written by some old tools
-    b"160000": EntryKind.SUBMODULE,
-}
-
-
-def _split_signature(signature: bytes) -> tuple[bytes, bytes]:
-    """Split ``Name <email> seconds zone`` after the email."""
-    person, bracket, date = signature.rpartition(b">")
-    return (person + bracket, date.strip()) if bracket else (date, b"")
-
-
-def _iso_date(date: bytes) -> str:
-    """Return ``seconds zone`` in ISO 8601; what no calendar holds is clamped, no zone is UTC."""
-    match = _DATE.fullmatch(date)
-    if match is None:
-        return _EPOCH.isoformat()
-    seconds, sign, hours, minutes = match.groups(default=b"0")
-    moment = _EPOCH + timedelta(seconds=min(max(int(seconds), _EARLIEST), _LATEST))
-    offset = timedelta(hours=int(hours), minutes=int(minutes))
-    if offset > _MAX_OFFSET:
-        return moment.isoformat()
-    return moment.astimezone(timezone(-offset if sign == b"-" else offset)).isoformat()
-
-
-def _text(raw: bytes, encoding: str) -> str:
-    """Decode what git holds into text that UTF-8 and PostgreSQL can hold."""
-    try:
-        text = raw.decode(encoding, "replace")
-    except (LookupError, ValueError):  # no such encoding, or none for text
-        text = raw.decode("utf-8", "replace")
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _environment() -> dict[str, str]:

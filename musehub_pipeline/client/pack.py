@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from musehub_pipeline.client.git import EntryKind, GitCommit, GitError, GitRepository, TreeEntry
+from musehub_pipeline.client.git import GitRepository
+from musehub_pipeline.client.git_objects import EntryKind, GitCommit, GitError, TreeEntry
 from musehub_pipeline.client.mpack_writer import MpackWriter
 from musehub_pipeline.domain import ids
 

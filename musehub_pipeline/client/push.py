@@ -77,6 +77,7 @@ class PushReport:
 
 def push(
     path: Path,
+    contents: Outline,
     repo: Repo,
     *,
     heads: Mapping[str, str],
@@ -87,13 +88,13 @@ def push(
 ) -> PushReport:
     """Upload an mpack and enqueue one job a branch of `heads`, or one that moves none.
 
+    `contents` is the outline of the file at `path`.
+
     The row comes last: a job never names an mpack that is not there.
 
     Raises:
-        NotAnMpack: the file cannot be read as one.
         Transient: storage or database could not be reached.
     """
-    contents = outline(path)
     uploaded = objects.put_mpack(path, contents.mpack_key.removeprefix(PREFIX))
     payload = {
         "mpack_key": contents.mpack_key,

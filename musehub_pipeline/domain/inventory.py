@@ -18,19 +18,22 @@ from musehub_pipeline.domain.snapshot import check_snapshot, decode_snapshot
 class Inventory:
     """The mpack reader's visitor: verifies every hash and keeps places, not contents.
 
-    With `verify_ids` false, a commit or snapshot id of an unknown scheme is counted, not rejected.
+    At most `max_named_objects` different objects may be named. With `verify_ids` false, a commit or
+    snapshot id of an unknown scheme is counted, not rejected.
     """
 
     verifier: ContentVerifier
     verify_ids: bool
+    max_named_objects: int
     counts: dict[str, int] = field(default_factory=dict)
     objects: Slices = field(default_factory=Slices)
     snapshots: Slices = field(default_factory=Slices)
     commits: Slices = field(default_factory=Slices)
     parents: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # of each commit
-    named_objects: set[str] = field(default_factory=set)  # by manifests, in the client's spelling
+    named_objects: set[bytes] = field(default_factory=set)  # by manifests
     named_snapshots: set[bytes] = field(default_factory=set)  # by commits
     unverified_ids: int = 0
+    _last_named: set[str] = field(default_factory=set)  # by the last manifest
 
     def count(self, kind: str, items: int) -> None:
         """Note the length of a list."""
@@ -50,11 +53,18 @@ class Inventory:
         """Check a snapshot and note the objects that it names."""
         snapshot = decode_snapshot(raw)
         self.unverified_ids += not check_snapshot(snapshot, verify_id=self.verify_ids)
+        # Snapshots that follow each other share most of what they name.
         named = set(snapshot.manifest.values())
-        for object_id in named - self.named_objects:
+        for object_id in named - self._last_named:
             if not ids.is_id(object_id):
                 raise Rejection(Fault.BAD_ID, f"manifest: {object_id!r:.120} is not an id")
-        self.named_objects |= named
+            self.named_objects.add(ids.digest_of(object_id))
+        self._last_named = named
+        if len(self.named_objects) > self.max_named_objects:
+            raise Rejection(
+                Fault.LIMIT_EXCEEDED,
+                f"more than {self.max_named_objects} different objects are named",
+            )
         self.snapshots.append(ids.digest_of(snapshot.snapshot_id), offset, len(raw))
 
     def commit(self, offset: int, raw: bytes) -> None:
@@ -65,7 +75,3 @@ class Inventory:
         self.named_snapshots.add(ids.digest_of(commit.snapshot_id))
         self.parents.setdefault(digest, tuple(map(ids.digest_of, commit.parents)))
         self.commits.append(digest, offset, len(raw))
-
-    def digests_of_named_objects(self) -> set[bytes]:
-        """Return the objects that manifests name, by digest."""
-        return {ids.digest_of(object_id) for object_id in self.named_objects}

@@ -8,8 +8,8 @@ class Limits:
     """Upper bounds that keep the memory of a run flat, whatever a stranger packs."""
 
     mpack_bytes: int = 16 << 30
-    objects: int = 2_000_000  # 48 bytes of index, and about 100 while unpacking, each
+    objects: int = 2_000_000  # held, or named; 48 bytes of index, 100 while unpacking, each
     snapshots: int = 500_000
     commits: int = 500_000
-    commit_bytes: int = 4 << 20  # one commit; decoded, the worst takes 70 times as much
+    commit_bytes: int = 4 << 20  # one commit; decoded, the worst takes 120 times as much
     snapshot_bytes: int = 128 << 20  # one snapshot, about a million paths

@@ -8,11 +8,12 @@ import dagster as dg
 
 from musehub_pipeline import local
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.domain.errors import JobFailed, JobNotDone
+from musehub_pipeline.domain.errors import Deferral, JobFailed, JobNotDone, PipelineError
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline.phases.batch import Batch
+from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database, Row
 from musehub_pipeline.storage.queue import Queue
@@ -32,7 +33,9 @@ class Runner:
         self._instance = instance
 
     def run(self, job_ids: Sequence[str] = ()) -> list[str]:
-        """Index a batch; return the ids of the jobs that it took, whatever became of them.
+        """Index a batch; return the ids of the jobs that it worked on, whatever became of them.
+
+        A job that was put off, as one that did not fit into the batch, is not among them.
 
         Raises:
             Exception: what an op raised; trouble of single jobs stays in their rows.
@@ -42,9 +45,15 @@ class Runner:
             # The caller's logging decides what to show; Dagster's own console would repeat it.
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         }
-        run = self._job.execute_in_process(run_config=config, instance=self._instance)
-        batch: Batch = run.output_for_node("claim_jobs")
-        return [item.claim.job_id for item in batch.items]
+        try:
+            run = self._job.execute_in_process(run_config=config, instance=self._instance)
+        except dg.DagsterError as error:
+            # Dagster wraps what befell a resource; what happened is our own error below it.
+            if isinstance(error.__cause__, PipelineError):
+                raise error.__cause__ from error
+            raise
+        batch: Batch = run.output_for_node(PHASES[-1].__name__)
+        return [i.claim.job_id for i in batch.items if not isinstance(i.error, Deferral)]
 
 
 @contextmanager
@@ -89,15 +98,5 @@ def _result_of(row: Row, queue: Queue) -> Result:
             return in_order(row["result"])
         case Status.FAILED:
             raise JobFailed(job_id, row["error_code"], row["error"])
-        case Status.RUNNING:
-            raise JobNotDone(f"job {job_id} is held by run {row['run_id']}")
         case _:
-            pass
-    if row["error_code"] is not None:
-        raise JobNotDone(
-            f"job {job_id} is pending again, not before {row['not_before']},"
-            f" {row['error_code']}: {row['error']}"
-        )
-    blocking = queue.blocking_job(job_id)
-    reason = f", job {blocking['job_id']} goes first" if blocking else ""
-    raise JobNotDone(f"job {job_id} is pending{reason}")
+            raise JobNotDone(f"job {job_id} {queue.why_not_done(row)}")

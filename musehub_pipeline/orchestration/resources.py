@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
@@ -33,10 +34,14 @@ class MusehubResource(S3Resource):
     ) -> Generator[Services]:
         """Open the services for a run, and close them whatever becomes of it."""
         del context
-        given = {name: getattr(self, name) for name in type(self).model_fields}
-        defaults = {name: field.default for name, field in type(self).model_fields.items()}
-        changed = {name: value for name, value in given.items() if value != defaults[name]}
-        with open_services(local.resolve(Settings.load(changed))) as services:
+        given = {
+            name: value
+            for name, field in type(self).model_fields.items()
+            if (value := getattr(self, name)) != field.default
+        }
+        urls = {name: given.pop(name) for name in ("database_url", "storage_url") if name in given}
+        settings = Settings.load(urls)
+        with open_services(local.resolve(settings), s3=replace(settings.s3, **given)) as services:
             yield services
 
 

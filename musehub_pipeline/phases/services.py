@@ -12,13 +12,14 @@ from musehub_pipeline.storage.index import Index
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline.storage.scratch import scratch_folder
+from musehub_pipeline.storage.store import S3Options
 
 
 @contextmanager
-def open_services(settings: Settings) -> Generator[Services]:
+def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generator[Services]:
     """Open the database, the storage and a scratch folder; close and remove them in the end.
 
-    `settings` name both URLs: see `local.resolve`.
+    `settings` name both URLs: see `local.resolve`. `s3` replaces their way to S3.
 
     Raises:
         SettingsError: a URL is missing or not valid.
@@ -28,7 +29,7 @@ def open_services(settings: Settings) -> Generator[Services]:
         database = stack.enter_context(Database(settings.database_url or ""))
         objects = stack.enter_context(
             ObjectStorage(
-                settings.storage_url or "", s3=settings.s3, threads=settings.storage_threads
+                settings.storage_url or "", s3=s3 or settings.s3, threads=settings.storage_threads
             )
         )
         queue = Queue(database, lease=settings.lease, max_attempts=settings.max_attempts)

@@ -59,7 +59,11 @@ def unpack(batch: Batch, services: Services) -> Batch:
 
 def _read(mpack: ScratchFile, services: Services) -> Inventory:
     with ContentVerifier(mpack) as verifier:
-        inventory = Inventory(verifier=verifier, verify_ids=services.policy.id_policy == "verify")
+        inventory = Inventory(
+            verifier=verifier,
+            verify_ids=services.policy.id_policy == "verify",
+            max_named_objects=services.policy.limits.objects,
+        )
         read_mpack(mpack, inventory, limits=services.policy.limits)
         verifier.finish()
     return inventory
@@ -93,7 +97,7 @@ def _check_references(inventory: Inventory, repo_id: str, earlier: _Ahead, index
             )
 
     objects = set(inventory.objects.digests())
-    check("object", inventory.digests_of_named_objects(), objects, Fault.OBJECT_NOT_HELD)
+    check("object", inventory.named_objects, objects, Fault.OBJECT_NOT_HELD)
     snapshots = set(inventory.snapshots.digests())
     check("snapshot", inventory.named_snapshots, snapshots, Fault.SNAPSHOT_NOT_HELD)
     parents = {parent for parents in inventory.parents.values() for parent in parents}

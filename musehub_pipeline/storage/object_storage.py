@@ -153,9 +153,9 @@ class ObjectStorage:
             Transient: STORAGE_UNAVAILABLE.
         """
         if self._place.directory is not None and self._unsynced:
+            self._unsynced = False  # before: what is put meanwhile takes another sync
             with self._errors("sync"):
                 sync_filesystem(self._place.directory)
-            self._unsynced = False
 
     def _put(self, source: Source, item: Slice) -> bool:
         hex_digest = item.digest.hex()

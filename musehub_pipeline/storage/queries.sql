@@ -127,6 +127,7 @@ SET status = 'pending',
     attempt = attempt - CASE WHEN %(spent)s THEN 0 ELSE 1 END,
     not_before = clock_timestamp() + %(delay)s,
     run_id = NULL,
+    started_at = CASE WHEN %(spent)s THEN started_at END,
     lease_expires_at = NULL,
     error_code = CASE WHEN %(spent)s THEN %(code)s ELSE error_code END,
     error = CASE WHEN %(spent)s THEN %(message)s ELSE error END

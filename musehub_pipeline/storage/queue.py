@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
-from musehub_pipeline.domain.job import INDEX_VERSION, Claim
+from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
 from musehub_pipeline.domain.result import Result
 from musehub_pipeline.storage.database import Database, Row
 
@@ -126,10 +126,19 @@ class Queue:
         with self._database.transaction() as transaction:
             return transaction.rows("jobs", {"status": status, "repo_id": repo_id, "limit": limit})
 
-    def blocking_job(self, job_id: str) -> Row | None:
-        """Return the unfinished job that a job waits for, if there is one."""
+    def why_not_done(self, row: Row) -> str:
+        """Say in a few words how a job stands that is not done."""
+        if row["status"] == Status.RUNNING:
+            return f"is held by run {row['run_id']}"
+        if row["status"] == Status.FAILED:
+            return f"failed, {row['error_code']}: {row['error']}"
         with self._database.transaction() as transaction:
-            return transaction.row("blocking_job", {"job_id": job_id})
+            blocking = transaction.row("blocking_job", {"job_id": row["job_id"]})
+        if blocking is not None:
+            return f"waits: job {blocking['job_id']} of its repository is {blocking['status']}"
+        if row["error_code"] is not None:
+            return f"is pending again, {row['error_code']}: {row['error']}"
+        return "is pending"
 
 
 def _claim(row: Row, run_id: str) -> Claim:

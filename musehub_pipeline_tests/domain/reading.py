@@ -33,9 +33,12 @@ def read(
 ) -> Inventory:
     """Read a whole mpack and return what it holds."""
     source = Bytes(mpack) if isinstance(mpack, bytes) else mpack
+    limits = limits or Limits()
     with ContentVerifier(source) as verifier:
-        inventory = Inventory(verifier=verifier, verify_ids=verify_ids)
-        read_mpack(source, inventory, limits=limits or Limits())
+        inventory = Inventory(
+            verifier=verifier, verify_ids=verify_ids, max_named_objects=limits.objects
+        )
+        read_mpack(source, inventory, limits=limits)
         verifier.finish()
     return inventory
 

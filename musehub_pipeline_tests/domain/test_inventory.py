@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain import ids
+from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.mpack import INLINE_BYTES
 from musehub_pipeline_tests.domain.reading import read, refusal, tiny_history, with_item
 from musehub_pipeline_tests.factories import History, pack, small_history
@@ -27,7 +28,7 @@ def test_a_valid_mpack_is_known_by_its_digests(prefix: str, hash_author: bool) -
     assert set(inventory.snapshots.digests()) == set(map(ids.digest_of, history.snapshots))
     assert set(inventory.commits.digests()) == set(map(ids.digest_of, history.commits))
     assert inventory.named_snapshots == set(map(ids.digest_of, history.snapshots))
-    assert inventory.digests_of_named_objects() == set(map(ids.digest_of, history.objects))
+    assert inventory.named_objects == set(map(ids.digest_of, history.objects))
     chain = [ids.digest_of(commit_id) for commit_id in history.commits]
     assert inventory.parents == {
         chain[0]: (),
@@ -57,7 +58,7 @@ def test_what_a_thin_mpack_leans_on_is_noted_though_it_is_not_there() -> None:
     assert inventory.counts == {"commits": 1, "snapshots": 1, "objects": 0}
     assert inventory.parents == {ids.digest_of(head): (ids.digest_of(tip),)}
     old = sha256(bytes([100]) * 128).digest()
-    assert inventory.digests_of_named_objects() == {old}
+    assert inventory.named_objects == {old}
 
 
 def test_an_object_may_occur_twice_and_be_empty() -> None:
@@ -210,3 +211,15 @@ def test_under_the_record_policy_all_the_rest_is_still_checked() -> None:
     ):
         with pytest.raises(Exception, match=r"BAD_(TEXT|ID): "):
             read(with_item(kind, changed), verify_ids=False)
+
+
+def test_no_more_objects_may_be_named_than_may_be_held() -> None:
+    history = small_history()
+
+    assert len(read(history.mpack(), limits=Limits(objects=14)).named_objects) == 14
+    content = history.content() | {"objects": []}
+    code, message = refusal(pack(content), limits=Limits(objects=13))
+    assert (code, message) == (
+        "LIMIT_EXCEEDED",
+        "snapshots[3]: more than 13 different objects are named",
+    )

@@ -126,7 +126,7 @@ def test_a_content_may_have_a_longer_header_than_it_needs(header: bytes) -> None
 
 @pytest.mark.parametrize("kind", LISTS)
 def test_a_list_may_be_as_long_as_its_limit_and_no_longer(kind: str) -> None:
-    mpack = small_history().mpack()
+    mpack = pack({kind: small_history().content()[kind]})
     length = {"commits": 4, "snapshots": 4, "objects": 14}[kind]
 
     assert read(mpack, limits=Limits(**{kind: length})).counts[kind] == length

@@ -78,7 +78,7 @@ class Postgres:
     def create_database(self, name: str, template: str | None = None) -> str:
         """Create a database, as a copy of `template` (nobody may be connected to it); its URL."""
         self._execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
                 sql.Identifier(name), sql.Identifier(template or "template1")
             )
         )

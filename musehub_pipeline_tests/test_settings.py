@@ -1,0 +1,266 @@
+"""The settings: one place, one name each, and every mistake called by the variable's name."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from musehub_pipeline.domain.errors import SettingsError
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.phases.services import policy_of
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.store import S3Options
+
+SECRETS = {
+    "MUSEHUB_DATABASE_URL": "postgresql://ada:hush-hush@db.example.org/hub",
+    "AWS_ACCESS_KEY_ID": "hush-hush",
+    "AWS_SECRET_ACCESS_KEY": "hush-hush",
+    "AWS_SESSION_TOKEN": "hush-hush",
+}
+
+
+def test_with_nothing_set_everything_lives_in_the_home() -> None:
+    settings = Settings.load()
+
+    assert settings.model_dump() == {
+        "home": Path(".musehub"),
+        "database_url": None,
+        "storage_url": None,
+        "scratch_dir": None,
+        "batch_jobs": 50,
+        "batch_bytes": 1 << 30,
+        "max_attempts": 5,
+        "lease_seconds": 60,
+        "retry_base_seconds": 2,
+        "retry_cap_seconds": 600,
+        "storage_threads": 16,
+        "id_policy": "verify",
+        "max_mpack_bytes": 16 << 30,
+        "max_objects": 2_000_000,
+        "max_snapshots": 500_000,
+        "max_commits": 500_000,
+        "endpoint_url": None,
+        "region_name": None,
+        "profile_name": None,
+        "aws_access_key_id": None,
+        "aws_secret_access_key": None,
+        "aws_session_token": None,
+    }
+    assert settings.limits == Limits()
+    assert settings.lease == timedelta(minutes=1)
+    assert settings.scratch_root == Path(".musehub/scratch")
+    assert settings.s3 == S3Options()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("HOME", "/srv/hub", Path("/srv/hub")),
+        ("DATABASE_URL", "postgres://ada@db/hub", "postgres://ada@db/hub"),
+        ("STORAGE_URL", "s3://bucket/prefix", "s3://bucket/prefix"),
+        ("SCRATCH_DIR", "/scratch", Path("/scratch")),
+        ("BATCH_JOBS", "1", 1),
+        ("BATCH_BYTES", "7", 7),
+        ("MAX_ATTEMPTS", "1", 1),
+        ("LEASE_SECONDS", "1.5", 1.5),
+        ("RETRY_BASE_SECONDS", "0.1", 0.1),
+        ("RETRY_CAP_SECONDS", "60", 60),
+        ("STORAGE_THREADS", "256", 256),
+        ("ID_POLICY", "record", "record"),
+        ("MAX_MPACK_BYTES", "9", 9),
+        ("MAX_OBJECTS", "9", 9),
+        ("MAX_SNAPSHOTS", "9", 9),
+        ("MAX_COMMITS", "9", 9),
+    ],
+)
+def test_every_setting_is_read_from_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: object
+) -> None:
+    defaults = Settings.load().model_dump()
+    monkeypatch.setenv(f"MUSEHUB_{variable}", text)
+
+    assert Settings.load().model_dump() == defaults | {variable.lower(): value}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("MUSEHUB_DATABASE_URL", "mysql://host/hub"),
+        ("MUSEHUB_DATABASE_URL", "no url"),
+        ("MUSEHUB_DATABASE_URL", "postgresql://host:port/hub"),
+        ("MUSEHUB_STORAGE_URL", "/var/lib/hub"),
+        ("MUSEHUB_STORAGE_URL", "gs://bucket"),
+        ("MUSEHUB_STORAGE_URL", "file:relative"),
+        ("MUSEHUB_BATCH_JOBS", "0"),
+        ("MUSEHUB_BATCH_JOBS", "many"),
+        ("MUSEHUB_BATCH_JOBS", "1.5"),
+        ("MUSEHUB_BATCH_BYTES", "1GB"),
+        ("MUSEHUB_MAX_ATTEMPTS", "-1"),
+        ("MUSEHUB_LEASE_SECONDS", "0.5"),
+        ("MUSEHUB_LEASE_SECONDS", "nan"),
+        ("MUSEHUB_LEASE_SECONDS", "inf"),
+        ("MUSEHUB_LEASE_SECONDS", "1e300"),
+        ("MUSEHUB_RETRY_BASE_SECONDS", "0"),
+        ("MUSEHUB_RETRY_BASE_SECONDS", "nan"),
+        ("MUSEHUB_RETRY_BASE_SECONDS", "inf"),
+        ("MUSEHUB_RETRY_CAP_SECONDS", "-5"),
+        ("MUSEHUB_RETRY_CAP_SECONDS", "inf"),
+        ("MUSEHUB_STORAGE_THREADS", "0"),
+        ("MUSEHUB_STORAGE_THREADS", "257"),
+        ("MUSEHUB_ID_POLICY", "Verify"),
+        ("MUSEHUB_ID_POLICY", "ignore"),
+        ("MUSEHUB_MAX_MPACK_BYTES", "0"),
+        ("MUSEHUB_MAX_OBJECTS", "0"),
+        ("MUSEHUB_MAX_SNAPSHOTS", "x"),
+        ("MUSEHUB_MAX_COMMITS", "1_"),
+    ],
+)
+def test_a_value_that_is_not_valid_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+
+    message = str(caught.value)
+    assert message.startswith(f"{variable}: ")
+    assert "\n" not in message
+
+
+def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUSEHUB_BATCH_JOBS", "0")
+    monkeypatch.setenv("MUSEHUB_MAX_OBJECTS", "-1")
+
+    with pytest.raises(SettingsError, match=r"^MUSEHUB_BATCH_JOBS: .*; MUSEHUB_MAX_OBJECTS: "):
+        Settings.load()
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MUSEHUB_DATABASE_URL", "MUSEHUB_BATCH_JOBS", "AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.setenv(name, "")
+
+    assert Settings.load() == Settings()
+
+
+def test_the_usual_aws_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": "https://s3.example.org",
+        "AWS_REGION": "eu-central-1",
+        "AWS_PROFILE": "hub",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings.load().s3 == S3Options(
+        endpoint_url="https://s3.example.org",
+        region_name="eu-central-1",
+        profile_name="hub",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        aws_session_token="token",
+    )
+
+
+@pytest.mark.parametrize(
+    ("special", "general", "name"),
+    [
+        ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "endpoint_url"),
+        ("AWS_REGION", "AWS_DEFAULT_REGION", "region_name"),
+    ],
+)
+def test_the_more_special_aws_variable_wins(
+    monkeypatch: pytest.MonkeyPatch, special: str, general: str, name: str
+) -> None:
+    monkeypatch.setenv(general, "general")
+    assert getattr(Settings.load(), name) == "general"
+
+    monkeypatch.setenv(special, "special")
+    assert getattr(Settings.load(), name) == "special"
+
+
+@pytest.mark.parametrize("name", [*Settings.model_fields])
+def test_a_variable_without_a_prefix_is_somebody_elses(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if not name.startswith("aws_"):
+        monkeypatch.setenv(name.upper(), "1")
+
+    assert getattr(Settings.load(), name) == Settings.model_fields[name].default
+
+
+def test_what_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUSEHUB_BATCH_JOBS", "7")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+
+    settings = Settings.load({"batch_jobs": 1, "region_name": "us-east-1"})
+
+    assert (settings.batch_jobs, settings.region_name) == (1, "us-east-1")
+
+
+def test_what_is_given_in_error_is_named_too() -> None:
+    with pytest.raises(SettingsError, match=r"^MUSEHUB_BATCH_JOBS: "):
+        Settings.load({"batch_jobs": "many"})
+    with pytest.raises(SettingsError, match="NONSENSE"):
+        Settings.load({"nonsense": 1})
+
+
+@pytest.mark.parametrize("variable", SECRETS)
+@pytest.mark.parametrize("shown", ["settings", "s3"])
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch, variable: str, shown: str) -> None:
+    monkeypatch.setenv(variable, SECRETS[variable])
+    settings = Settings.load()
+
+    thing = settings if shown == "settings" else settings.s3
+    assert "hush-hush" not in f"{thing} {thing!r}"
+
+
+def test_no_secret_is_shown_where_another_value_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MUSEHUB_BATCH_JOBS", "0")
+
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+
+    assert "hush-hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://ada:hush-hush@host:port/hub", "mysql://ada:hush-hush@host/hub"]
+)
+def test_a_url_that_is_not_valid_does_not_show_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("MUSEHUB_DATABASE_URL", url)
+
+    with pytest.raises(SettingsError, match=r"^MUSEHUB_DATABASE_URL: ") as caught:
+        Settings.load()
+
+    assert "hush-hush" not in str(caught.value)
+
+
+def test_the_phases_go_by_the_settings() -> None:
+    settings = Settings.load(
+        {
+            "batch_jobs": 3,
+            "batch_bytes": 4,
+            "max_attempts": 2,
+            "retry_base_seconds": 0.5,
+            "retry_cap_seconds": 9,
+            "id_policy": "record",
+            "max_commits": 1,
+            "max_objects": 2,
+            "max_snapshots": 3,
+            "max_mpack_bytes": 5,
+        }
+    )
+
+    policy = policy_of(settings)
+
+    assert (policy.batch_jobs, policy.batch_bytes, policy.max_attempts) == (3, 4, 2)
+    assert (policy.retry_base, policy.retry_cap) == (timedelta(seconds=0.5), timedelta(seconds=9))
+    assert policy.id_policy == "record"
+    assert policy.limits == Limits(mpack_bytes=5, objects=2, snapshots=3, commits=1)
