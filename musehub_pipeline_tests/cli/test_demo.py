@@ -1,0 +1,248 @@
+"""`demo`: the whole way in one command, and an embedded database that comes and goes with it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from musehub_pipeline.domain.result import KEYS
+from musehub_pipeline_tests.cli.conftest import Demo
+from musehub_pipeline_tests.cli.terminal import (
+    Finished,
+    Git,
+    call,
+    finish,
+    processes_of,
+    run,
+    start,
+)
+from musehub_pipeline_tests.hub import Hub
+
+ANOTHER_USER = 65534
+HOLD = """
+import sys
+from musehub_pipeline import local, settings
+local.resolve(settings.Settings.load())
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def home(demo: Demo) -> Iterator[Path]:
+    yield demo.home
+    assert processes_of(demo.home) == {}
+
+
+def hold(home: Path) -> "subprocess.Popen[str]":
+    """Start a process that uses the home until its stdin ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD],
+        env=dict(os.environ) | {"MUSEHUB_HOME": str(home)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    return process
+
+
+def heads(hub: Hub) -> dict[str, str]:
+    rows = hub.sql(
+        "SELECT b.name, c.commit_meta -> 'metadata' ->> 'git_commit' AS git"
+        " FROM musehub_branches AS b JOIN musehub_commits AS c"
+        " ON c.repo_id = b.repo_id AND c.commit_id = b.head_commit_id"
+    )
+    return {row["name"]: row["git"] for row in rows}
+
+
+def first_line(finished: Finished) -> str:
+    assert finished.code == 0, finished
+    return finished.out.splitlines()[0].split(" and ")[0]
+
+
+def test_on_a_bare_machine_it_shows_all_that_came_of_it(demo: Demo) -> None:
+    finished = demo.finished
+
+    assert first_line(finished) == "packed 2 commits, 2 snapshots"
+    assert finished.err.count("✅ [mpack.index] done job=job_") == 1
+    shown = [line.strip("│ ").split(" ")[0] for line in finished.out.splitlines()]
+    assert [name for name in shown if name in KEYS] == list(KEYS)
+    for said in ("result of job_", "make dev", "jobs list", "db query", f"in {demo.home}."):
+        assert said in finished.out
+    assert processes_of(demo.home) == {}
+
+
+def test_after_a_new_commit_it_packs_that_one(demo: Demo) -> None:
+    demo.git.commit("more", {"d": b"d"})
+
+    finished = run("demo", home=demo.home, cwd=demo.git.path)
+
+    assert first_line(finished) == "packed 1 commits, 1 snapshots"
+    assert "✅ [mpack.index] done job=job_" in finished.err
+    assert processes_of(demo.home) == {}
+
+
+def test_the_server_serves_until_the_last_of_its_processes_ends_also_by_a_kill(home: Path) -> None:
+    with hold(home) as process:
+        beside = run("db", "current", home=home)
+        process.kill()
+    serving = " ".join(processes_of(home).values())
+
+    after = run("db", "current", home=home)
+
+    assert (beside.code, after.code) == (0, 0), (beside, after)
+    assert "postgres" in serving
+    assert processes_of(home) == {}
+
+
+def test_it_recovers_from_a_server_that_was_killed(home: Path) -> None:
+    with hold(home) as process:
+        [server] = [number for number, line in processes_of(home).items() if "/postgres -D" in line]
+        process.kill()
+    os.kill(server, signal.SIGKILL)
+
+    finished = run("jobs", "list", "--json", home=home)
+
+    assert finished.code == 0, finished
+    assert processes_of(home) == {}
+
+
+def test_two_commands_may_start_the_same_home_at_once(tmp_path: Path) -> None:
+    with TemporaryDirectory(prefix="home-") as folder:
+        home = Path(folder)
+        both = [start("db", "upgrade", home=home) for _ in range(2)]
+        ended = [finish(process) for process in both]
+
+        assert [one.code for one in ended] == [0, 0], ended
+        assert processes_of(home) == {}
+
+
+def test_it_works_as_another_user_too(git: Git) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("it takes root to be someone else")
+    with TemporaryDirectory(prefix="home-") as folder:
+        repository = shutil.copytree(git.path, Path(folder, "song"))
+        subprocess.run(["chown", "-R", str(ANOTHER_USER), folder], check=True)
+        identity = {"user": ANOTHER_USER, "group": ANOTHER_USER, "extra_groups": []}
+        home = Path(folder, "home")
+
+        try:
+            finished = run("demo", "--git", repository, home=home, cwd=folder, **identity)
+        except PermissionError:
+            pytest.skip("someone else cannot run this Python")
+
+        assert first_line(finished) == "packed 2 commits, 2 snapshots", finished
+        assert processes_of(home) == {}
+
+
+def test_the_second_time_nothing_is_new_whatever_the_folder_is_called(hub: Hub, git: Git) -> None:
+    folder = git.path.rename(git.path.with_name("[bold] ♫"))
+    first = call("demo", "--git", folder)
+
+    again = call("demo", "--git", folder)
+
+    assert (first.code, again.code) == (0, 0)
+    assert f"nothing is new in {folder}: the index has all of it already\n" in again.out
+    assert "Look further" in again.out
+    assert len(hub.sql("SELECT 1 AS job FROM musehub_background_jobs")) == 1
+
+
+def test_every_branch_is_followed(hub: Hub, git: Git) -> None:
+    git("branch", "side", "HEAD~1")
+    call("demo", "--git", git.path)
+    git("branch", "new")
+    tip = git.commit("more", {"d": b"d"})
+
+    finished = call("demo", "--git", git.path)
+
+    assert first_line(finished) == "packed 1 commits, 1 snapshots"
+    side, old = git("rev-parse", "side"), git("rev-parse", "new")
+    assert heads(hub) == {"main": tip, "side": side, "new": old}
+
+
+def test_a_rewritten_history_is_followed_also_where_git_forgot_the_old_one(
+    hub: Hub, git: Git
+) -> None:
+    call("demo", "--git", git.path)
+
+    git.commit("better", {"c": b"c2"}, "--amend")
+    amended = call("demo", "--git", git.path)
+    tip = git.commit("best", {"c": b"c3"}, "--amend")
+    git("reflog", "expire", "--expire=now", "--all")
+    git("gc", "--quiet", "--prune=now")
+    forgotten = call("demo", "--git", git.path)
+
+    assert first_line(amended) == "packed 1 commits, 1 snapshots"
+    assert first_line(forgotten) == "packed 2 commits, 2 snapshots"
+    assert heads(hub) == {"main": tip}
+    assert hub.counts()["commits"] == 4
+
+
+@pytest.mark.parametrize("branch_is_left", [False, True])
+def test_a_detached_head_is_no_obstacle(hub: Hub, git: Git, branch_is_left: bool) -> None:
+    main = git("rev-parse", "HEAD")
+    git("switch", "--quiet", "--detach", "HEAD" if branch_is_left else "HEAD~1")
+    tip = git("rev-parse", "HEAD")
+    if not branch_is_left:
+        git("branch", "--quiet", "-D", "main")
+
+    finished = call("demo", "--git", git.path)
+
+    assert finished.code == 0, finished
+    assert heads(hub) == ({"main": main} if branch_is_left else {"HEAD": tip})
+
+
+def test_what_an_earlier_demo_left_in_the_queue_is_indexed_first(
+    hub: Hub, git: Git, tmp_path: Path
+) -> None:
+    """As after Ctrl-C between push and index."""
+    call("pack", git.path, "-o", tmp_path / "some.mpack")
+    call("push", tmp_path / "some.mpack", "--repo", "demo/song", "--create")
+
+    finished = call("demo", "--git", git.path)
+
+    assert finished.code == 0, finished
+    assert heads(hub) == {"main": git("rev-parse", "HEAD")}
+    statuses = hub.sql("SELECT status FROM musehub_background_jobs")
+    assert statuses == [{"status": "done"}] * 2
+
+
+def test_a_run_that_still_holds_the_repository_is_named(hub: Hub, git: Git, tmp_path: Path) -> None:
+    """As after a kill in the middle, until the lease expires."""
+    call("pack", git.path, "-o", tmp_path / "some.mpack")
+    [held] = call(
+        "push", tmp_path / "some.mpack", "--repo", "demo/song", "--create", "--json"
+    ).json["job_ids"]
+    hub.sql(
+        "UPDATE musehub_background_jobs SET status = 'running', run_id = 'other', attempt = 1,"
+        " lease_expires_at = now() + interval '1 hour'"
+    )
+
+    finished = call("demo", "--git", git.path)
+
+    assert finished.code != 0
+    assert held in finished.err
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "empty", "unborn"])
+def test_without_a_history_it_is_an_error(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    Git(tmp_path / "unborn")
+
+    finished = call("demo", "--git", tmp_path / folder)
+
+    assert (finished.code, finished.out) == (1, "")
+    assert finished.err.splitlines()[-1].startswith("error: ")
+    assert str(tmp_path / folder) in finished.err
+    assert hub.sql("SELECT job_id FROM musehub_background_jobs") == []

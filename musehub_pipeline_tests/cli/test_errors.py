@@ -1,0 +1,200 @@
+"""Help that explains, and errors that name their cause: never a traceback, never a secret."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from musehub_pipeline.cli.main import app
+from musehub_pipeline_tests.cli.terminal import call, run
+from musehub_pipeline_tests.factories import History
+from musehub_pipeline_tests.hub import Hub
+
+
+def commands(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield names, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, *names, name)
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+def test_the_commands_are_those_of_the_design() -> None:
+    groups = {"", "jobs", "db"}
+
+    assert {" ".join(names) for names in COMMANDS} - groups == {
+        "demo",
+        "dev",
+        "pack",
+        "push",
+        "index",
+        "jobs list",
+        "jobs show",
+        "db upgrade",
+        "db current",
+        "db query",
+    }
+
+
+@pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
+def test_help_explains_the_command_and_every_option(
+    names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSEHUB_DATABASE_URL", "help needs no valid setting")
+    command = COMMANDS[names]
+
+    finished = call(*names, "--help")
+
+    assert (finished.code, finished.err) == (0, "")
+    said = " ".join(finished.out.split())
+    assert " ".join(command.help.split("\n\n")[0].split()) in said
+    for parameter in command.params:
+        assert all(option.lower() in said.lower() for option in parameter.opts)
+        assert parameter.help
+        assert " ".join(parameter.help.split()) in said
+
+
+def test_help_tells_the_exit_codes_and_where_settings_come_from() -> None:
+    said = " ".join(call("--help").out.split())
+
+    assert "Exit codes: 0 done, 1 an error" in said
+    assert "2 wrong usage, 3 the answer is no" in said
+    assert "MUSEHUB_* variables; with none set, everything lives in ./.musehub" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["jobs"],
+        ["nonsense"],
+        ["index", "--nonsense"],
+        ["push"],
+        ["push", "some.mpack"],
+        ["db", "query"],
+        ["dev", "--port", "0"],
+        ["dev", "--port", "65536"],
+        ["dev", "--port", "http"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2_and_says_what_is_right(arguments: list[str]) -> None:
+    finished = call(*arguments)
+
+    assert finished.code == 2
+    assert "Usage: " in finished.out + finished.err
+    assert "Traceback" not in finished.err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MUSEHUB_BATCH_JOBS", "many"),
+        ("MUSEHUB_BATCH_JOBS", "0"),
+        ("MUSEHUB_LEASE_SECONDS", "-1"),
+        ("MUSEHUB_ID_POLICY", "trust"),
+        ("MUSEHUB_STORAGE_URL", "http://storage"),
+        ("MUSEHUB_STORAGE_URL", "file://relative/folder"),
+        ("MUSEHUB_DATABASE_URL", "mysql://ada:hunter2@localhost/hub"),
+        ("MUSEHUB_DATABASE_URL", "postgresql://ada:hunter2@localhost:port/hub"),
+        ("MUSEHUB_DATABASE_URL", "ada:hunter2@localhost"),
+    ],
+)
+def test_a_setting_that_is_not_valid_is_named_and_no_secret_is_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("MUSEHUB_DATABASE_URL", "postgresql:///none?host=/no/such/folder")
+    monkeypatch.setenv(variable, value)
+
+    finished = call("index", "--json")
+
+    assert (finished.code, finished.out) == (1, "")
+    assert finished.err.startswith(f"error: {variable}: ")
+    assert "hunter2" not in finished.err
+
+
+@pytest.mark.parametrize("command", [["index"], ["jobs", "list"], ["db", "current"]], ids=" ".join)
+def test_a_database_that_is_down_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]
+) -> None:
+    monkeypatch.setenv("MUSEHUB_HOME", str(tmp_path / "home"))
+    url = f"postgresql://ada:hunter2@/hub?host={tmp_path}"
+    monkeypatch.setenv("MUSEHUB_DATABASE_URL", url)
+
+    finished = call(*command, "--json")
+
+    assert (finished.code, finished.out) == (1, "")
+    assert finished.err.startswith("error: DATABASE_UNAVAILABLE: ")
+    assert str(tmp_path) in finished.err
+    assert "hunter2" not in finished.err
+
+
+def test_a_database_without_tables_asks_for_the_upgrade(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSEHUB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MUSEHUB_DATABASE_URL", empty_database_url)
+
+    finished = call("index", "--json")
+
+    assert (finished.code, finished.out) == (1, "")
+    assert finished.err.startswith("error: ")
+    assert "run `musehub-pipeline db upgrade`" in finished.err
+
+
+def test_scratch_that_cannot_be_made_is_named_and_the_job_is_not_spent(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job_id = hub.push(hub.create_repo(), History().mpack())
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MUSEHUB_SCRATCH_DIR", str(tmp_path / "file" / "scratch"))
+
+    finished = call("index", "--json")
+
+    assert (finished.code, finished.out) == (1, "")
+    assert "error: SCRATCH_UNAVAILABLE: " in finished.err
+    assert str(tmp_path / "file") in finished.err
+    assert (hub.job(job_id)["status"], hub.job(job_id)["attempt"]) == ("pending", 0)
+
+
+def test_a_home_that_cannot_be_made_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MUSEHUB_HOME", str(tmp_path / "file" / "home"))
+
+    finished = call("jobs", "list")
+
+    assert (finished.code, finished.out) == (1, "")
+    assert finished.err.startswith("error: ")
+    assert str(tmp_path / "file" / "home") in finished.err
+
+
+def test_a_dagster_home_that_is_not_there_is_named(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.push(hub.create_repo(), History().mpack())
+    for folder in ("/no/such/folder", "relative"):
+        monkeypatch.setenv("DAGSTER_HOME", folder)
+
+        finished = call("index", "--json")
+
+        assert (finished.code, finished.out) == (1, "")
+        assert finished.err.startswith("error: ")
+        assert "DAGSTER_HOME" in finished.err
+
+
+def test_an_error_is_one_line_on_stderr_of_a_process_that_exits_with_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MUSEHUB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MUSEHUB_DATABASE_URL", f"postgresql:///hub?host={tmp_path}")
+
+    finished = run("jobs", "list", "--json")
+
+    assert (finished.code, finished.out) == (1, "")
+    [line] = finished.err.splitlines()
+    assert line.startswith("error: DATABASE_UNAVAILABLE: ")

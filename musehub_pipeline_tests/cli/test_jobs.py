@@ -1,0 +1,156 @@
+"""`jobs`: the queue as it is, for people and for scripts."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from musehub_pipeline.domain.result import KEYS
+from musehub_pipeline_tests.cli.terminal import call
+from musehub_pipeline_tests.factories import History
+from musehub_pipeline_tests.hub import Hub
+
+EMPTY = History().mpack()
+
+
+@pytest.fixture
+def queue(hub: Hub) -> list[str]:
+    """Three jobs of two repositories, the oldest first: done, failed, pending."""
+    done = hub.push(hub.create_repo("song"), EMPTY)
+    hub.sql(
+        "UPDATE musehub_background_jobs SET status = 'done', attempt = 1, result = %(r)s,"
+        " started_at = now(), finished_at = now(), run_id = 'run', index_version = 1",
+        {"r": json.dumps(dict.fromkeys(reversed(KEYS), 1.5))},
+    )
+    failed = hub.push(hub.create_repo("tune", owner="bob"), EMPTY)
+    hub.sql(
+        "UPDATE musehub_background_jobs SET status = 'failed', attempt = 1, finished_at = now(),"
+        " error_code = 'MPACK_MALFORMED', error = 'no list' WHERE job_id = %(j)s",
+        {"j": failed},
+    )
+    return [done, failed, hub.push("repo-song", EMPTY)]
+
+
+def as_json(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in row.items()
+    }
+
+
+def test_the_list_has_the_newest_first(hub: Hub, queue: list[str]) -> None:
+    listed = call("jobs", "list", "--json").json
+
+    names = (
+        "job_id",
+        "repo_id",
+        "status",
+        "attempt",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "not_before",
+        "error_code",
+        "error",
+    )
+    expected = []
+    for job_id, owner, slug in zip(
+        reversed(queue), ("ada", "bob", "ada"), ("song", "tune", "song"), strict=True
+    ):
+        row = hub.job(job_id)
+        elapsed = row["result"] and row["result"]["elapsed_ms"]
+        more = {"owner": owner, "slug": slug, "elapsed_ms": elapsed}
+        expected.append(as_json({name: row[name] for name in names}) | more)
+    assert listed == expected
+    assert [row["status"] for row in listed] == ["pending", "failed", "done"]
+
+
+def test_the_list_can_be_narrowed(queue: list[str]) -> None:
+    positions = {
+        "--limit 2": [2, 1],
+        "--status failed": [1],
+        "--status running": [],
+        "--repo ada/song": [2, 0],
+        "-r ada/song --status done": [0],
+    }
+
+    listed = {
+        options: [row["job_id"] for row in call("jobs", "list", *options.split(), "--json").json]
+        for options in positions
+    }
+
+    assert listed == {options: [queue[at] for at in some] for options, some in positions.items()}
+
+
+def test_people_see_a_row_for_each_job(queue: list[str]) -> None:
+    finished = call("jobs", "list")
+
+    rows = [line.split("│")[1:5] for line in finished.out.splitlines() if line.startswith("│")]
+    assert (finished.code, finished.err) == (0, "")
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        [queue[2], "ada/song", "pending", "0"],
+        [queue[1], "bob/tune", "failed", "1"],
+        [queue[0], "ada/song", "done", "1"],
+    ]
+    assert "MPACK_MALFORMED" in finished.out
+
+
+def test_a_job_is_shown_with_all_its_columns_and_the_result_in_its_order(
+    hub: Hub, queue: list[str]
+) -> None:
+    for job_id in queue:
+        assert call("jobs", "show", job_id, "--json").json == as_json(hub.job(job_id))
+
+    finished = call("jobs", "show", queue[0])
+
+    before, _, after = finished.out.partition("\nresult")
+    shown = [line.strip("│ ").split(" ")[0] for line in after.splitlines()]
+    assert all(column in before for column in ("payload", "lease_expires_at", "index_version"))
+    assert [name for name in shown if name in KEYS] == list(KEYS)
+
+
+def test_what_strangers_wrote_is_shown_as_it_is(hub: Hub) -> None:
+    repo_id = hub.create_repo("[red]")
+    hub.sql(
+        "INSERT INTO musehub_background_jobs (job_id, repo_id, job_type, payload, status,"
+        " created_at, attempt, error) VALUES ('job[/x]', %(r)s, 'mpack.index', '{\"[/a]\": 1}',"
+        " 'failed', now(), 1, '[/bold] [link')",
+        {"r": repo_id},
+    )
+
+    listed, shown = call("jobs", "list"), call("jobs", "show", "job[/x]")
+
+    assert (listed.code, shown.code) == (0, 0)
+    for said in ("job[/x]", "ada/[red]"):
+        assert said in listed.out
+    assert shown.out.splitlines()[0].strip() == "job[/x]"
+    assert "[/bold] [link" in shown.out
+    assert '{"[/a]": 1}' in shown.out
+
+
+def test_what_is_not_there_is_an_error_that_names_it(hub: Hub) -> None:
+    errors = {
+        "show job-none": (1, "error: no mpack.index job has the id 'job-none'\n"),
+        "list --repo ada/none": (1, "error: no repository is called 'ada/none'\n"),
+        "list --limit 0": (2, "--limit"),
+        "list --status lost": (2, "--status"),
+        "show": (2, "job_id"),
+    }
+
+    for arguments, (code, named) in errors.items():
+        finished = call("jobs", *arguments.split(), "--json")
+        assert (finished.code, finished.out) == (code, "")
+        assert named in finished.err.replace("JOB_ID", "job_id")
+
+
+def test_jobs_of_other_types_are_none_of_ours(hub: Hub) -> None:
+    hub.sql(
+        "INSERT INTO musehub_background_jobs (job_id, repo_id, job_type, payload, status,"
+        " created_at, attempt) VALUES ('mail', 'repo', 'mail.send', '{}', 'pending', now(), 0)"
+    )
+
+    assert call("jobs", "list", "--json").json == []
+    assert call("jobs", "show", "mail").code == 1
+    assert call("index", "--json").json == []
+    assert hub.job("mail")["status"] == "pending"

@@ -1,0 +1,217 @@
+"""What Dagster loads, what loading it costs, and who may import whom."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster_aws.s3 import S3Resource
+
+import musehub_pipeline
+from musehub_pipeline.definitions import build_defs, defs
+from musehub_pipeline.orchestration.resources import MusehubResource
+
+PACKAGE = Path(musehub_pipeline.__file__).parent
+PROJECT = PACKAGE.parent
+OPS = [
+    "claim_jobs",
+    "fetch_mpack",
+    "unpack",
+    "put_objects",
+    "insert_objects",
+    "upsert_object_refs",
+    "insert_snapshots",
+    "insert_commits",
+    "summarize",
+]
+
+# Imports everything twice: what libraries ask for, they ask the first time. The second time, every
+# variable that is asked for is written down, be it by its name or with all the others.
+SPY = """
+import os, sys
+class Spy(type(os.environ)):
+    def __getitem__(self, name):
+        seen.add(name)
+        return super().__getitem__(name)
+import musehub_pipeline
+print("dagster" in sys.modules, "psycopg" in sys.modules)
+import musehub_pipeline.definitions
+print("dagster" in sys.modules)
+for name in [name for name in sys.modules if name.startswith("musehub_pipeline")]:
+    del sys.modules[name]
+seen = set()
+os.environ.__class__ = Spy
+import musehub_pipeline.definitions
+print(sorted(name for name in seen if name.startswith(("MUSEHUB_", "AWS_", "DAGSTER_"))))
+"""
+
+
+def bare_environment(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def test_dagster_accepts_the_project_as_it_is(tmp_path: Path) -> None:
+    validate = [str(Path(sys.executable).with_name("dagster")), "definitions", "validate"]
+
+    done = subprocess.run(
+        validate,
+        cwd=PROJECT,
+        env=bare_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "musehub_pipeline" in done.stderr + done.stdout
+
+
+def test_importing_reads_no_setting_and_makes_no_file(tmp_path: Path) -> None:
+    variables = {
+        "MUSEHUB_HOME": str(tmp_path / "home"),
+        "MUSEHUB_BATCH_JOBS": "none",
+        "MUSEHUB_DATABASE_URL": "nonsense",
+        "AWS_ACCESS_KEY_ID": "key",
+        "DAGSTER_HOME": str(tmp_path / "dagster"),
+        "PYTHONPATH": str(PROJECT),
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", SPY],
+        cwd=tmp_path,
+        env=bare_environment(tmp_path) | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == ["False False", "True", "[]"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_job_is_the_nine_ops_one_after_the_other() -> None:
+    job = defs.get_job_def("index_mpacks")
+
+    after = {
+        node.name: [definition.node for definition in inputs.values()]
+        for node, inputs in job.dependencies.items()
+    }
+    first, *others = [[], *([before] for before in OPS)][: len(OPS)]
+    assert {node.name for node in job.nodes} == set(OPS)
+    assert after.pop(OPS[0], []) == first
+    assert after == dict(zip(OPS[1:], others, strict=True))
+
+
+def test_every_op_says_what_it_does() -> None:
+    job = defs.get_job_def("index_mpacks")
+
+    assert [node.name for node in job.nodes if not node.definition.description] == []
+
+
+def test_it_runs_in_one_process_and_hands_on_in_memory() -> None:
+    job = defs.get_job_def("index_mpacks")
+
+    assert job.executor_def is dg.in_process_executor
+    assert job.resource_defs["io_manager"] is dg.mem_io_manager
+
+
+def test_the_resource_has_the_fields_of_an_s3_resource_and_two_urls() -> None:
+    own, theirs = MusehubResource.model_fields, S3Resource.model_fields
+
+    assert {name: own[name].default for name in theirs} == {
+        name: field.default for name, field in theirs.items()
+    }
+    assert own.keys() - theirs.keys() == {"database_url", "storage_url"}
+    assert all(own[name].default is None for name in ("database_url", "storage_url"))
+
+
+def test_the_ui_shows_these_fields_and_which_jobs_a_run_may_take() -> None:
+    job = defs.get_job_def("index_mpacks")
+
+    resource = job.resource_defs["musehub"].config_schema.config_type
+    claim = job.get_node_named("claim_jobs").definition.config_schema.config_type
+
+    assert set(resource.fields) == set(MusehubResource.model_fields)
+    assert set(claim.fields) == {"job_ids"}
+    assert not claim.fields["job_ids"].is_required
+
+
+def test_the_definitions_are_made_anew_with_another_resource() -> None:
+    other = MusehubResource(storage_url="s3://elsewhere")
+
+    job = build_defs(musehub=other).get_job_def("index_mpacks")
+
+    assert job is not defs.get_job_def("index_mpacks")
+    schema = job.resource_defs["musehub"].config_schema
+    assert schema.default_value["storage_url"] == "s3://elsewhere"
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(module: Path) -> Iterator[str]:
+    """Yield what a module imports, at any depth of it, by full name."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    ("layer", "above"),
+    [
+        ("domain", ["phases", "storage", "orchestration", "cli", "client", "settings", "local"]),
+        ("storage", ["phases", "orchestration", "cli", "client", "local"]),
+        ("phases", ["orchestration", "cli", "client", "local"]),
+        ("client", ["phases", "orchestration", "cli", "local"]),
+        ("orchestration", ["cli", "client"]),
+    ],
+)
+def test_imports_go_one_way(layer: str, above: list[str]) -> None:
+    found = {
+        (str(module.relative_to(PACKAGE)), name)
+        for module in modules()
+        if module.relative_to(PACKAGE).parts[0] == layer
+        for name in imports(module)
+        if name.split(".")[0] == "musehub_pipeline" and name.split(".")[1] in above
+    }
+
+    assert found == set()
+
+
+def test_dagster_stays_in_its_shell() -> None:
+    users = {
+        str(module.relative_to(PACKAGE))
+        for module in modules()
+        if any(name.split(".")[0].startswith("dagster") for name in imports(module))
+    }
+
+    assert {
+        name
+        for name in users
+        if not name.startswith("orchestration/") and name not in {"definitions.py", "local.py"}
+    } == set()
+
+
+def test_no_module_uses_the_private_parts_of_dagster() -> None:
+    private = {
+        (module.name, name)
+        for module in modules()
+        for name in imports(module)
+        if name.startswith(("dagster._", "dagster_aws._"))
+    }
+
+    assert private == set()
+
+
+def test_no_module_has_300_lines() -> None:
+    lines = {str(m.relative_to(PACKAGE)): len(m.read_text().splitlines()) for m in modules()}
+
+    assert {name: count for name, count in lines.items() if count >= 300} == {}
