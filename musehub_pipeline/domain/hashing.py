@@ -7,7 +7,6 @@ as much as hashing tens of kilobytes, hence the batches.
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from musehub_pipeline.domain import ids
@@ -42,12 +41,7 @@ class ContentVerifier:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
         self._under_way.clear()
 

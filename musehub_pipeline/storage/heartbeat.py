@@ -2,7 +2,6 @@
 
 import logging
 from threading import Event, Thread
-from types import TracebackType
 from typing import Self
 
 from musehub_pipeline.domain.errors import Transient
@@ -29,12 +28,7 @@ class Heartbeat:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         if self._thread is not None:
             self._thread.join()

@@ -8,7 +8,6 @@ descent of its B-tree. Every write is idempotent and returns how many rows were 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 from musehub_pipeline.domain.commit import CommitRow
@@ -40,12 +39,7 @@ class Index:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def deleted_repos(self, repo_ids: Collection[str]) -> dict[str, bool]:

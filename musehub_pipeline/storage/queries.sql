@@ -300,12 +300,3 @@ SELECT b.name, c.commit_id, c.commit_meta
 FROM musehub_branches AS b
 JOIN musehub_commits AS c ON c.repo_id = b.repo_id AND c.commit_id = b.head_commit_id
 WHERE b.repo_id = %(repo_id)s;
-
--- name: count_rows
--- How much the index holds.
-SELECT
-    (SELECT count(*) FROM musehub_repos) AS repos,
-    (SELECT count(*) FROM musehub_objects) AS objects,
-    (SELECT count(*) FROM musehub_object_refs) AS object_refs,
-    (SELECT count(*) FROM musehub_snapshots) AS snapshots,
-    (SELECT count(*) FROM musehub_commits) AS commits;
