@@ -21,9 +21,8 @@ def create_repo(database: Database) -> int:
 
 def repos(database: Database) -> int:
     with database.transaction() as transaction:
-        row = transaction.row("count_rows")
-    assert row is not None
-    return row["repos"]
+        [[count]] = transaction.query("SELECT count(*) FROM musehub_repos")[1]
+    return count
 
 
 def backend(database: Database) -> int:
