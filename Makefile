@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-# A repository whose history `make demo` pushes; without it the demo brings its own.
+# A repository whose history `make demo` pushes; without it that of this folder.
 GIT ?=
 # The port of `make dev`.
 PORT ?=

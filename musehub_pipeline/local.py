@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import signal
+import stat
 import subprocess
 import tempfile
 import threading
@@ -27,6 +28,7 @@ from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database
 
 _DATABASE = "musehub"
+_LONGEST_HOME = 80  # characters; the path of a Unix socket in it ends at 107
 _START_PAUSES = (0.5, 1, 2)  # seconds
 
 
@@ -67,6 +69,9 @@ def find_database(settings: Settings) -> str:
 def _postgres(home: Path) -> str:
     """Start the PostgreSQL of a home, unless it runs, and return its URL."""
     get_server = _import_get_server()
+    if os.geteuid() == 0 and len(str(home)) > _LONGEST_HOME:
+        # The package would put the socket where every user could reach it.
+        raise ServiceError(f"MUSEHUB_HOME: {home} is too long a path for a server run by root")
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -156,10 +161,12 @@ def _import_get_server() -> Callable[..., Any]:
     It picks that folder when it is imported, and else shares one lock between all users.
     """
     folder = Path(tempfile.gettempdir()) / f"musehub-{os.geteuid()}"
-    (folder / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.geteuid():
-        raise ServiceError(f"{folder} belongs to another user")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()  # not through a link that someone else laid there
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise ServiceError(f"{folder} is not a folder of this user's own")
     folder.chmod(0o700)
+    (folder / "python_PostgresServer").mkdir(exist_ok=True)
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
     try:

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     batch_bytes: int = Field(
         1 << 30, ge=1, description="Bytes of mpacks that one run takes, but for a first larger one"
     )
-    max_attempts: int = Field(5, ge=1, description="Claims after which a job fails for good")
+    max_attempts: int = Field(12, ge=1, description="Claims after which a job fails for good")
     lease_seconds: Seconds = Field(
         60,
         ge=1,
@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     @property
     def scratch_root(self) -> Path:
         """Where runs make their scratch folders."""
-        return self.scratch_dir or self.home / "scratch"
+        return (self.scratch_dir or self.home / "scratch").expanduser().resolve()
 
     @property
     def s3(self) -> S3Options:

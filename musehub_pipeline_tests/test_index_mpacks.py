@@ -144,15 +144,25 @@ def test_a_fork_gets_rows_of_its_own_and_shares_the_bytes(any_hub: Hub) -> None:
     assert any_hub.head(fork) == any_hub.head(origin) == stored(head)
 
 
-def test_a_fork_cannot_read_what_it_only_names(hub: Hub) -> None:
+@pytest.mark.parametrize(
+    ("left_out", "code"),
+    [
+        ("objects", "OBJECT_NOT_HELD"),
+        ("snapshots", "SNAPSHOT_NOT_HELD"),
+        ("commits", "PARENT_NOT_HELD"),
+    ],
+)
+def test_a_fork_cannot_read_what_it_only_names(hub: Hub, left_out: str, code: str) -> None:
     history = small_history()
     hub.index(hub.push(hub.create_repo("song"), history.mpack()))
     fork = hub.create_repo("fork", owner="mallory")
+    tip, *_ = history.content()["commits"]
+    rest = [tip] if left_out == "commits" else []
 
     with pytest.raises(JobFailed) as failure:
-        hub.index(hub.push(fork, history.mpack(objects=[])))
+        hub.index(hub.push(fork, history.mpack(**{left_out: rest})))
 
-    assert failure.value.code == "OBJECT_NOT_HELD"
+    assert failure.value.code == code
     assert hub.sql("SELECT FROM musehub_object_refs WHERE repo_id = %(r)s", {"r": fork}) == []
     assert hub.sql("SELECT FROM musehub_snapshots WHERE repo_id = %(r)s", {"r": fork}) == []
 

@@ -4,6 +4,8 @@ import logging
 
 import pytest
 
+from musehub_pipeline.domain.result import TIMING_OF_PHASE
+from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 
@@ -24,6 +26,10 @@ def pushed(hub: Hub) -> tuple[str, bytes, str]:
     mpack = history.mpack()
     head = list(history.commits)[-1]
     return hub.push(hub.create_repo(), mpack, head=head), mpack, head
+
+
+def test_every_phase_has_a_timing_and_every_timing_a_phase() -> None:
+    assert [phase.__name__ for phase in PHASES] == list(TIMING_OF_PHASE)
 
 
 def test_it_names_what_every_phase_took(hub: Hub, pushed: tuple[str, bytes, str]) -> None:
@@ -84,7 +90,7 @@ def test_the_summary_line_has_every_phase_with_the_numbers_of_the_dict(
         result = hub.index(pushed[0])
 
     [record] = [r for r in caplog.records if r.name == "musehub_pipeline.index"]
-    assert "✅ [mpack.index] done" in record.getMessage()
+    assert record.getMessage().startswith("✅ [mpack.index] done ")
     for key, label in TIMINGS.items():
         assert f"{label}{result[key]}ms" in record.getMessage()
 
@@ -100,7 +106,7 @@ def test_a_failed_job_has_a_line_with_its_code(hub: Hub, caplog: pytest.LogCaptu
 
     [record] = [r for r in caplog.records if r.name == "musehub_pipeline.index"]
     assert record.levelname == "ERROR"
-    assert "❌ [mpack.index] failed" in record.getMessage()
+    assert record.getMessage().startswith("❌ [mpack.index] failed ")
     assert f"job={job_id}" in record.getMessage()
     assert "code=MPACK_MALFORMED" in record.getMessage()
 

@@ -29,7 +29,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
         "scratch_dir": None,
         "batch_jobs": 50,
         "batch_bytes": 1 << 30,
-        "max_attempts": 5,
+        "max_attempts": 12,
         "lease_seconds": 60,
         "retry_base_seconds": 2,
         "retry_cap_seconds": 600,
@@ -48,7 +48,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
     }
     assert settings.limits == Limits()
     assert settings.lease == timedelta(minutes=1)
-    assert settings.scratch_root == Path(".musehub/scratch")
+    assert settings.scratch_root == Path(".musehub/scratch").resolve()
     assert settings.s3 == S3Options()
 
 

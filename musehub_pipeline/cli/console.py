@@ -1,6 +1,7 @@
 """How commands speak: tables and progress for people on stderr and stdout, JSON for scripts."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -23,12 +24,19 @@ from rich.table import Table
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 err = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def plain(text: str) -> str:
+    """Return a text with control characters spelled out: a stranger's may command a terminal."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def print_json(value: object) -> None:
     """Print a value as JSON, times as ISO 8601."""
-    json.dump(value, sys.stdout, indent=2, default=_json_default, ensure_ascii=False)
+    json.dump(value, sys.stdout, indent=2, default=_json_default)
     sys.stdout.write("\n")
 
 
@@ -65,8 +73,8 @@ def cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone().isoformat(sep=" ", timespec="seconds")
     if isinstance(value, dict | list):
-        return json.dumps(value, default=_json_default, ensure_ascii=False)
-    return str(value)
+        return plain(json.dumps(value, default=_json_default, ensure_ascii=False))
+    return plain(str(value))
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """`demo`: the whole way of the data on one screen."""
 
+import os
 import re
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +36,8 @@ def demo(
     Nothing has to be set up: an embedded PostgreSQL and a directory serve where no others are
     configured. Run it again after a commit: then only what is new is packed and pushed.
     """
+    with GitRepository(git):
+        pass  # before anything is made for it
     with err.status("starting the services"):
         settings = local.resolve(Settings.load())
     with (
@@ -50,6 +54,11 @@ def demo(
             out.print(f"nothing is new in {git.resolve()}: the index has all of it already")
             _say_how_to_look_further(settings)
             return
+        out.print(
+            f"packed {report.commits} commits, {report.snapshots} snapshots and {report.objects}"
+            f" objects into {report.size_bytes:,} bytes"
+        )
+        warn_of_skipped(report)
         pushed = push(
             mpack,
             outline(mpack),
@@ -71,7 +80,10 @@ def demo(
 
 
 def _slug(git: Path) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", git.resolve().name.lower()).strip("-") or "repository"
+    """Return a name that says which repository it is, and that no other folder has."""
+    path = git.resolve()
+    name = re.sub(r"[^a-z0-9._-]+", "-", path.name.lower()).strip("-") or "repository"
+    return f"{name}-{sha256(os.fsencode(path)).hexdigest()[:6]}"
 
 
 def _pack_news(git: Path, mpack: Path, repos: Repos, repo: Repo) -> PackReport:
@@ -84,13 +96,7 @@ def _pack_news(git: Path, mpack: Path, repos: Repos, repo: Repo) -> PackReport:
         have = [commit for commit in known if commit and _has(repository, commit)]
         branches = None if repository.branches() else ["HEAD"]
     with progress_bar("packing", "commits") as show:
-        report = pack(git, mpack, branches=branches, have=have, on_progress=show)
-    warn_of_skipped(report)
-    out.print(
-        f"packed {report.commits} commits, {report.snapshots} snapshots and {report.objects}"
-        f" objects into {report.size_bytes:,} bytes"
-    )
-    return report
+        return pack(git, mpack, branches=branches, have=have, on_progress=show)
 
 
 def _has(repository: GitRepository, commit: str) -> bool:

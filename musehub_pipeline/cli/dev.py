@@ -33,7 +33,7 @@ def dev(
 
     It runs in the foreground; Ctrl-C or SIGTERM stops all of it.
     """
-    from musehub_pipeline.orchestration.home import use_dagster_home
+    from musehub_pipeline.orchestration.home import use_dagster_home, workspace
 
     _check_port(port)
     settings = local.resolve(Settings.load())
@@ -42,10 +42,12 @@ def dev(
         "MUSEHUB_HOME": str(settings.home),
         "MUSEHUB_DATABASE_URL": str(settings.database_url),
         "MUSEHUB_STORAGE_URL": str(settings.storage_url),
+        "MUSEHUB_SCRATCH_DIR": str(settings.scratch_root),
+        "PYTHONWARNINGS": "ignore",  # of Dagster about its own commands
     }
     out.print(f"the UI will be on http://{_HOST}:{port}; runs are kept in {home}")
     command = [sys.executable, "-m", "dagster", "dev", "--host", _HOST, "--port", str(port)]
-    command += ["--module-name", "musehub_pipeline.definitions"]
+    command += ["--workspace", str(workspace())]
     raise typer.Exit(_run_group(command, environment, folder=home))
 
 

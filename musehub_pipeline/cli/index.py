@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import JsonFlag, err, phase_progress, print_json
+from musehub_pipeline.cli.console import JsonFlag, err, phase_progress, plain, print_json
 from musehub_pipeline.cli.logs import logs_as_output
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.settings import Settings
@@ -13,6 +13,8 @@ from musehub_pipeline.storage.database import Database, Row
 from musehub_pipeline.storage.queue import Queue
 
 EXIT_JOB_FAILED = 3
+
+_FINAL = (Status.DONE, Status.FAILED)
 
 
 def index(
@@ -41,8 +43,8 @@ def index(
 def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -> list[Row]:
     """Index the named jobs, or all that are due, with a progress bar; return how they stand.
 
-    With `everything`, what is due beside the named jobs is indexed too. Why a named job is not done
-    is said on stderr.
+    With `everything`, what is due beside the named jobs is indexed too. How a named job stands that
+    was not worked on is said on stderr.
 
     Raises:
         JobNotFound: one of the named jobs does not exist.
@@ -52,14 +54,13 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
     from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
 
     use_dagster_home(settings)
-    remaining = [] if everything else job_ids
-    named = bool(remaining)
     taken: list[str] = []
     with Database(str(settings.database_url)) as database:
         queue = Queue(database, lease=settings.lease, max_attempts=settings.max_attempts)
-        for job_id in job_ids:
-            queue.require(job_id)
-        due = len(remaining) or queue.count_due()
+        rows = [queue.require(job_id) for job_id in job_ids]
+        named = bool(job_ids) and not everything
+        remaining = [row["job_id"] for row in rows if named and row["status"] not in _FINAL]
+        due = len(remaining) if named else queue.count_due()
         if due:
             with (
                 dagster_instance() as instance,
@@ -75,6 +76,8 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
                         break
         outcomes = queue.outcomes(job_ids or taken)
         for row in outcomes:
-            if job_ids and row["status"] != Status.DONE:
-                err.print(f"job {row['job_id']} {queue.why_not_done(queue.require(row['job_id']))}")
+            if row["job_id"] in job_ids and row["job_id"] not in taken:
+                err.print(
+                    plain(f"job {row['job_id']} {queue.standing(queue.require(row['job_id']))}")
+                )
     return outcomes

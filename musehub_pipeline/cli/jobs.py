@@ -59,10 +59,11 @@ def show_job(
     with Database(str(settings.database_url)) as database:
         queue = Queue(database, lease=settings.lease, max_attempts=settings.max_attempts)
         row = queue.require(job_id)
+    row["result"] = row["result"] and in_order(row["result"])
     if as_json:
         print_json(row)
         return
     result = row.pop("result")
     print_pairs(row, title=job_id)
     if result:
-        print_pairs(in_order(result), title="result")
+        print_pairs(result, title="result")

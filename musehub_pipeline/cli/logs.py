@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from musehub_pipeline.cli.console import err
+from musehub_pipeline.cli.console import err, plain
 
 _SUMMARY = "musehub_pipeline.index"
 _PROGRESS = "musehub_pipeline.progress"
@@ -37,7 +37,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == _SUMMARY or record.levelno >= logging.WARNING:
-            err.print(record.getMessage())
+            err.print(plain(record.getMessage()))
 
 
 class _Phases(logging.Handler):

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from musehub_pipeline.cli import db, jobs
-from musehub_pipeline.cli.console import err
+from musehub_pipeline.cli.console import err, plain
 from musehub_pipeline.cli.demo import demo
 from musehub_pipeline.cli.dev import dev
 from musehub_pipeline.cli.index import index
@@ -53,5 +53,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    err.print(f"error: {message}")
+    err.print(plain(f"error: {message}"))
     sys.exit(EXIT_ERROR)

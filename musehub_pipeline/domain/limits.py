@@ -12,4 +12,4 @@ class Limits:
     snapshots: int = 500_000
     commits: int = 500_000
     commit_bytes: int = 4 << 20  # one commit; decoded, the worst takes 120 times as much
-    snapshot_bytes: int = 128 << 20  # one snapshot, about a million paths
+    snapshot_bytes: int = 64 << 20  # one snapshot, half a million paths; takes 20 times as much

@@ -19,7 +19,8 @@ INLINE_BYTES = 4 << 20
 _READ_BYTES = 1 << 18
 _OBJECT_KEYS = ("object_id", "content")
 _BIN32 = 0xC6
-_BIN32_HEADER_BYTES = 5
+_STR32 = 0xDB
+_LONG_HEADER_BYTES = 5
 
 
 class Source(Protocol):
@@ -103,7 +104,7 @@ class _Reader:
             if key in lists:
                 self._list(key, *lists[key])
             else:
-                self._unpacker.skip()
+                self._skip()
             self._where = "mpack"
         if self._position != self._source.size:
             raise self._malformed(f"{self._source.size - self._position} bytes follow its end")
@@ -148,12 +149,21 @@ class _Reader:
             elif key == "content":
                 content = self._content()
             else:
-                self._unpacker.skip()
+                self._skip()
         if not isinstance(object_id, str):
             raise Rejection(Fault.MPACK_MALFORMED, "object_id: missing, or not a text")
         if content is None:
             raise Rejection(Fault.MPACK_MALFORMED, "content: missing")
         self._visitor.object(object_id, *content)
+
+    def _skip(self) -> None:
+        start = self._position
+        try:
+            self._unpacker.skip()
+        except msgpack.BufferFull:
+            if self._source.read(start, 1)[0] not in {_BIN32, _STR32}:
+                raise
+            self._pass_over(start)
 
     def _content(self) -> tuple[int, int, bytes | None]:
         start = self._position
@@ -166,14 +176,18 @@ class _Reader:
         return self._position - len(content), len(content), content
 
     def _large_content(self, start: int) -> tuple[int, int, None]:
-        header = self._source.read(start, _BIN32_HEADER_BYTES)
-        if header[0] != _BIN32:
+        if self._source.read(start, 1)[0] != _BIN32:
             raise Rejection(Fault.MPACK_MALFORMED, "content: not binary")
-        offset, size = start + _BIN32_HEADER_BYTES, int.from_bytes(header[1:])
+        return *self._pass_over(start), None
+
+    def _pass_over(self, start: int) -> tuple[int, int]:
+        """Go to the end of a long text or binary, unread; return where its bytes are."""
+        header = self._source.read(start, _LONG_HEADER_BYTES)
+        offset, size = start + _LONG_HEADER_BYTES, int.from_bytes(header[1:])
         if offset + size > self._source.size:
-            raise Rejection(Fault.MPACK_MALFORMED, "content: the file ends in the middle of it")
+            raise Rejection(Fault.MPACK_MALFORMED, "the file ends in the middle of a long value")
         self._seek(offset + size)
-        return offset, size, None
+        return offset, size
 
     def _snapshot(self) -> None:
         self._visitor.snapshot(*self._raw(self._limits.snapshot_bytes))

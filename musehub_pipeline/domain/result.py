@@ -73,6 +73,11 @@ def failed_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
     return f"❌ [mpack.index] failed job={job_id} repo={repo_id} code={code} {message!r}"
 
 
+def lost_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
+    """Return the summary line of a job that is another run's now."""
+    return f"👋 [mpack.index] lost job={job_id} repo={repo_id} code={code} {message!r}"
+
+
 def retry_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
     """Return the summary line of a job that went back to pending."""
     return f"🔁 [mpack.index] pending again job={job_id} repo={repo_id} code={code} {message!r}"

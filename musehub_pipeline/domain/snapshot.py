@@ -10,6 +10,7 @@ from musehub_pipeline.domain.errors import Fault, Rejection
 
 # The least that an entry takes: a path of no bytes (1), and an id of 64 digits (2 + 64).
 _LEAST_ENTRY_BYTES = 67
+_MAX_PATH_CHARACTERS = 4096
 
 
 class _PackedSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,13 +75,18 @@ def check_snapshot(snapshot: Snapshot, *, verify_id: bool) -> bool:
     That the manifest's values are ids is left to the caller, who sees each distinct one once.
 
     Raises:
-        Rejection: BAD_ID or BAD_TEXT, naming the field, or, where `verify_id`,
+        Rejection: BAD_ID, BAD_TEXT or LIMIT_EXCEEDED, naming the field, or, where `verify_id`,
             SNAPSHOT_ID_MISMATCH.
     """
     if not ids.is_id(snapshot.snapshot_id):
         raise Rejection(Fault.BAD_ID, f"snapshot_id: {snapshot.snapshot_id!r:.120} is not an id")
     if "\0" in "".join(snapshot.manifest):
         raise Rejection(Fault.BAD_TEXT, "manifest: a path holds NUL")
+    if snapshot.manifest and max(map(len, snapshot.manifest)) > _MAX_PATH_CHARACTERS:
+        raise Rejection(
+            Fault.LIMIT_EXCEEDED,
+            f"manifest: a path is longer than {_MAX_PATH_CHARACTERS} characters",
+        )
     actual = ids.snapshot_hex(snapshot.manifest)
     known = actual == ids.hex_of(snapshot.snapshot_id)
     if not known and verify_id:

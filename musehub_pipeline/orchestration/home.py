@@ -1,11 +1,21 @@
 """Dagster's home: where its runs and their events are kept."""
 
 import os
-from importlib import resources
+import shutil
 from pathlib import Path
 
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.settings import Settings
+
+_FOLDER = Path(__file__).parent
+
+REPOSITORY_TAG = {".dagster/repository": "__repository__@musehub_pipeline"}
+"""What the UI finds the runs of a job by; the location is called as in workspace.yaml."""
+
+
+def workspace() -> Path:
+    """Return the file that names the code location."""
+    return _FOLDER / "workspace.yaml"
 
 
 def use_dagster_home(settings: Settings) -> Path:
@@ -20,7 +30,7 @@ def use_dagster_home(settings: Settings) -> Path:
         return Path(given)
     folder = settings.home.resolve() / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    configuration = resources.files("musehub_pipeline.orchestration").joinpath("dagster.yaml")
-    (folder / "dagster.yaml").write_bytes(configuration.read_bytes())
+    if not (folder / "dagster.yaml").exists():  # an operator's own stays
+        shutil.copyfile(_FOLDER / "dagster.yaml", folder / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from uuid import uuid4
 
 import dagster as dg
 
@@ -11,6 +12,7 @@ from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.domain.errors import Deferral, JobFailed, JobNotDone, PipelineError
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
+from musehub_pipeline.orchestration.home import REPOSITORY_TAG
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
@@ -18,18 +20,13 @@ from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database, Row
 from musehub_pipeline.storage.queue import Queue
 
-# Also without a dagster.yaml, the summary lines belong into the event log.
-_EPHEMERAL = {
-    "python_logs": {"managed_python_loggers": ["musehub_pipeline"], "python_log_level": "INFO"},
-    "telemetry": {"enabled": False},
-}
-
 
 class Runner:
     """Runs `index_mpacks` in this process, as often as it is told to."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self._job = build_defs(musehub=fixed_resource(settings)).get_job_def("index_mpacks")
+        self._settings = settings
         self._instance = instance
 
     def run(self, job_ids: Sequence[str] = ()) -> list[str]:
@@ -39,21 +36,32 @@ class Runner:
 
         Raises:
             Exception: what an op raised; trouble of single jobs stays in their rows.
+            KeyboardInterrupt: the process was told to stop; the leases were given back, unspent.
         """
         config = {
             "ops": {"claim_jobs": {"config": {"job_ids": list(job_ids)}}},
             # The caller's logging decides what to show; Dagster's own console would repeat it.
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         }
+        run_id = str(uuid4())
         try:
-            run = self._job.execute_in_process(run_config=config, instance=self._instance)
+            run = self._job.execute_in_process(
+                run_config=config, instance=self._instance, run_id=run_id, tags=REPOSITORY_TAG
+            )
+        except dg.DagsterExecutionInterruptedError:
+            self._release(run_id)
+            raise KeyboardInterrupt from None
         except dg.DagsterError as error:
             # Dagster wraps what befell a resource; what happened is our own error below it.
             if isinstance(error.__cause__, PipelineError):
-                raise error.__cause__ from error
+                raise error.__cause__ from None
             raise
         batch: Batch = run.output_for_node(PHASES[-1].__name__)
         return [i.claim.job_id for i in batch.items if not isinstance(i.error, Deferral)]
+
+    def _release(self, run_id: str) -> None:
+        with Database(str(local.resolve(self._settings).database_url)) as database:
+            Queue(database, lease=self._settings.lease, max_attempts=1).release_run(run_id)
 
 
 @contextmanager
@@ -62,7 +70,7 @@ def dagster_instance() -> Generator[dg.DagsterInstance]:
     if os.environ.get("DAGSTER_HOME"):
         opened = dg.DagsterInstance.get()
     else:
-        opened = dg.DagsterInstance.ephemeral(settings=_EPHEMERAL)
+        opened = dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}})
     with opened as instance:
         yield instance
 
@@ -99,4 +107,4 @@ def _result_of(row: Row, queue: Queue) -> Result:
         case Status.FAILED:
             raise JobFailed(job_id, row["error_code"], row["error"])
         case _:
-            raise JobNotDone(f"job {job_id} {queue.why_not_done(row)}")
+            raise JobNotDone(f"job {job_id} {queue.standing(row)}")

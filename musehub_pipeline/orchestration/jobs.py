@@ -24,4 +24,6 @@ def index_mpacks_job(musehub: dg.ResourceDefinition | dg.ConfigurableResource) -
     return index_mpacks.to_job(
         resource_defs={"musehub": musehub, "io_manager": mem_io_manager},
         executor_def=dg.in_process_executor,
+        # What passed between ops is gone with the process: only the row is left to start from.
+        tags={"dagster/retry_strategy": "ALL_STEPS"},
     )

@@ -48,10 +48,14 @@ def phase_op(phase: Phase) -> dg.OpDefinition:
 
 
 @dg.op(description="Publish every finished job, give back the others, and say how each fared.")
-def summarize(batch: Batch, musehub: MusehubServices) -> dg.Output[list[Result]]:
+def summarize(
+    context: dg.OpExecutionContext, batch: Batch, musehub: MusehubServices
+) -> dg.Output[list[Result]]:
     """End a run; the output is the result of every job that is done."""
     started = monotonic()
     ended = summarizing.summarize(batch, musehub)
+    for level, line in ended.lines:
+        context.log.log(level, line)
     metadata = batch_metadata(ended, monotonic() - started)
     failures = [f"{item.claim.job_id}: {item.error}" for item in ended.items if item.error]
     metadata |= {"done": len(ended.results), "not_done": len(failures)}

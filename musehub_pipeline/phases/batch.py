@@ -17,7 +17,7 @@ from typing import Literal
 from musehub_pipeline.domain.errors import Deferral, JobError, Transient, Trouble
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.result import TIMING_OF_PHASE
+from musehub_pipeline.domain.result import TIMING_OF_PHASE, Result
 from musehub_pipeline.domain.slices import Slices
 from musehub_pipeline.storage.heartbeat import Heartbeat
 from musehub_pipeline.storage.index import Index
@@ -101,7 +101,8 @@ class Batch:
 
     run_id: str
     items: tuple[Item, ...] = ()
-    results: tuple[dict[str, object], ...] = ()  # filled by `summarize`
+    results: tuple[Result, ...] = ()  # of `summarize`: of every job that is done, ...
+    lines: tuple[tuple[int, str], ...] = ()  # ... and the level and summary line of every job
 
     @property
     def live(self) -> tuple[Item, ...]:
@@ -191,7 +192,7 @@ def _hold_back(items: tuple[Item, ...]) -> tuple[Item, ...]:
     checked: list[Item] = []
     for item in items:
         repo_id, job_id = item.claim.repo_id, item.claim.job_id
-        if item.error is None and repo_id in stopped:
+        if repo_id in stopped and not isinstance(item.error, Deferral):
             message = f"job {stopped[repo_id]} of the same repository goes first"
             item = replace(item, error=Deferral(Trouble.EARLIER_JOB_UNFINISHED, message))  # noqa: PLW2901
         if item.error is not None:

@@ -14,6 +14,7 @@ from musehub_pipeline.domain.result import (
     Result,
     done_line,
     failed_line,
+    lost_line,
     retry_line,
 )
 from musehub_pipeline.phases.batch import Batch, Item, Policy, Services, each_job
@@ -34,19 +35,21 @@ def summarize(batch: Batch, services: Services) -> Batch:
         if item.mpack is not None:
             item.mpack.close()
     results: list[Result] = []
+    lines: list[tuple[int, str]] = []
 
     def publish(item: Item) -> Item:
         result = _result(item, batch)
         services.queue.publish(item.claim, result, head=_head(item))
         results.append(result)
+        lines.append((logging.INFO, done_line(result)))
         _log.info("%s", done_line(result), extra={"action": "job_done", "result": result})
         return item
 
     ended = each_job(batch, "summarize", publish)
-    for item in ended.items:
-        if item.error is not None:
-            _give_up(item, item.error, services)
-    return replace(ended, results=tuple(results))
+    lines += [
+        _give_up(item, item.error, services) for item in ended.items if item.error is not None
+    ]
+    return replace(ended, results=tuple(results), lines=tuple(lines))
 
 
 def _result(item: Item, batch: Batch) -> Result:
@@ -81,30 +84,28 @@ def _head(item: Item) -> Head | None:
     return Head(branch=job.branch, commit_id=job.head, expected=contents.old_head, force=job.force)
 
 
-def _give_up(item: Item, error: JobError, services: Services) -> None:
-    claim, policy = item.claim, services.policy
-    names = {
-        "job_id": claim.job_id,
-        "repo_id": claim.repo_id,
-        "code": str(error.code),
-        "message": error.message,
-    }
-    if error.code is Trouble.LEASE_LOST:
-        _log.warning("%s", retry_line(**names), extra=_extra("lease_lost", names))
-    elif isinstance(error, Deferral):
-        services.queue.release(claim, error, delay=timedelta(0), spent=False)
-    elif isinstance(error, Rejection) or claim.attempt >= policy.max_attempts:
-        services.queue.fail(claim, error)
-        _log.error("%s", failed_line(**names), extra=_extra("job_failed", names))
+def _give_up(item: Item, error: JobError, services: Services) -> tuple[int, str]:
+    """End or put back a job that did not go well; return the level and text of its line."""
+    claim, policy, queue = item.claim, services.policy, services.queue
+    if isinstance(error, Rejection) or (
+        claim.attempt >= policy.max_attempts and not isinstance(error, Deferral)
+    ):
+        action, level, line = "job_failed", logging.ERROR, failed_line
+        held = queue.fail(claim, error)
     else:
-        delay = backoff(claim.attempt, policy)
-        services.queue.release(claim, error, delay=delay, spent=True)
-        _log.warning("%s", retry_line(**names), extra=_extra("job_retried", names))
-
-
-def _extra(action: str, names: dict[str, str]) -> dict[str, object]:
-    # `message` is the log record's own.
-    return {"action": action, "job": {key: names[key] for key in ("job_id", "repo_id", "code")}}
+        action, level, line = "job_put_back", logging.WARNING, retry_line
+        spent = not isinstance(error, Deferral)
+        delay = backoff(claim.attempt, policy) if spent else timedelta(0)
+        held = error.code is not Trouble.LEASE_LOST and queue.release(
+            claim, error, delay=delay, spent=spent
+        )
+    if not held:
+        action, level, line = "lease_lost", logging.WARNING, lost_line
+    code = str(error.code)
+    text = line(job_id=claim.job_id, repo_id=claim.repo_id, code=code, message=error.message)
+    job = {"job_id": claim.job_id, "repo_id": claim.repo_id, "code": code}
+    _log.log(level, "%s", text, extra={"action": action, "job": job})
+    return level, text
 
 
 def backoff(attempt: int, policy: Policy) -> timedelta:

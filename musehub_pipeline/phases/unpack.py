@@ -116,9 +116,12 @@ def _judge_head(
         raise Rejection(
             Fault.HEAD_UNKNOWN, f"{job.head} is neither in the mpack nor in the repository"
         )
-    old = earlier.heads.get(job.branch) or index.branch_head(repo_id, job.branch)
+    old = earlier.heads.get(job.branch) or index.branch_head(repo_id, job.branch) or None
     if old is not None and not job.force:
-        parents = earlier.parents | inventory.parents
+        # What is stored counts, not what the push says of it; likewise what an earlier push said.
+        held = index.held("commit", repo_id, set(inventory.parents))
+        new = {d: parents for d, parents in inventory.parents.items() if d not in held}
+        parents = new | earlier.parents
         outside = partial(index.is_ancestor, repo_id, digest_of(old))
         if not _descends(head, digest_of(old), parents, outside):
             raise Rejection(
@@ -155,6 +158,6 @@ def _supply(earlier: _Ahead, job: Job, inventory: Inventory) -> None:
     earlier.held["object"].update(inventory.objects.digests())
     earlier.held["snapshot"].update(inventory.snapshots.digests())
     earlier.held["commit"].update(inventory.parents)
-    earlier.parents.update(inventory.parents)
+    earlier.parents = inventory.parents | earlier.parents
     if job.head is not None and job.branch is not None:
         earlier.heads[job.branch] = job.head

@@ -1,12 +1,14 @@
 """The connection to PostgreSQL: a pool, transactions, and the names of its failures."""
 
+import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, LiteralString, Self, cast
 
 import psycopg
 from psycopg.rows import dict_row
-from sqlalchemy import Engine, create_engine, make_url
+from psycopg.types.json import set_json_loads
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -17,9 +19,9 @@ from musehub_pipeline.storage.statements import statement
 _CONNECT_TIMEOUT_SECONDS = 10
 _POOL_SIZE = 10
 
-_TRANSIENT_SQLSTATES = ("08", "25P03", "3D000", "40", "53", "55", "57", "58")
-"""Classes and codes: connection, idle too long, no such database (yet), rollback (deadlock),
-resources, not available, operator, system."""
+_TRANSIENT_SQLSTATES = ("08", "25006", "25P03", "3D000", "40", "53", "55", "57", "58")
+"""Classes and codes: connection, read-only after a failover, idle too long, no such database (yet),
+rollback (deadlock), resources, not available, operator, system."""
 
 Row = dict[str, Any]
 
@@ -39,8 +41,13 @@ class Database:
             pool_size=_POOL_SIZE,
             max_overflow=0,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS},
+            connect_args={
+                "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+                # A prepared statement keeps the plan that it got while its table was empty.
+                "prepare_threshold": None,
+            },
         )
+        event.listen(self._engine, "connect", _read_json_leniently)
 
     @property
     def engine(self) -> Engine:
@@ -114,15 +121,27 @@ class Transaction:
         """Return the columns and rows of a statement that may only read."""
         connection = self._cursor.connection
         connection.execute("SET TRANSACTION READ ONLY")
-        # Not a statement of the program's: whoever typed it owns the database. Prepared, it is
-        # one statement: no second one can leave the transaction.
-        cursor = connection.execute(cast("LiteralString", text), prepare=True)
+        # Not a statement of the program's: whoever typed it owns the database. Asked for in
+        # binary form it has to be one: no second one can leave the transaction.
+        cursor = connection.execute(cast("LiteralString", text), binary=True)
         names = [column.name for column in cursor.description or ()]
         return names, cursor.fetchall() if names else []
 
     def write(self, name: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Run the statement `name` and return how many rows it inserted or changed."""
         return max(0, self._cursor.execute(statement(name), parameters).rowcount)
+
+
+def _read_json_leniently(connection: psycopg.Connection[Any], _: object) -> None:
+    set_json_loads(_loads, connection)
+
+
+def _loads(text: str | bytes) -> Any:
+    """Read JSON; what Python cannot read stays text: one odd row must not hide the others."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text.decode() if isinstance(text, bytes) else text
 
 
 def database_url(text: str) -> URL:

@@ -4,7 +4,6 @@ import logging
 from threading import Event, Thread
 from typing import Self
 
-from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.storage.queue import Queue
 
 _BEATS_A_LEASE = 4
@@ -45,5 +44,5 @@ class Heartbeat:
         while not self._ended.wait(pause.total_seconds()):
             try:
                 self._queue.renew(self._run_id)
-            except Transient as error:
+            except Exception as error:
                 _log.warning("run %s: its leases could not be renewed: %s", self._run_id, error)

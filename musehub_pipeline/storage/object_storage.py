@@ -84,7 +84,7 @@ class ObjectStorage:
             try:
                 size, chunks = self._read(store, key)
             except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
+                if not self._surely_missing(error):
                     raise
                 raise Rejection(Fault.MPACK_MISSING, f"{self.url}/{key} does not exist") from error
             if size > limit:
@@ -95,6 +95,10 @@ class ObjectStorage:
                 Fault.MPACK_HASH_MISMATCH, f"the {size} bytes at {self.url}/{key} hash to {actual}"
             )
         return size
+
+    def _surely_missing(self, error: FileNotFoundError) -> bool:
+        """Tell a missing mpack from missing storage: no bucket, or a gateway's own 404."""
+        return self._place.directory is not None or "NoSuchKey" in str(error)
 
     def _read(self, store: Store, key: str) -> tuple[int, Iterator[Buffer]]:
         if self._place.directory is not None:  # twice as fast as through the client

@@ -18,15 +18,9 @@ RETURNING job_id, repo_id, status, error_code, error;
 
 -- name: claim_due
 -- Lease the oldest due jobs. One that waits behind another of its repo, which is under way or in
--- backoff, is not due.
-UPDATE musehub_background_jobs AS job
-SET status = 'running',
-    attempt = job.attempt + 1,
-    run_id = %(run_id)s,
-    started_at = clock_timestamp(),
-    lease_expires_at = clock_timestamp() + %(lease)s
-FROM (
-    SELECT j.job_id
+-- backoff, is not due. One whose run died is taken alone, for it may be what killed the run.
+WITH due AS (
+    SELECT j.job_id, j.repo_id, j.created_at, j.error_code IS NOT DISTINCT FROM 'LEASE_EXPIRED' AS suspect
     FROM musehub_background_jobs AS j
     WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
         AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
@@ -45,8 +39,23 @@ FROM (
     ORDER BY j.created_at, j.job_id
     LIMIT %(limit)s
     FOR UPDATE OF j
-) AS due
-WHERE job.job_id = due.job_id
+), ranked AS (
+    SELECT job_id,
+        row_number() OVER oldest AS place,
+        first_value(suspect) OVER oldest AS alone,
+        bool_or(suspect) OVER (PARTITION BY repo_id ORDER BY created_at, job_id) AS behind_suspect
+    FROM due
+    WINDOW oldest AS (ORDER BY created_at, job_id)
+)
+UPDATE musehub_background_jobs AS job
+SET status = 'running',
+    attempt = job.attempt + 1,
+    run_id = %(run_id)s,
+    started_at = clock_timestamp(),
+    lease_expires_at = clock_timestamp() + %(lease)s
+FROM ranked
+WHERE job.job_id = ranked.job_id
+    AND CASE WHEN ranked.alone THEN ranked.place = 1 ELSE NOT ranked.behind_suspect END
 RETURNING job.job_id, job.repo_id, job.attempt, job.payload, job.created_at;
 
 -- name: claim_named
@@ -80,27 +89,20 @@ WHERE job.job_id = due.job_id
 RETURNING job.job_id, job.repo_id, job.attempt, job.payload, job.created_at;
 
 -- name: count_due
--- How many jobs a claim without a limit would take.
-SELECT count(*) + (
-    SELECT count(*) FROM musehub_background_jobs
-    WHERE job_type = 'mpack.index' AND status = 'running'
-        AND lease_expires_at < clock_timestamp()
-) AS count
-FROM musehub_background_jobs AS j
-WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
-    AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
-    AND NOT EXISTS (
-        SELECT FROM musehub_background_jobs AS earlier
-        WHERE earlier.repo_id = j.repo_id
-            AND earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
-            AND (
-                (earlier.status = 'running' AND earlier.lease_expires_at >= clock_timestamp())
-                OR (
-                    earlier.not_before > clock_timestamp()
-                    AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
-                )
-            )
-    );
+-- How many jobs a claim without a limit would take, one after the other; in one pass.
+SELECT count(*)
+FROM (
+    SELECT
+        status, lease_expires_at < clock_timestamp() AS expired,
+        bool_or(status = 'running' AND lease_expires_at >= clock_timestamp())
+            OVER (PARTITION BY repo_id) AS held,
+        bool_or(status = 'pending' AND not_before IS NOT NULL AND not_before > clock_timestamp())
+            OVER (PARTITION BY repo_id ORDER BY created_at, job_id) AS behind
+    FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status IN ('pending', 'running')
+) AS unfinished
+WHERE (status = 'pending' AND NOT coalesce(held, false) AND NOT coalesce(behind, false))
+    OR (status = 'running' AND expired);
 
 -- name: blocking_job
 -- The oldest unfinished job of a job's repo that comes before it, or is under way.
@@ -132,6 +134,13 @@ SET status = 'pending',
     error_code = CASE WHEN %(spent)s THEN %(code)s ELSE error_code END,
     error = CASE WHEN %(spent)s THEN %(message)s ELSE error END
 WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running';
+
+-- name: release_run
+-- Give all leases of a run back, as if it had claimed nothing.
+UPDATE musehub_background_jobs
+SET status = 'pending', attempt = attempt - 1, run_id = NULL, started_at = NULL,
+    lease_expires_at = NULL
+WHERE job_type = 'mpack.index' AND status = 'running' AND run_id = %(run_id)s;
 
 -- name: fail
 -- End a job for good.

@@ -1,5 +1,6 @@
 """The queue: job rows, and who may work on them. Every change is fenced by `(job_id, attempt)`."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,10 +10,12 @@ import msgspec
 
 from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
-from musehub_pipeline.domain.result import Result
+from musehub_pipeline.domain.result import Result, failed_line, retry_line
 from musehub_pipeline.storage.database import Database, Row
 
 _MAX_ERROR_CHARACTERS = 2_000
+
+_log = logging.getLogger("musehub_pipeline.index")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +46,13 @@ class Queue:
         parameters = {"run_id": run_id, "lease": self.lease, "limit": limit}
         with self._database.transaction() as transaction:
             transaction.rows("lock_claims")
-            transaction.rows("rescue_expired", {"max_attempts": self._max_attempts})
+            rescued = transaction.rows("rescue_expired", {"max_attempts": self._max_attempts})
             if job_ids:
                 rows = transaction.rows("claim_named", parameters | {"job_ids": list(job_ids)})
             else:
                 rows = transaction.rows("claim_due", parameters)
+        for row in rescued:
+            _log_rescued(row)
         rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
         return [(_claim(row, run_id), row["payload"]) for row in rows]
 
@@ -56,16 +61,24 @@ class Queue:
         with self._database.transaction() as transaction:
             transaction.write("renew", {"run_id": run_id, "lease": self.lease})
 
-    def release(self, claim: Claim, error: JobError, *, delay: timedelta, spent: bool) -> None:
-        """Put a job back to pending; unless `spent`, as if it had not been claimed."""
+    def release(self, claim: Claim, error: JobError, *, delay: timedelta, spent: bool) -> bool:
+        """Put a job back to pending; unless `spent`, as if it had not been claimed.
+
+        Returns false, and changes nothing, where the job is not this claim's any more.
+        """
         parameters = _fence(claim) | _reason(error) | {"delay": delay, "spent": spent}
         with self._database.transaction() as transaction:
-            transaction.write("release", parameters)
+            return transaction.write("release", parameters) > 0
 
-    def fail(self, claim: Claim, error: JobError) -> None:
-        """End a job as failed, with the reason."""
+    def release_run(self, run_id: str) -> None:
+        """Put all jobs that a run still holds back to pending, as if it had not claimed them."""
         with self._database.transaction() as transaction:
-            transaction.write("fail", _fence(claim) | _reason(error))
+            transaction.write("release_run", {"run_id": run_id})
+
+    def fail(self, claim: Claim, error: JobError) -> bool:
+        """End a job as failed, with the reason; false where it is not this claim's any more."""
+        with self._database.transaction() as transaction:
+            return transaction.write("fail", _fence(claim) | _reason(error)) > 0
 
     def publish(self, claim: Claim, result: Result, *, head: Head | None) -> None:
         """Move the branch's head, note the push and end the job as done: all of it, or nothing.
@@ -126,8 +139,10 @@ class Queue:
         with self._database.transaction() as transaction:
             return transaction.rows("jobs", {"status": status, "repo_id": repo_id, "limit": limit})
 
-    def why_not_done(self, row: Row) -> str:
-        """Say in a few words how a job stands that is not done."""
+    def standing(self, row: Row) -> str:
+        """Say in a few words how a job stands, and why it is not done."""
+        if row["status"] == Status.DONE:
+            return "is done already"
         if row["status"] == Status.RUNNING:
             return f"is held by run {row['run_id']}"
         if row["status"] == Status.FAILED:
@@ -139,6 +154,15 @@ class Queue:
         if row["error_code"] is not None:
             return f"is pending again, {row['error_code']}: {row['error']}"
         return "is pending"
+
+
+def _log_rescued(row: Row) -> None:
+    names = {"job_id": row["job_id"], "repo_id": row["repo_id"]}
+    names |= {"code": row["error_code"], "message": row["error"]}
+    if row["status"] == Status.FAILED:
+        _log.error("%s", failed_line(**names))
+    else:
+        _log.warning("%s", retry_line(**names))
 
 
 def _claim(row: Row, run_id: str) -> Claim:

@@ -122,7 +122,7 @@ def _type_difference(
     table: Table, column: Column[object], found: ReflectedColumn
 ) -> Iterator[Difference]:
     wanted_type, found_type = _type_name(column.type), _type_name(found["type"])
-    if found_type not in _COMPATIBLE[wanted_type]:
+    if found_type not in _COMPATIBLE.get(wanted_type, {wanted_type}):
         cast = _CASTS.get((found_type, wanted_type), "{}::" + wanted_type).format(column.name)
         yield Difference(
             table=table.name,

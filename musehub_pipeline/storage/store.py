@@ -49,14 +49,15 @@ def parse_storage_url(url: str) -> StorageUrl:
         SettingsError: `url` is neither.
     """
     parts = urlsplit(url)
+    shown = url if "@" not in url else f"{parts.scheme}://…"  # a key may stand before it
     match parts.scheme:
         case "file" if parts.path.startswith("/") and not parts.netloc:
             return StorageUrl(directory=Path(unquote(parts.path)))
-        case "s3" if parts.netloc:
+        case "s3" if parts.netloc and "@" not in parts.netloc:
             return StorageUrl(bucket=parts.netloc, prefix=parts.path.strip("/"))
         case _:
             raise SettingsError(
-                f"MUSEHUB_STORAGE_URL: {url!r} is neither s3://bucket/prefix nor file:///dir"
+                f"MUSEHUB_STORAGE_URL: {shown!r} is neither s3://bucket/prefix nor file:///dir"
             )
 
 

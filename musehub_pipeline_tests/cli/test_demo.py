@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -200,12 +201,17 @@ def test_a_detached_head_is_no_obstacle(hub: Hub, git: Git, branch_is_left: bool
     assert heads(hub) == ({"main": main} if branch_is_left else {"HEAD": tip})
 
 
+def repo_of(git: Path) -> str:
+    """Return the name of the repository that a demo of `git` pushes to."""
+    return f"demo/{git.name}-{sha256(bytes(git.resolve())).hexdigest()[:6]}"
+
+
 def test_what_an_earlier_demo_left_in_the_queue_is_indexed_first(
     hub: Hub, git: Git, tmp_path: Path
 ) -> None:
     """As after Ctrl-C between push and index."""
     call("pack", git.path, "-o", tmp_path / "some.mpack")
-    call("push", tmp_path / "some.mpack", "--repo", "demo/song", "--create")
+    call("push", tmp_path / "some.mpack", "--repo", repo_of(git.path), "--create")
 
     finished = call("demo", "--git", git.path)
 
@@ -219,7 +225,7 @@ def test_a_run_that_still_holds_the_repository_is_named(hub: Hub, git: Git, tmp_
     """As after a kill in the middle, until the lease expires."""
     call("pack", git.path, "-o", tmp_path / "some.mpack")
     [held] = call(
-        "push", tmp_path / "some.mpack", "--repo", "demo/song", "--create", "--json"
+        "push", tmp_path / "some.mpack", "--repo", repo_of(git.path), "--create", "--json"
     ).json["job_ids"]
     hub.sql(
         "UPDATE musehub_background_jobs SET status = 'running', run_id = 'other', attempt = 1,"

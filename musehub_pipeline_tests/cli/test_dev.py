@@ -32,10 +32,10 @@ QUESTION = """{
         stats { ... on RunStatsSnapshot { stepsSucceeded stepsFailed } }
     } } }
     pipelineOrError(params: {
-        repositoryName: "__repository__", repositoryLocationName: "musehub_pipeline.definitions",
+        repositoryName: "__repository__", repositoryLocationName: "musehub_pipeline",
         pipelineName: "index_mpacks"
     }) { ... on Pipeline {
-        name solids { name inputs { dependsOn { solid { name } } } }
+        name runs { status } solids { name inputs { dependsOn { solid { name } } } }
     } }
 }"""
 
@@ -115,6 +115,7 @@ def test_the_ui_shows_the_job_and_former_runs_and_sigterm_stops_all_of_it(
     assert shown["pipelineOrError"]["name"] == "index_mpacks"
     assert follows(shown["pipelineOrError"]["solids"]) == dict(pairwise([None, *OPS]))
     runs = shown["runsOrError"]["results"]
+    assert shown["pipelineOrError"]["runs"] == [{"status": "SUCCESS"}] * len(runs)
     ended_well = {"jobName": "index_mpacks", "status": "SUCCESS", "stats": ALL_STEPS}
     assert runs == [ended_well] * max(1, len(runs))
     assert finished.code == 0, finished

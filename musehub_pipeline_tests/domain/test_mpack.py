@@ -255,8 +255,14 @@ def test_a_large_text_in_the_place_of_a_content_is_malformed() -> None:
     )
 
 
-def test_a_value_that_is_ignored_has_to_fit_into_the_buffer_nevertheless() -> None:
-    assert refusal(pack({"future": b"x" * (INLINE_BYTES + 1)})) == (
+@pytest.mark.parametrize("long", [b"x" * (INLINE_BYTES + 1), "x" * (INLINE_BYTES + 1)])
+def test_a_long_value_that_is_ignored_is_passed_over_unread(long: bytes | str) -> None:
+    content = {"before": long, **tiny_history().content(), "after": long}
+    content["objects"][0] |= {"thumbnail": long}
+
+    assert read(pack(content)).counts["objects"] == len(content["objects"])
+    assert refusal(pack({"future": long})[:-1])[0] == "MPACK_MALFORMED"
+    assert refusal(pack({"future": [long]})) == (
         "LIMIT_EXCEEDED",
         f"mpack: a value is longer than {INLINE_BYTES} bytes",
     )

@@ -40,7 +40,7 @@ def claim_one(queue: Queue, run_id: str = "run") -> Claim:
 
 
 def reason(queue: Queue, job_id: str) -> str:
-    return queue.why_not_done(queue.require(job_id))
+    return queue.standing(queue.require(job_id))
 
 
 def change(hub: Hub, job_id: str, assignment: str) -> None:
@@ -206,7 +206,8 @@ def test_a_failure_is_final_and_says_why(hub: Hub, queue: Queue) -> None:
     assert claimed(queue) == named(queue, job_id) == []
 
 
-def test_the_jobs_of_a_run_that_died_are_taken_by_the_next(hub: Hub, queue: Queue) -> None:
+def test_the_jobs_of_a_run_that_died_are_taken_one_by_one(hub: Hub, queue: Queue) -> None:
+    """One of them may be what killed the run: it takes no neighbours with it again."""
     first, second = hub.enqueue("r"), hub.enqueue("r")
     assert claimed(queue, "dead") == [first, second]
     assert claimed(queue, "next") == []
@@ -215,10 +216,23 @@ def test_the_jobs_of_a_run_that_died_are_taken_by_the_next(hub: Hub, queue: Queu
 
     claims = [claim for claim, _ in queue.claim(run_id="next", limit=5)]
 
-    assert [(claim.job_id, claim.attempt) for claim in claims] == [(first, 2), (second, 2)]
+    assert [(claim.job_id, claim.attempt) for claim in claims] == [(first, 2)]
+    assert state(hub, second)["status"] == "pending"
     row = state(hub, first)
     assert row.pop("error").startswith("run dead died, its lease expired at ")
     assert (row["status"], row["run_id"], row["error_code"]) == ("running", "next", "LEASE_EXPIRED")
+
+
+def test_a_job_that_killed_its_run_takes_no_neighbours_along(hub: Hub, queue: Queue) -> None:
+    bomb, neighbour = hub.enqueue("hostile"), hub.enqueue("innocent")
+    assert claimed(queue, "one") == [bomb, neighbour]
+    expire(hub, bomb)
+    expire(hub, neighbour)
+    fresh = hub.enqueue("another")
+
+    assert claimed(queue, "two") == [bomb]
+    assert claimed(queue, "three") == [neighbour]
+    assert claimed(queue, "four") == [fresh]
 
 
 def test_a_job_that_kills_every_run_fails_in_the_end(hub: Hub, queue: Queue) -> None:
@@ -295,5 +309,6 @@ def test_what_is_due_is_what_a_claim_takes(hub: Hub, queue: Queue) -> None:
     change(hub, hub.enqueue("other"), "job_type = 'mail.send'")
 
     assert queue.count_due() == len(due)
-    assert claimed(queue) == due
+    assert claimed(queue) == due[:3]
+    assert claimed(queue) == [dead]  # alone, for it may have killed its run
     assert queue.count_due() == 0

@@ -1,0 +1,122 @@
+"""Run the benchmarks: ``python -m musehub_pipeline_tests.benchmarks [NAME...]``.
+
+Every limit is a ratio to something bare that is measured in the same run: a machine that is slow or
+busy slows both. The exit code is 1 where a limit is missed.
+"""
+
+import json
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from musehub_pipeline_tests.benchmarks.bench import Bench
+from musehub_pipeline_tests.benchmarks.dagster_run import dagster_run
+from musehub_pipeline_tests.benchmarks.database import database
+from musehub_pipeline_tests.benchmarks.fetch import fetch
+from musehub_pipeline_tests.benchmarks.figures import Figure
+from musehub_pipeline_tests.benchmarks.ingest import phases, ten_times
+from musehub_pipeline_tests.benchmarks.memory import memory
+from musehub_pipeline_tests.benchmarks.puts import put_objects_directory, put_objects_s3
+from musehub_pipeline_tests.benchmarks.unpack import unpack
+
+BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
+    "puts-directory": put_objects_directory,
+    "puts-s3": put_objects_s3,
+    "fetch": fetch,
+    "unpack": unpack,
+    "database": database,
+    "phases": phases,
+    "dagster": dagster_run,
+    "ten-times": ten_times,
+    "memory": memory,
+}
+
+
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help=f"Of {', '.join(BENCHMARKS)}; default: all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,
+    runs: Annotated[int, typer.Option(min=1, help="Measured runs of each side.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the sizes.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where 6 GB may lie meanwhile.", file_okay=False)
+    ] = None,
+) -> None:
+    """Measure the pipeline against bare limits."""
+    chosen = names or list(BENCHMARKS)
+    if unknown := set(chosen) - set(BENCHMARKS):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: not of {', '.join(BENCHMARKS)}")
+    progress = Console(stderr=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmarks-", dir=folder) as place,
+        Bench(Path(place), runs=runs, quick=quick) as bench,
+    ):
+        figures, broken = measure(bench, chosen, progress)
+    if as_json:
+        print(json.dumps([figure.as_dict() for figure in figures], indent=2))
+    else:
+        Console().print(table(figures))
+        for figure in figures:
+            if figure.note:
+                Console().print(f"{figure.name}: {figure.note}", highlight=False)
+    if broken:
+        progress.print(f"did not end: {', '.join(broken)}")
+    if broken or not all(figure.ok for figure in figures):
+        sys.exit(1)
+
+
+def measure(bench: Bench, names: list[str], progress: Console) -> tuple[list[Figure], list[str]]:
+    """Run benchmarks; return what they found, and the names of those that did not end."""
+    figures: list[Figure] = []
+    broken: list[str] = []
+    for name in names:
+        try:
+            for figure in BENCHMARKS[name](bench):
+                progress.print(f"{figure.name}: {shown(figure)}", highlight=False)
+                figures.append(figure)
+        except Exception:  # what the others measured is worth keeping
+            traceback.print_exc()
+            broken.append(name)
+    return figures, broken
+
+
+def table(figures: list[Figure]) -> Table:
+    """Return the figures as a table that fits 80 columns."""
+    grid = Table("benchmark", title="Against bare limits of the same run", show_lines=True)
+    for heading in ("measured", "bare", "ratio", "limit", ""):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for figure in figures:
+        verdict = "" if figure.limit is None else "[green]ok" if figure.ok else "[red]MISSED"
+        grid.add_row(
+            f"{figure.name}\n[dim]{figure.what}",
+            f"{short(figure.measured)} {figure.unit}",
+            f"{short(figure.bare)} {figure.unit}",
+            shown(figure),
+            figure.limit_text,
+            verdict,
+        )
+    return grid
+
+
+def shown(figure: Figure) -> str:
+    """Return what the limit bounds, as people read it."""
+    if figure.is_excess:
+        return f"+{short(figure.ratio)} {figure.unit}"
+    return f"{short(figure.ratio)} x"
+
+
+def short(number: float) -> str:
+    """Return a number with three digits, more where it is larger."""
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:#.3g}"
+
+
+if __name__ == "__main__":
+    typer.run(main)
