@@ -1,0 +1,47 @@
+"""Pushes of strangers who mean harm, through the Dagster job."""
+
+import pytest
+
+from musehub_pipeline import JobFailed
+from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+from musehub_pipeline_tests.factories import History, pack, small_history
+from musehub_pipeline_tests.hub import Hub
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ['{"mpack_key": "x", "declared_objects_count": 1e5000}', "[" * 3000 + "]" * 3000, "7"],
+)
+def test_an_odd_payload_fails_its_job_and_no_other(hub: Hub, payload: str) -> None:
+    odd = hub.enqueue(hub.create_repo("odd"))
+    hub.sql("UPDATE musehub_background_jobs SET payload = %(p)s::text::jsonb", {"p": payload})
+    good = hub.push(hub.create_repo("good"), small_history().mpack())
+
+    with dagster_instance() as instance:
+        Runner(hub.settings, instance).run()
+
+    rows = hub.sql("SELECT job_id, status, error_code FROM musehub_background_jobs")
+    assert {row["job_id"]: (row["status"], row["error_code"]) for row in rows} == {
+        odd: ("failed", "BAD_PAYLOAD"),
+        good: ("done", None),
+    }
+
+
+def test_other_parents_for_a_stored_commit_do_not_make_a_fast_forward(hub: Hub) -> None:
+    recording = Hub(hub.settings.model_copy(update={"id_policy": "record"}))
+    repo_id = recording.create_repo()
+    history = History()
+    root = history.commit({"a": b"a"})
+    evil = history.commit({"a": b"evil"}, message="without a parent")
+    head = history.commit({"a": b"b"}, parents=[root])
+    recording.index(recording.push(repo_id, history.mpack(), head=head))
+    content = history.content()
+    for commit in content["commits"]:
+        if commit["commit_id"] == evil:
+            commit["parent_commit_id"] = head
+
+    with pytest.raises(JobFailed) as failure:
+        recording.index(recording.push(repo_id, pack(content), head=evil))
+
+    assert failure.value.code == "NON_FAST_FORWARD"
+    assert recording.head(repo_id) == head
