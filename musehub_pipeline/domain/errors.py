@@ -38,9 +38,9 @@ class Fault(Code):
     OBJECT_HASH_MISMATCH = "OBJECT_HASH_MISMATCH", "An object's content does not hash to its id."
     SNAPSHOT_ID_MISMATCH = "SNAPSHOT_ID_MISMATCH", "A manifest does not hash to its snapshot's id."
     COMMIT_ID_MISMATCH = "COMMIT_ID_MISMATCH", "A commit's fields do not hash to its id."
-    OBJECT_NOT_HELD = "OBJECT_NOT_HELD", "A manifest names an object that its repository does not hold."
-    SNAPSHOT_NOT_HELD = "SNAPSHOT_NOT_HELD", "A commit names a snapshot that its repository does not hold."
-    PARENT_NOT_HELD = "PARENT_NOT_HELD", "A commit names a parent that its repository does not hold."
+    OBJECT_NOT_HELD = "OBJECT_NOT_HELD", "A manifest names an object that its repo does not hold."
+    SNAPSHOT_NOT_HELD = "SNAPSHOT_NOT_HELD", "A commit names a snapshot that its repo lacks."
+    PARENT_NOT_HELD = "PARENT_NOT_HELD", "A commit names a parent that its repo does not hold."
     HEAD_UNKNOWN = "HEAD_UNKNOWN", "The new head is neither in the mpack nor in the repository."
     NON_FAST_FORWARD = "NON_FAST_FORWARD", "The branch's head is no ancestor of the new head."
 

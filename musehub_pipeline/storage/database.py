@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from musehub_pipeline.domain.errors import PipelineError, SettingsError, Transient, Trouble
+from musehub_pipeline.storage import arrays
 from musehub_pipeline.storage.statements import statement
 
 _CONNECT_TIMEOUT_SECONDS = 10
@@ -47,7 +48,7 @@ class Database:
                 "prepare_threshold": None,
             },
         )
-        event.listen(self._engine, "connect", _read_json_leniently)
+        event.listen(self._engine, "connect", _adapt)
 
     @property
     def engine(self) -> Engine:
@@ -132,8 +133,9 @@ class Transaction:
         return max(0, self._cursor.execute(statement(name), parameters).rowcount)
 
 
-def _read_json_leniently(connection: psycopg.Connection[Any], _: object) -> None:
+def _adapt(connection: psycopg.Connection[Any], _: object) -> None:
     set_json_loads(_loads, connection)
+    arrays.register(connection)
 
 
 def _loads(text: str | bytes) -> Any:

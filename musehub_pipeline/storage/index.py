@@ -12,11 +12,14 @@ from typing import Any, Literal, NamedTuple, Self
 
 from musehub_pipeline.domain.commit import CommitRow
 from musehub_pipeline.domain.ids import digest_of, id_of
+from musehub_pipeline.storage.arrays import TextArray, text_array
 from musehub_pipeline.storage.database import Database, Transaction
 from musehub_pipeline.storage.parallel import ahead
 
 CHUNK_ROWS = 2_000
 CHUNK_BYTES = 4 << 20
+
+_TIMES = ("created", "timestamp")  # the columns that are no text
 
 Kind = Literal["object", "snapshot", "commit"]
 
@@ -80,14 +83,14 @@ class Index:
     def insert_objects(self, chunks: Iterable[Sequence[tuple[bytes, int]]], *, uri: str) -> int:
         """Insert rows of (digest, size in bytes) for bytes that lie under `uri`; heal sizes."""
         parameters = (
-            {"ids": [id_of(digest) for digest, _ in chunk], "sizes": [size for _, size in chunk]}
+            {"ids": _ids(digest for digest, _ in chunk), "sizes": [size for _, size in chunk]}
             for chunk in chunks
         )
         return self._write("insert_objects", parameters, {"uri": uri})
 
     def upsert_object_refs(self, repo_id: str, chunks: Iterable[Sequence[bytes]]) -> int:
         """Note that the repo holds objects, given by their digests."""
-        parameters = ({"ids": [id_of(digest) for digest in chunk]} for chunk in chunks)
+        parameters = ({"ids": _ids(chunk)} for chunk in chunks)
         return self._write("upsert_object_refs", parameters, {"repo_id": repo_id})
 
     def insert_snapshots(self, repo_id: str, chunks: Iterable[Sequence[SnapshotRow]]) -> int:
@@ -108,7 +111,7 @@ class Index:
         ordered = sorted(digests)
         with self._database.transaction() as transaction:
             for start in range(0, len(ordered), CHUNK_ROWS):
-                chunk = [id_of(digest) for digest in ordered[start : start + CHUNK_ROWS]]
+                chunk = _ids(ordered[start : start + CHUNK_ROWS])
                 yield from transaction.rows(name, constants | {"ids": chunk})
 
     def _write(
@@ -121,6 +124,13 @@ class Index:
             return sum(transaction.write(name, constants | chunk) for chunk in chunks)
 
 
+def _ids(digests: Iterable[bytes]) -> TextArray:
+    return text_array(map(id_of, digests))
+
+
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
     columns = zip(*rows, strict=True)
-    return {name: list(column) for name, column in zip(names, columns, strict=True)}
+    return {
+        name: list(column) if name in _TIMES else text_array(column)
+        for name, column in zip(names, columns, strict=True)
+    }

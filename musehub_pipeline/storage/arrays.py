@@ -1,0 +1,52 @@
+"""Text arrays in PostgreSQL's binary form, built where the rows are made.
+
+psycopg would build them too, element by element, when it sends them: this takes half the time, and
+takes it in the thread that prepares rows while the server is busy.
+
+The format is that of ``array_send`` in PostgreSQL's ``arrayfuncs.c``: dimensions, a flag for nulls,
+the element's type, length and lower bound, then each element behind its length.
+"""
+
+from collections.abc import Iterable
+from struct import Struct
+from typing import NamedTuple
+
+from psycopg import Connection
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+_TEXT_OID = 25
+_TEXT_ARRAY_OID = 1009
+_header = Struct("!iiIii").pack
+_length = Struct("!i").pack
+
+
+class TextArray(NamedTuple):
+    """A ``text[]`` parameter, ready to be sent."""
+
+    binary: bytes
+
+
+def text_array(values: Iterable[str]) -> TextArray:
+    """Return texts as an array of one dimension."""
+    parts: list[bytes] = []
+    for value in values:
+        encoded = value.encode()
+        parts.append(_length(len(encoded)))
+        parts.append(encoded)
+    header = _header(1, 0, _TEXT_OID, len(parts) // 2, 1)
+    return TextArray(header + b"".join(parts))
+
+
+class _TextArrayDumper(Dumper):
+    format = Format.BINARY
+    oid = _TEXT_ARRAY_OID
+
+    def dump(self, obj: TextArray) -> Buffer:
+        return obj.binary
+
+
+def register(connection: Connection[object]) -> None:
+    """Let a connection take `TextArray` as a parameter."""
+    connection.adapters.register_dumper(TextArray, _TextArrayDumper)
