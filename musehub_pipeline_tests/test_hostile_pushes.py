@@ -45,3 +45,43 @@ def test_other_parents_for_a_stored_commit_do_not_make_a_fast_forward(hub: Hub) 
 
     assert failure.value.code == "NON_FAST_FORWARD"
     assert recording.head(repo_id) == head
+
+
+def test_a_lie_about_what_is_held_changes_nothing_and_is_a_fault_elsewhere(hub: Hub) -> None:
+    history = small_history()
+    origin, other = hub.create_repo(), hub.create_repo("other", owner="mallory")
+    hub.index(hub.push(origin, history.mpack()))
+    before = rows_of(hub)
+    content = history.content()
+    content["commits"][0] |= {"author": "Mallory", "metadata": {"evil": "yes"}}
+    content["snapshots"][0]["manifest"] = {"evil": next(iter(history.objects))}
+
+    again = hub.index(hub.push(origin, pack(content)))
+    with pytest.raises(JobFailed) as failure:
+        hub.index(hub.push(other, pack(content)))
+
+    assert (again["commits_inserted"], again["snapshots_inserted"]) == (0, 0)
+    assert rows_of(hub) == before
+    assert failure.value.code in {"COMMIT_ID_MISMATCH", "SNAPSHOT_ID_MISMATCH"}
+
+
+def test_a_false_object_is_a_fault_also_where_the_repo_holds_the_true_one(hub: Hub) -> None:
+    history = small_history()
+    repo_id = hub.create_repo()
+    hub.index(hub.push(repo_id, history.mpack()))
+    before = hub.stored_objects()
+    content = history.content()
+    content["objects"][0]["content"] = b"false"
+
+    with pytest.raises(JobFailed) as failure:
+        hub.index(hub.push(repo_id, pack(content)))
+
+    assert failure.value.code == "OBJECT_HASH_MISMATCH"
+    assert hub.stored_objects() == before
+
+
+def rows_of(hub: Hub) -> list[dict[str, object]]:
+    tables = ("objects", "object_refs", "snapshots", "commits", "branches")
+    return [
+        row for table in tables for row in hub.sql(f"SELECT * FROM musehub_{table} ORDER BY 1, 2")
+    ]

@@ -2,13 +2,15 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.job import check_branch
+
+_Decoded = TypeVar("_Decoded")
 
 # A NUL as JSON spells it, behind an even number of backslashes: jsonb cannot hold one.
 _JSON_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -30,6 +32,10 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     def parents(self) -> tuple[str, ...]:
         """The ids of the parents, in the client's order and spelling; an empty one is none."""
         return tuple(p for p in (self.parent_commit_id, self.parent2_commit_id) if p)
+
+
+class _Identified(msgspec.Struct, frozen=True):
+    commit_id: str
 
 
 class _CommitMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,6 +70,7 @@ class CommitRow(NamedTuple):
 
 
 _decoder = msgspec.msgpack.Decoder(Commit)
+_id_decoder = msgspec.msgpack.Decoder(_Identified)
 _meta_decoder = msgspec.msgpack.Decoder(_CommitMeta)
 _json = msgspec.json.Encoder()
 
@@ -74,8 +81,23 @@ def decode_commit(raw: bytes) -> Commit:
     Raises:
         Rejection: MPACK_MALFORMED, naming the field.
     """
+    return _decode(_decoder, raw)
+
+
+def commit_id_of(raw: bytes) -> str:
+    """Return the commit_id of one element of `commits`, and look at nothing else.
+
+    Raises:
+        Rejection: MPACK_MALFORMED or BAD_ID, naming the field.
+    """
+    commit_id = _decode(_id_decoder, raw).commit_id
+    _check_id("commit_id", commit_id)
+    return commit_id
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_Decoded], raw: bytes) -> _Decoded:
     try:
-        return _decoder.decode(raw)
+        return decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejection(Fault.MPACK_MALFORMED, str(error)) from error
 

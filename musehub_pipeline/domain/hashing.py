@@ -1,11 +1,11 @@
-"""Verification of object contents: many hashes in few hand-overs, in parallel to the reader.
+"""Verification of object contents, where they lie in the file, a window of it at a time.
 
-hashlib gives up the GIL above 2 KB, so two threads hash while the reader decodes. A hand-over costs
-as much as hashing tens of kilobytes, hence the batches.
+The reader waits meanwhile: a thread that decodes would keep the interpreter from those that hash.
+What it has just passed over is read again from the page cache, which costs little.
 """
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import NamedTuple, Self
 
@@ -14,9 +14,8 @@ from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.mpack import Source
 
 _THREADS = 2
-_BATCH_BYTES = 2 << 20
-_BATCH_ITEMS = 4096
-_BATCHES_AHEAD = 4
+_WINDOW_BYTES = 32 << 20
+_WINDOW_ITEMS = 20_000
 _CHUNK_BYTES = 1 << 20
 
 
@@ -25,66 +24,64 @@ class _Claimed(NamedTuple):
 
     position: int
     hex_digest: str
-    content: bytes | tuple[int, int]  # or its offset and size in the source
+    offset: int
+    size: int
 
 
 class ContentVerifier:
-    """Takes contents as they are read, and raises for the first that does not hash to its id."""
+    """Takes places as they are passed, and raises for one whose bytes do not hash to its id."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="verify")
-        self._under_way: deque[Future[None]] = deque()
-        self._batch: list[_Claimed] = []
-        self._batch_bytes = 0
+        self._window: list[_Claimed] = []
+        self._bytes = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
-        self._under_way.clear()
 
-    def add(self, position: int, hex_digest: str, content: bytes | tuple[int, int]) -> None:
+    def add(self, position: int, hex_digest: str, offset: int, size: int) -> None:
         """Check, now or later, that the object at `position` hashes to `hex_digest`.
 
         Raises:
             Rejection: OBJECT_HASH_MISMATCH, for this or an earlier object.
         """
-        self._batch.append(_Claimed(position, hex_digest, content))
-        self._batch_bytes += len(content) if isinstance(content, bytes) else content[1]
-        if self._batch_bytes >= _BATCH_BYTES or len(self._batch) >= _BATCH_ITEMS:
-            if len(self._under_way) >= _BATCHES_AHEAD:
-                self._under_way.popleft().result()
-            self._under_way.append(self._pool.submit(self._verify, self._batch))
-            self._batch, self._batch_bytes = [], 0
+        self._window.append(_Claimed(position, hex_digest, offset, size))
+        self._bytes += size
+        if self._bytes >= _WINDOW_BYTES or len(self._window) >= _WINDOW_ITEMS:
+            self.finish()
 
     def finish(self) -> None:
-        """Wait until every object has been checked.
+        """Check whatever has not been checked yet.
 
         Raises:
-            Rejection: OBJECT_HASH_MISMATCH.
+            Rejection: OBJECT_HASH_MISMATCH, for the first object that is wrong.
         """
-        self._verify(self._batch)
-        self._batch, self._batch_bytes = [], 0
-        while self._under_way:
-            self._under_way.popleft().result()
+        window, self._window, self._bytes = self._window, [], 0
+        remaining = iter(window)  # shared: whichever thread is free takes the next
+        tasks = [self._pool.submit(self._first_wrong, remaining) for _ in range(_THREADS)]
+        wrong = [found for task in tasks if (found := task.result()) is not None]
+        if wrong:
+            raise min(wrong, key=lambda found: found[0])[1]
 
-    def _verify(self, batch: list[_Claimed]) -> None:
-        for position, expected, content in batch:
-            if isinstance(content, bytes):
-                actual = sha256(content).hexdigest()
-            else:
-                actual = self._hash_place(*content)
-            if actual != expected:
-                raise Rejection(
+    def _first_wrong(self, claims: Iterator[_Claimed]) -> tuple[int, Rejection] | None:
+        for claimed in claims:
+            actual = self._hash(claimed.offset, claimed.size)
+            if actual != claimed.hex_digest:
+                return claimed.position, Rejection(
                     Fault.OBJECT_HASH_MISMATCH,
                     f"the content hashes to {ids.PREFIX}{actual}, the object_id is"
-                    f" {ids.PREFIX}{expected}",
-                    item=f"objects[{position}]",
+                    f" {ids.PREFIX}{claimed.hex_digest}",
+                    item=f"objects[{claimed.position}]",
                 )
+        return None
 
-    def _hash_place(self, offset: int, size: int) -> str:
+    def _hash(self, offset: int, size: int) -> str:
+        if size <= _CHUNK_BYTES:
+            return sha256(self._source.read(offset, size)).hexdigest()
         digest = sha256()
         for start in range(offset, offset + size, _CHUNK_BYTES):
             digest.update(self._source.read(start, min(_CHUNK_BYTES, offset + size - start)))

@@ -1,8 +1,8 @@
 """The mpack reader: one pass over a file, in bounded memory, that hands each item to a visitor.
 
 It knows the form of an mpack and nothing of what its items mean. It never holds more than one item
-and a read buffer; the content of an object larger than that buffer is not read at all, but handed
-on as a place in the file.
+and a read buffer. Contents of objects are handed on as places in the file; one larger than that
+buffer is not even read.
 """
 
 from collections.abc import Callable, Container, Iterator
@@ -14,7 +14,7 @@ from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.limits import Limits
 
 INLINE_BYTES = 4 << 20
-"""Contents up to about this size are handed over as bytes, larger ones as a place."""
+"""Contents up to about this size are read, larger ones passed over."""
 
 _READ_BYTES = 1 << 18
 _OBJECT_KEYS = ("object_id", "content")
@@ -43,8 +43,8 @@ class Visitor(Protocol):
         """Take note that a list begins, of so many items."""
         ...
 
-    def object(self, object_id: str, offset: int, size: int, content: bytes | None) -> None:
-        """Take an object; `content` is None where it is too large to be held."""
+    def object(self, object_id: str, offset: int, size: int) -> None:
+        """Take an object, whose content lies at `offset`."""
         ...
 
     def snapshot(self, offset: int, raw: bytes) -> None:
@@ -73,7 +73,8 @@ class _Reader:
         self._source = source
         self._visitor = visitor
         self._limits = limits
-        self._where = "mpack"
+        self._list_name = "mpack"  # where the reader is: in which list, ...
+        self._number: int | None = None  # ... and at which of its items
         self._seek(0)
 
     def read(self) -> None:
@@ -91,6 +92,10 @@ class _Reader:
         except (msgpack.UnpackException, ValueError, OverflowError) as error:
             raise self._malformed(str(error) or "not msgpack") from error
 
+    @property
+    def _where(self) -> str:
+        return self._list_name if self._number is None else f"{self._list_name}[{self._number}]"
+
     def _malformed(self, message: str) -> Rejection:
         return Rejection(Fault.MPACK_MALFORMED, message, item=self._where)
 
@@ -105,21 +110,21 @@ class _Reader:
                 self._list(key, *lists[key])
             else:
                 self._skip()
-            self._where = "mpack"
+            self._list_name = "mpack"
         if self._position != self._source.size:
             raise self._malformed(f"{self._source.size - self._position} bytes follow its end")
 
     def _list(self, kind: str, limit: int, read_item: Callable[[], None]) -> None:
-        self._where = kind
+        self._list_name = kind
         items = self._unpacker.read_array_header()
         if items > limit:
             raise Rejection(Fault.LIMIT_EXCEEDED, f"{items} items, where {limit} are allowed")
         if items > self._source.size - self._position:
             raise Rejection(Fault.MPACK_MALFORMED, f"{items} items do not fit into the file")
         self._visitor.count(kind, items)
-        for item in range(items):
-            self._where = f"{kind}[{item}]"
+        for self._number in range(items):
             read_item()
+        self._number = None
 
     def _keys(self, known: Container[str]) -> Iterator[str]:
         """Yield the keys of a map; whoever takes one reads or skips its value.
@@ -142,7 +147,7 @@ class _Reader:
 
     def _object(self) -> None:
         object_id: Any = None
-        content: tuple[int, int, bytes | None] | None = None
+        content: tuple[int, int] | None = None
         for key in self._keys(_OBJECT_KEYS):
             if key == "object_id":
                 object_id = self._unpacker.unpack()
@@ -165,7 +170,7 @@ class _Reader:
                 raise
             self._pass_over(start)
 
-    def _content(self) -> tuple[int, int, bytes | None]:
+    def _content(self) -> tuple[int, int]:
         start = self._position
         try:
             content = self._unpacker.unpack()
@@ -173,12 +178,12 @@ class _Reader:
             return self._large_content(start)
         if not isinstance(content, bytes):
             raise Rejection(Fault.MPACK_MALFORMED, "content: not binary")
-        return self._position - len(content), len(content), content
+        return self._position - len(content), len(content)
 
-    def _large_content(self, start: int) -> tuple[int, int, None]:
+    def _large_content(self, start: int) -> tuple[int, int]:
         if self._source.read(start, 1)[0] != _BIN32:
             raise Rejection(Fault.MPACK_MALFORMED, "content: not binary")
-        return *self._pass_over(start), None
+        return self._pass_over(start)
 
     def _pass_over(self, start: int) -> tuple[int, int]:
         """Go to the end of a long text or binary, unread; return where its bytes are."""

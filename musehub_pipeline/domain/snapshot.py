@@ -27,7 +27,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None
 
 
+class _Identified(msgspec.Struct, frozen=True):
+    snapshot_id: str
+
+
 _decoder = msgspec.msgpack.Decoder(_PackedSnapshot)
+_id_decoder = msgspec.msgpack.Decoder(_Identified)
 _manifest_decoder = msgspec.msgpack.Decoder(dict[str, str])
 _json = msgspec.json.Encoder()
 
@@ -58,6 +63,25 @@ def decode_snapshot(raw: bytes) -> Snapshot:
     )
 
 
+def snapshot_id_of(raw: bytes) -> str:
+    """Return the snapshot_id of one element of `snapshots`, and look at nothing else.
+
+    Raises:
+        Rejection: MPACK_MALFORMED or BAD_ID, naming the field.
+    """
+    try:
+        snapshot_id = _id_decoder.decode(raw).snapshot_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejection(Fault.MPACK_MALFORMED, str(error)) from error
+    _check_id(snapshot_id)
+    return snapshot_id
+
+
+def _check_id(snapshot_id: str) -> None:
+    if not ids.is_id(snapshot_id):
+        raise Rejection(Fault.BAD_ID, f"snapshot_id: {snapshot_id!r:.120} is not an id")
+
+
 def _map_length(packed: bytes) -> int:
     """Return the number of entries that a msgpack map's header promises; 0 for what is no map."""
     match packed[:1]:
@@ -78,8 +102,7 @@ def check_snapshot(snapshot: Snapshot, *, verify_id: bool) -> bool:
         Rejection: BAD_ID, BAD_TEXT or LIMIT_EXCEEDED, naming the field, or, where `verify_id`,
             SNAPSHOT_ID_MISMATCH.
     """
-    if not ids.is_id(snapshot.snapshot_id):
-        raise Rejection(Fault.BAD_ID, f"snapshot_id: {snapshot.snapshot_id!r:.120} is not an id")
+    _check_id(snapshot.snapshot_id)
     if "\0" in "".join(snapshot.manifest):
         raise Rejection(Fault.BAD_TEXT, "manifest: a path holds NUL")
     if snapshot.manifest and max(map(len, snapshot.manifest)) > _MAX_PATH_CHARACTERS:

@@ -16,10 +16,14 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+from musehub_pipeline.domain.ids import DIGEST_BYTES, PREFIX
+
 _TEXT_OID = 25
 _TEXT_ARRAY_OID = 1009
 _header = Struct("!iiIii").pack
 _length = Struct("!i").pack
+_ID_LENGTH = len(PREFIX) + 2 * DIGEST_BYTES
+_BEFORE_ID = _length(_ID_LENGTH).decode() + PREFIX
 
 
 class TextArray(NamedTuple):
@@ -37,6 +41,16 @@ def text_array(values: Iterable[str]) -> TextArray:
         parts.append(encoded)
     header = _header(1, 0, _TEXT_OID, len(parts) // 2, 1)
     return TextArray(header + b"".join(parts))
+
+
+def id_array(digests: Iterable[bytes]) -> TextArray:
+    """Return the ids of digests, in the stored spelling, as an array of one dimension.
+
+    All are of one length, so what stands between two of them is always the same.
+    """
+    hexes = [digest.hex() for digest in digests]
+    header = _header(1, 0, _TEXT_OID, len(hexes), 1)
+    return TextArray(header + "".join(_BEFORE_ID + text for text in hexes).encode())
 
 
 class _TextArrayDumper(Dumper):

@@ -108,11 +108,16 @@ class Transaction:
     """Runs named statements on one connection."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
         self._cursor = connection.cursor(row_factory=dict_row)
 
     def rows(self, name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """Return the rows of the statement `name`."""
         return self._cursor.execute(statement(name), parameters).fetchall()
+
+    def tuples(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of the statement `name` as tuples: for thousands of them."""
+        return self._connection.cursor().execute(statement(name), parameters).fetchall()
 
     def row(self, name: str, parameters: Mapping[str, Any] | None = None) -> Row | None:
         """Return the first row of the statement `name`, if it gives any."""
@@ -120,7 +125,7 @@ class Transaction:
 
     def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Return the columns and rows of a statement that may only read."""
-        connection = self._cursor.connection
+        connection = self._connection
         connection.execute("SET TRANSACTION READ ONLY")
         # Not a statement of the program's: whoever typed it owns the database. Asked for in
         # binary form it has to be one: no second one can leave the transaction.

@@ -8,11 +8,12 @@ descent of its B-tree. Every write is idempotent and returns how many rows were 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from musehub_pipeline.domain.commit import CommitRow
 from musehub_pipeline.domain.ids import digest_of, id_of
-from musehub_pipeline.storage.arrays import TextArray, text_array
+from musehub_pipeline.domain.inventory import Kind
+from musehub_pipeline.storage.arrays import id_array, text_array
 from musehub_pipeline.storage.database import Database, Transaction
 from musehub_pipeline.storage.parallel import ahead
 
@@ -20,8 +21,6 @@ CHUNK_ROWS = 2_000
 CHUNK_BYTES = 4 << 20
 
 _TIMES = ("created", "timestamp")  # the columns that are no text
-
-Kind = Literal["object", "snapshot", "commit"]
 
 
 class SnapshotRow(NamedTuple):
@@ -70,27 +69,25 @@ class Index:
 
     def held(self, kind: Kind, repo_id: str, digests: Collection[bytes]) -> set[bytes]:
         """Return those of `digests` that the repo holds."""
-        name, column = f"held_{kind}s", f"{kind}_id"
-        return {digest_of(row[column]) for row in self._ask(name, digests, {"repo_id": repo_id})}
+        rows = self._ask(f"held_{kind}s", digests, {"repo_id": repo_id})
+        return {digest_of(found) for (found,) in rows}
 
     def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Return the sizes in bytes of those objects that have a row, whoever holds them."""
-        return {
-            digest_of(row["object_id"]): int(row["size_bytes"])
-            for row in self._ask("sizes_of_objects", digests, {})
-        }
+        rows = self._ask("sizes_of_objects", digests, {})
+        return {digest_of(found): int(size) for found, size in rows}
 
     def insert_objects(self, chunks: Iterable[Sequence[tuple[bytes, int]]], *, uri: str) -> int:
         """Insert rows of (digest, size in bytes) for bytes that lie under `uri`; heal sizes."""
         parameters = (
-            {"ids": _ids(digest for digest, _ in chunk), "sizes": [size for _, size in chunk]}
+            {"ids": id_array(digest for digest, _ in chunk), "sizes": [size for _, size in chunk]}
             for chunk in chunks
         )
         return self._write("insert_objects", parameters, {"uri": uri})
 
     def upsert_object_refs(self, repo_id: str, chunks: Iterable[Sequence[bytes]]) -> int:
         """Note that the repo holds objects, given by their digests."""
-        parameters = ({"ids": _ids(chunk)} for chunk in chunks)
+        parameters = ({"ids": id_array(chunk)} for chunk in chunks)
         return self._write("upsert_object_refs", parameters, {"repo_id": repo_id})
 
     def insert_snapshots(self, repo_id: str, chunks: Iterable[Sequence[SnapshotRow]]) -> int:
@@ -105,14 +102,14 @@ class Index:
 
     def _ask(
         self, name: str, digests: Collection[bytes], constants: dict[str, Any]
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[tuple[Any, ...]]:
         if not digests:
             return
         ordered = sorted(digests)
         with self._database.transaction() as transaction:
             for start in range(0, len(ordered), CHUNK_ROWS):
-                chunk = _ids(ordered[start : start + CHUNK_ROWS])
-                yield from transaction.rows(name, constants | {"ids": chunk})
+                chunk = id_array(ordered[start : start + CHUNK_ROWS])
+                yield from transaction.tuples(name, constants | {"ids": chunk})
 
     def _write(
         self, name: str, parameters: Iterable[dict[str, Any]], constants: dict[str, Any]
@@ -122,10 +119,6 @@ class Index:
             # The next rows are made while PostgreSQL is busy with these.
             chunks = ahead(parameters, pool=self._pool)
             return sum(transaction.write(name, constants | chunk) for chunk in chunks)
-
-
-def _ids(digests: Iterable[bytes]) -> TextArray:
-    return text_array(map(id_of, digests))
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

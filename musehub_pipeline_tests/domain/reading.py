@@ -1,6 +1,6 @@
 """Mpacks in memory, read as the pipeline reads them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,24 +29,33 @@ class Bytes:
 
 
 def read(
-    mpack: bytes | Source, *, verify_ids: bool = True, limits: Limits | None = None
+    mpack: bytes | Source,
+    *,
+    verify_ids: bool = True,
+    limits: Limits | None = None,
+    held: Set[bytes] = frozenset(),
 ) -> Inventory:
     """Read a whole mpack and return what it holds."""
     source = Bytes(mpack) if isinstance(mpack, bytes) else mpack
     limits = limits or Limits()
     with ContentVerifier(source) as verifier:
         inventory = Inventory(
-            verifier=verifier, verify_ids=verify_ids, max_named_objects=limits.objects
+            verifier=verifier,
+            held=lambda kind, digests: held & set(digests),
+            verify_ids=verify_ids,
+            max_named_objects=limits.objects,
         )
         read_mpack(source, inventory, limits=limits)
-        verifier.finish()
+        inventory.finish()
     return inventory
 
 
-def refusal(mpack: bytes | Source, *, limits: Limits | None = None) -> tuple[str, str]:
+def refusal(
+    mpack: bytes | Source, *, limits: Limits | None = None, held: Set[bytes] = frozenset()
+) -> tuple[str, str]:
     """Return the code and the message with which an mpack is rejected."""
     with pytest.raises(Rejection) as caught:
-        read(mpack, limits=limits)
+        read(mpack, limits=limits, held=held)
     return caught.value.code.value, caught.value.message
 
 

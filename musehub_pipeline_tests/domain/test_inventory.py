@@ -223,3 +223,54 @@ def test_no_more_objects_may_be_named_than_may_be_held() -> None:
         "LIMIT_EXCEEDED",
         "snapshots[3]: more than 13 different objects are named",
     )
+
+
+def test_what_the_repo_holds_is_passed_over_whatever_the_mpack_says_of_it() -> None:
+    history = small_history()
+    content = history.content()
+    commit, snapshot = content["commits"][1], content["snapshots"][2]
+    held = {ids.digest_of(commit["commit_id"]), ids.digest_of(snapshot["snapshot_id"])}
+    commit["message"], snapshot["manifest"] = "\0", {"a": "no id"}
+
+    inventory = read(pack(content), held=held)
+
+    assert inventory.held_commits | inventory.held_snapshots == held
+    assert len(inventory.commits) == len(inventory.snapshots) == 3
+    assert held.isdisjoint(inventory.commits.digests())
+    assert held.isdisjoint(inventory.snapshots.digests())
+    assert held.isdisjoint(inventory.parents)
+
+
+def test_the_content_of_an_object_is_verified_also_where_the_repo_holds_it() -> None:
+    history = small_history()
+    content = history.content()
+    content["objects"][5]["content"] = b"another"
+
+    code, message = refusal(pack(content), held=set(map(ids.digest_of, history.objects)))
+
+    assert (code, message.split(": ")[0]) == ("OBJECT_HASH_MISMATCH", "objects[5]")
+
+
+def test_the_number_of_an_item_counts_those_that_are_passed_over() -> None:
+    history = small_history()
+    content = history.content()
+    held = {ids.digest_of(content["commits"][n]["commit_id"]) for n in range(2)}
+    content["commits"][3]["message"] = "another"
+
+    code, message = refusal(pack(content), held=held)
+
+    assert (code, message.split(": ")[0]) == ("COMMIT_ID_MISMATCH", "commits[3]")
+
+
+def test_items_are_checked_in_portions_without_losing_count() -> None:
+    history = History()
+    for number in range(4_500):
+        history.commit({"a": b"a"}, message=str(number))
+    content = history.content()
+
+    inventory = read(pack(content))
+
+    assert set(inventory.commits.digests()) == set(map(ids.digest_of, history.commits))
+    content["commits"][4_321]["message"] = "another"
+    code, message = refusal(pack(content))
+    assert (code, message.split(": ")[0]) == ("COMMIT_ID_MISMATCH", "commits[4321]")

@@ -31,17 +31,18 @@ def shortly(value: object) -> str:
 
 
 class Told:
-    """A visitor that writes down what it is told."""
+    """A visitor that writes down what it is told, and what lies where it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, mpack: bytes) -> None:
+        self.mpack = mpack
         self.counts: list[tuple[str, int]] = []
-        self.items: list[tuple[str, int, bytes | None]] = []
+        self.items: list[tuple[str, int, bytes]] = []
 
     def count(self, kind: str, items: int) -> None:
         self.counts.append((kind, items))
 
-    def object(self, object_id: str, offset: int, size: int, content: bytes | None) -> None:
-        self.items.append((object_id, offset, content))
+    def object(self, object_id: str, offset: int, size: int) -> None:
+        self.items.append((object_id, offset, self.mpack[offset : offset + size]))
 
     def snapshot(self, offset: int, raw: bytes) -> None:
         self.items.append(("snapshot", offset, raw))
@@ -51,7 +52,7 @@ class Told:
 
 
 def told(mpack: bytes, limits: Limits | None = None) -> Told:
-    visitor = Told()
+    visitor = Told(mpack)
     read_mpack(Bytes(mpack), visitor, limits=limits or Limits())
     return visitor
 
