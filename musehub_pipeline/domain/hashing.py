@@ -1,31 +1,22 @@
 """Verification of object contents, where they lie in the file, a window of it at a time.
 
-The reader waits meanwhile: a thread that decodes would keep the interpreter from those that hash.
-What it has just passed over is read again from the page cache, which costs little.
+The thread that reads the mpack takes part in it, and one more helps: if it decoded meanwhile, it
+would keep the interpreter from the other. What was just passed over is still in the page cache.
 """
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import NamedTuple, Self
+from typing import Self
 
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.mpack import Source
+from musehub_pipeline.domain.slices import Slice
 
-_THREADS = 2
 _WINDOW_BYTES = 32 << 20
 _WINDOW_ITEMS = 20_000
 _CHUNK_BYTES = 1 << 20
-
-
-class _Claimed(NamedTuple):
-    """An object whose content is said to hash to `hex_digest`."""
-
-    position: int
-    hex_digest: str
-    offset: int
-    size: int
 
 
 class ContentVerifier:
@@ -33,8 +24,8 @@ class ContentVerifier:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="verify")
-        self._window: list[_Claimed] = []
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="verify")
+        self._window: list[tuple[int, Slice]] = []
         self._bytes = 0
 
     def __enter__(self) -> Self:
@@ -43,14 +34,14 @@ class ContentVerifier:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def add(self, position: int, hex_digest: str, offset: int, size: int) -> None:
-        """Check, now or later, that the object at `position` hashes to `hex_digest`.
+    def add(self, position: int, place: Slice) -> None:
+        """Check, now or later, that the object at `position` hashes to the digest of its `place`.
 
         Raises:
             Rejection: OBJECT_HASH_MISMATCH, for this or an earlier object.
         """
-        self._window.append(_Claimed(position, hex_digest, offset, size))
-        self._bytes += size
+        self._window.append((position, place))
+        self._bytes += place.size
         if self._bytes >= _WINDOW_BYTES or len(self._window) >= _WINDOW_ITEMS:
             self.finish()
 
@@ -60,29 +51,30 @@ class ContentVerifier:
         Raises:
             Rejection: OBJECT_HASH_MISMATCH, for the first object that is wrong.
         """
-        window, self._window, self._bytes = self._window, [], 0
-        remaining = iter(window)  # shared: whichever thread is free takes the next
-        tasks = [self._pool.submit(self._first_wrong, remaining) for _ in range(_THREADS)]
-        wrong = [found for task in tasks if (found := task.result()) is not None]
-        if wrong:
-            raise min(wrong, key=lambda found: found[0])[1]
+        remaining = iter(self._window)  # shared: whichever thread is free takes the next
+        helps = self._bytes > _CHUNK_BYTES
+        helper = self._pool.submit(self._first_wrong, remaining) if helps else None
+        wrong = [self._first_wrong(remaining), helper.result() if helper else None]
+        self._window, self._bytes = [], 0
+        if found := list(filter(None, wrong)):
+            raise min(found, key=lambda each: each[0])[1]
 
-    def _first_wrong(self, claims: Iterator[_Claimed]) -> tuple[int, Rejection] | None:
-        for claimed in claims:
-            actual = self._hash(claimed.offset, claimed.size)
-            if actual != claimed.hex_digest:
-                return claimed.position, Rejection(
+    def _first_wrong(self, claims: Iterator[tuple[int, Slice]]) -> tuple[int, Rejection] | None:
+        for position, (expected, offset, size) in claims:
+            actual = self._hash(offset, size)
+            if actual != expected:
+                return position, Rejection(
                     Fault.OBJECT_HASH_MISMATCH,
-                    f"the content hashes to {ids.PREFIX}{actual}, the object_id is"
-                    f" {ids.PREFIX}{claimed.hex_digest}",
-                    item=f"objects[{claimed.position}]",
+                    f"the content hashes to {ids.id_of(actual)}, the object_id is"
+                    f" {ids.id_of(expected)}",
+                    item=f"objects[{position}]",
                 )
         return None
 
-    def _hash(self, offset: int, size: int) -> str:
+    def _hash(self, offset: int, size: int) -> bytes:
         if size <= _CHUNK_BYTES:
-            return sha256(self._source.read(offset, size)).hexdigest()
-        digest = sha256()
+            return sha256(self._source.read(offset, size)).digest()
+        hashed = sha256()
         for start in range(offset, offset + size, _CHUNK_BYTES):
-            digest.update(self._source.read(start, min(_CHUNK_BYTES, offset + size - start)))
-        return digest.hexdigest()
+            hashed.update(self._source.read(start, min(_CHUNK_BYTES, offset + size - start)))
+        return hashed.digest()

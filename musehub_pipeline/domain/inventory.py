@@ -5,100 +5,71 @@ were checked when they came, nothing of them is used again, and a push repeats m
 Whether everything that is named is there is decided afterwards.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.commit import check_commit, commit_id_of, decode_commit
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.hashing import ContentVerifier
-from musehub_pipeline.domain.slices import Slices
+from musehub_pipeline.domain.questions import InBulk
+from musehub_pipeline.domain.slices import Slice, Slices
 from musehub_pipeline.domain.snapshot import check_snapshot, decode_snapshot, snapshot_id_of
 
 Kind = Literal["object", "snapshot", "commit"]
-Held = Callable[[Kind, Collection[bytes]], set[bytes]]
-"""Tells which of some digests the repository holds."""
-
-_WAITING_ITEMS = 2_000
-_WAITING_BYTES = 4 << 20
 
 
-class _Item(NamedTuple):
-    number: int
-    digest: bytes
-    offset: int
-    raw: bytes
+class Repo(Protocol):
+    """What is known already, asked for many digests at a time."""
 
+    def held(self, kind: Kind, digests: Collection[bytes]) -> set[bytes]:
+        """Return those of `digests` that the repository holds."""
+        ...
 
-class _Waiting:
-    """Items of one kind that wait to be checked until it is asked, in bulk, which are held."""
-
-    def __init__(self, kind: Kind, held: Held, check: Callable[[_Item], None]) -> None:
-        self._kind: Kind = kind
-        self._held = held
-        self._check = check
-        self._items: list[_Item] = []
-        self._number = 0
-        self._bytes = 0
-        self.passed_over: set[bytes] = set()
-
-    def add(self, any_id: str, offset: int, raw: bytes) -> None:
-        self._items.append(_Item(self._number, ids.digest_of(any_id), offset, raw))
-        self._number += 1
-        self._bytes += len(raw)
-        if len(self._items) >= _WAITING_ITEMS or self._bytes >= _WAITING_BYTES:
-            self.finish()
-
-    def finish(self) -> None:
-        items, self._items, self._bytes = self._items, [], 0
-        held = self._held(self._kind, {item.digest for item in items})
-        self.passed_over |= held
-        for item in items:
-            if item.digest not in held:
-                try:
-                    self._check(item)
-                except Rejection as rejection:
-                    raise rejection.at(f"{self._kind}s[{item.number}]") from rejection
+    def object_sizes(self, digests: Collection[bytes]) -> Mapping[bytes, int]:
+        """Return the sizes in bytes of those that are stored, whoever holds them."""
+        ...
 
 
 @dataclass(kw_only=True)
 class Inventory:
     """The mpack reader's visitor: verifies every hash and keeps places, not contents.
 
-    `held` tells which snapshots and commits need no checking. At most `max_named_objects` different
-    objects may be named. With `verify_ids` false, a commit or snapshot id of an unknown scheme is
-    counted, not rejected.
+    `repo` is asked, in a thread of `asker`, what is known already. At most `max_named_objects`
+    different objects may be named. With `verify_ids` false, a commit or snapshot id of an unknown
+    scheme is counted, not rejected.
     """
 
     verifier: ContentVerifier
-    held: Held
+    repo: Repo
+    asker: Executor
     verify_ids: bool
     max_named_objects: int
     counts: dict[str, int] = field(default_factory=dict)
     objects: Slices = field(default_factory=Slices)
+    missing_objects: Slices = field(default_factory=Slices)  # that storage lacks
+    unclaimed_objects: Slices = field(default_factory=Slices)  # that the repo does not hold yet
     snapshots: Slices = field(default_factory=Slices)  # that the repo lacks, like ...
     commits: Slices = field(default_factory=Slices)  # ... these
-    parents: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # of each such commit
-    named_objects: set[bytes] = field(default_factory=set)  # by such manifests
-    named_snapshots: set[bytes] = field(default_factory=set)  # by such commits
+    held_snapshots: set[bytes] = field(default_factory=set)  # that were passed over, like ...
+    held_commits: set[bytes] = field(default_factory=set)  # ... these
+    parents: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # of each new commit
+    named_objects: set[bytes] = field(default_factory=set)  # by new snapshots
+    named_snapshots: set[bytes] = field(default_factory=set)  # by new commits
     unverified_ids: int = 0
 
     def __post_init__(self) -> None:
         """Begin with nothing."""
         self._last_named: set[str] = set()  # by the last manifest
-        self._snapshots = _Waiting("snapshot", self.held, self._check_snapshot)
-        self._commits = _Waiting("commit", self.held, self._check_commit)
-
-    @property
-    def held_snapshots(self) -> set[bytes]:
-        """The snapshots of the mpack that the repo holds already."""
-        return self._snapshots.passed_over
-
-    @property
-    def held_commits(self) -> set[bytes]:
-        """The commits of the mpack that the repo holds already."""
-        return self._commits.passed_over
+        self._objects = InBulk(ask=self._ask_objects, take=self._take_objects, asker=self.asker)
+        self._snapshots = _Unheld(
+            "snapshot", self.repo, self.asker, self.held_snapshots, self._check_snapshot
+        )
+        self._commits = _Unheld(
+            "commit", self.repo, self.asker, self.held_commits, self._check_commit
+        )
 
     def count(self, kind: str, items: int) -> None:
         """Note the length of a list."""
@@ -108,9 +79,10 @@ class Inventory:
         """Check an object's id, and have its content hashed, now or later."""
         if not ids.is_id(object_id):
             raise Rejection(Fault.BAD_ID, f"object_id: {object_id!r:.120} is not an id")
-        hex_digest = ids.hex_of(object_id)
-        self.verifier.add(len(self.objects), hex_digest, offset, size)
-        self.objects.append(bytes.fromhex(hex_digest), offset, size)
+        place = Slice(ids.digest_of(object_id), offset, size)
+        self.verifier.add(len(self.objects), place)
+        self.objects.append(*place)
+        self._objects.add(place)
 
     def snapshot(self, offset: int, raw: bytes) -> None:
         """Check a snapshot, now or later, unless it is held, and note the objects that it names."""
@@ -128,10 +100,26 @@ class Inventory:
         """
         self._snapshots.finish()
         self._commits.finish()
+        self._objects.finish()
         self.verifier.finish()
 
-    def _check_snapshot(self, item: _Item) -> None:
-        snapshot = decode_snapshot(item.raw)
+    def _ask_objects(self, places: list[Slice]) -> tuple[set[bytes], Mapping[bytes, int]]:
+        digests = {place.digest for place in places}
+        return self.repo.held("object", digests), self.repo.object_sizes(digests)
+
+    def _take_objects(
+        self, places: list[Slice], answer: tuple[set[bytes], Mapping[bytes, int]]
+    ) -> None:
+        held, sizes = answer
+        for place in places:
+            # What is stored in another size is not trusted: it is put, and healed.
+            if sizes.get(place.digest) != place.size:
+                self.missing_objects.append(*place)
+            if place.digest not in held:
+                self.unclaimed_objects.append(*place)
+
+    def _check_snapshot(self, digest: bytes, offset: int, raw: bytes) -> None:
+        snapshot = decode_snapshot(raw)
         self.unverified_ids += not check_snapshot(snapshot, verify_id=self.verify_ids)
         # Snapshots that follow each other share most of what they name.
         named = set(snapshot.manifest.values())
@@ -145,11 +133,57 @@ class Inventory:
                 Fault.LIMIT_EXCEEDED,
                 f"more than {self.max_named_objects} different objects are named",
             )
-        self.snapshots.append(item.digest, item.offset, len(item.raw))
+        self.snapshots.append(digest, offset, len(raw))
 
-    def _check_commit(self, item: _Item) -> None:
-        commit = decode_commit(item.raw)
-        self.unverified_ids += not check_commit(commit, item.raw, verify_id=self.verify_ids)
+    def _check_commit(self, digest: bytes, offset: int, raw: bytes) -> None:
+        commit = decode_commit(raw)
+        self.unverified_ids += not check_commit(commit, raw, verify_id=self.verify_ids)
         self.named_snapshots.add(ids.digest_of(commit.snapshot_id))
-        self.parents.setdefault(item.digest, tuple(map(ids.digest_of, commit.parents)))
-        self.commits.append(item.digest, item.offset, len(item.raw))
+        self.parents.setdefault(digest, tuple(map(ids.digest_of, commit.parents)))
+        self.commits.append(digest, offset, len(raw))
+
+
+class _Item(NamedTuple):
+    number: int
+    digest: bytes
+    offset: int
+    raw: bytes
+
+
+class _Unheld:
+    """Checks those items of a list that the repo does not hold; the others it passes over."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        repo: Repo,
+        asker: Executor,
+        passed_over: set[bytes],
+        check: Callable[[bytes, int, bytes], None],
+    ) -> None:
+        self._kind: Kind = kind
+        self._repo = repo
+        self._passed_over = passed_over
+        self._check = check
+        self._number = 0
+        self._items = InBulk(ask=self._ask, take=self._take, asker=asker)
+
+    def add(self, any_id: str, offset: int, raw: bytes) -> None:
+        item = _Item(self._number, ids.digest_of(any_id), offset, raw)
+        self._number += 1
+        self._items.add(item, size_bytes=len(raw))
+
+    def finish(self) -> None:
+        self._items.finish()
+
+    def _ask(self, items: list[_Item]) -> set[bytes]:
+        return self._repo.held(self._kind, {item.digest for item in items})
+
+    def _take(self, items: list[_Item], held: set[bytes]) -> None:
+        self._passed_over |= held
+        for number, digest, offset, raw in items:
+            if digest not in held:
+                try:
+                    self._check(digest, offset, raw)
+                except Rejection as rejection:
+                    raise rejection.at(f"{self._kind}s[{number}]") from rejection

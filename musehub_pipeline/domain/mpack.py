@@ -19,6 +19,7 @@ INLINE_BYTES = 4 << 20
 _READ_BYTES = 1 << 18
 _OBJECT_KEYS = ("object_id", "content")
 _BIN32 = 0xC6
+_BIN_HEADER_BYTES = {0xC4: 2, 0xC5: 3, _BIN32: 5}
 _STR32 = 0xDB
 _LONG_HEADER_BYTES = 5
 
@@ -134,15 +135,15 @@ class _Reader:
         keys = self._unpacker.read_map_header()
         if keys > self._source.size - self._position:
             raise Rejection(Fault.MPACK_MALFORMED, f"{keys} keys do not fit into the file")
-        seen: set[str] = set()
+        seen: list[str] = []
         for _ in range(keys):
             key = self._unpacker.unpack()
             if not isinstance(key, str):
                 raise Rejection(Fault.MPACK_MALFORMED, f"a key is {key!r:.60}, not a text")
-            if key in seen:
-                raise Rejection(Fault.MPACK_MALFORMED, f"the key {key!r} occurs twice")
             if key in known:
-                seen.add(key)
+                if key in seen:
+                    raise Rejection(Fault.MPACK_MALFORMED, f"the key {key!r} occurs twice")
+                seen.append(key)
             yield key
 
     def _object(self) -> None:
@@ -173,17 +174,15 @@ class _Reader:
     def _content(self) -> tuple[int, int]:
         start = self._position
         try:
-            content = self._unpacker.unpack()
+            self._unpacker.skip()
         except msgpack.BufferFull:
-            return self._large_content(start)
-        if not isinstance(content, bytes):
+            if self._stream.slice(start, 1)[0] == _BIN32:
+                return self._pass_over(start)
+            raise Rejection(Fault.MPACK_MALFORMED, "content: not binary") from None
+        header = _BIN_HEADER_BYTES.get(self._stream.slice(start, 1)[0])
+        if header is None:
             raise Rejection(Fault.MPACK_MALFORMED, "content: not binary")
-        return self._position - len(content), len(content)
-
-    def _large_content(self, start: int) -> tuple[int, int]:
-        if self._source.read(start, 1)[0] != _BIN32:
-            raise Rejection(Fault.MPACK_MALFORMED, "content: not binary")
-        return self._pass_over(start)
+        return start + header, self._position - start - header
 
     def _pass_over(self, start: int) -> tuple[int, int]:
         """Go to the end of a long text or binary, unread; return where its bytes are."""

@@ -58,15 +58,16 @@ class Services:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What `unpack` found in an mpack: where everything lies, and against what it was judged."""
+    """What `unpack` found in an mpack: where all that is new lies, and how it was judged."""
 
-    objects: Slices  # sorted by id, each once, as all of these
+    # What is new, sorted by id, each once.
+    missing_objects: Slices  # that storage lacks
+    unclaimed_objects: Slices  # that the repo does not hold yet, whoever else does
     snapshots: Slices
     commits: Slices
     objects_total: int
     unverified_ids: int  # recorded under MUSEHUB_ID_POLICY=record
     old_head: str | None  # where the branch stood when the push was judged
-    missing_objects: Slices = field(default_factory=Slices)  # those that had no row
 
 
 @dataclass(frozen=True, kw_only=True)

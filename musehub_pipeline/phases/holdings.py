@@ -19,6 +19,7 @@ class Holdings:
         self.repo_id = repo_id
         self._index = index
         self._ahead: dict[Kind, set[bytes]] = {"object": set(), "snapshot": set(), "commit": set()}
+        self._sizes: dict[bytes, int] = {}
         self._parents: dict[bytes, tuple[bytes, ...]] = {}
         self._heads: dict[str, str] = {}  # branch → commit id
 
@@ -26,6 +27,11 @@ class Holdings:
         """Return those of `digests` that the repo holds."""
         ahead = self._ahead[kind].intersection(digests)
         return ahead | self._index.held(kind, self.repo_id, set(digests) - ahead)
+
+    def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Return the sizes in bytes of those that are stored, whoever holds them."""
+        ahead = {digest: self._sizes[digest] for digest in digests if digest in self._sizes}
+        return ahead | self._index.object_sizes(set(digests) - ahead.keys())
 
     def head(self, branch: str) -> str | None:
         """Return the commit id at which a branch stands; None where it has none."""
@@ -52,6 +58,7 @@ class Holdings:
     def supply(self, job: Job, inventory: Inventory) -> None:
         """Count on what a job brings."""
         self._ahead["object"].update(inventory.objects.digests())
+        self._sizes.update((place.digest, place.size) for place in inventory.objects)
         self._ahead["snapshot"].update(inventory.snapshots.digests())
         self._ahead["commit"].update(inventory.parents)
         self._parents |= inventory.parents

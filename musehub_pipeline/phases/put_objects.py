@@ -1,7 +1,5 @@
 """Store the bytes of objects, before any row: no row ever points at bytes that are not there."""
 
-from dataclasses import replace
-
 from musehub_pipeline.phases.batch import Batch, Item, Services, each_job
 
 
@@ -10,14 +8,8 @@ def put_objects(batch: Batch, services: Services) -> Batch:
 
     def put(item: Item) -> Item:
         _, mpack, contents = item.sound
-        # What exists is asked of the database, in bulk; a row of another size is not trusted.
-        sizes = services.index.object_sizes(set(contents.objects.digests()))
-        stored = {o.digest for o in contents.objects if sizes.get(o.digest) == o.size}
-        missing = contents.objects.without(stored)
-        count = services.objects.put_objects(mpack, missing)
-        return replace(item, contents=replace(contents, missing_objects=missing)).counted(
-            objects_put=count.objects, object_bytes_put=count.size_bytes
-        )
+        count = services.objects.put_objects(mpack, contents.missing_objects)
+        return item.counted(objects_put=count.objects, object_bytes_put=count.size_bytes)
 
     # Bytes are on disk before the rows that name them: one sync for the whole batch.
     return each_job(batch, "put_objects", put, together=True, at_end=services.objects.sync)

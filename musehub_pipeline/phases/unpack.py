@@ -1,5 +1,6 @@
 """Judge whole mpacks. Nothing is written before this, and what comes after may trust its input."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from musehub_pipeline.domain.errors import Fault, Rejection
@@ -32,7 +33,8 @@ def unpack(batch: Batch, services: Services) -> Batch:
         if repo_ids.count(repo_id) > 1:
             repo.supply(job, inventory)
         contents = Contents(
-            objects=inventory.objects.sorted_unique(),
+            missing_objects=inventory.missing_objects.sorted_unique(),
+            unclaimed_objects=inventory.unclaimed_objects.sorted_unique(),
             snapshots=inventory.snapshots.sorted_unique(),
             commits=inventory.commits.sorted_unique(),
             objects_total=inventory.counts.get("objects", 0),
@@ -45,10 +47,11 @@ def unpack(batch: Batch, services: Services) -> Batch:
 
 
 def _read(mpack: ScratchFile, services: Services, repo: Holdings) -> Inventory:
-    with ContentVerifier(mpack) as verifier:
+    with ContentVerifier(mpack) as verifier, ThreadPoolExecutor(1) as asker:
         inventory = Inventory(
             verifier=verifier,
-            held=repo.held,
+            repo=repo,
+            asker=asker,
             verify_ids=services.policy.id_policy == "verify",
             max_named_objects=services.policy.limits.objects,
         )

@@ -131,7 +131,10 @@ def _phase(batch: Batch, services: Services, settings: Settings) -> float:
 def _contents(batch: Batch) -> dict[str, bytes]:
     (item,) = batch.items
     _, mpack, contents = item.sound
-    return {place.digest.hex(): mpack.read(place.offset, place.size) for place in contents.objects}
+    return {
+        place.digest.hex(): mpack.read(place.offset, place.size)
+        for place in contents.missing_objects
+    }
 
 
 def _equal_objects(objects: int, size_bytes: int) -> Shape:

@@ -36,7 +36,7 @@ def _unpack(bench: Bench, shape: Shape, name: str, what: str, *, limit: float | 
     with bench.unpacked(shape, [fetch_mpack]) as (batch, services):
         (item,) = sound(unpack_phase(batch, services)).items
         _, mpack, contents = item.sound
-        places = sorted((place.offset, place.size) for place in contents.objects)
+        places = sorted((place.offset, place.size) for place in contents.missing_objects)
 
         def ours() -> float:
             return seconds(lambda: sound(unpack_phase(batch, services)))

@@ -1,6 +1,7 @@
 """Mpacks in memory, read as the pipeline reads them."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from musehub_pipeline.domain.errors import Rejection
 from musehub_pipeline.domain.hashing import ContentVerifier
-from musehub_pipeline.domain.inventory import Inventory
+from musehub_pipeline.domain.inventory import Inventory, Kind
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.mpack import Source, read_mpack
 from musehub_pipeline_tests.factories import History, pack
@@ -28,20 +29,34 @@ class Bytes:
         return self.content[offset : offset + size]
 
 
+@dataclass(frozen=True)
+class Known:
+    """A repo that holds some digests; of the objects, each is stored and has the size 1."""
+
+    digests: frozenset[bytes]
+
+    def held(self, kind: Kind, digests: Collection[bytes]) -> set[bytes]:
+        return set(self.digests.intersection(digests))
+
+    def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        return dict.fromkeys(self.digests.intersection(digests), 1)
+
+
 def read(
     mpack: bytes | Source,
     *,
     verify_ids: bool = True,
     limits: Limits | None = None,
-    held: Set[bytes] = frozenset(),
+    held: frozenset[bytes] = frozenset(),
 ) -> Inventory:
     """Read a whole mpack and return what it holds."""
     source = Bytes(mpack) if isinstance(mpack, bytes) else mpack
     limits = limits or Limits()
-    with ContentVerifier(source) as verifier:
+    with ContentVerifier(source) as verifier, ThreadPoolExecutor(1) as asker:
         inventory = Inventory(
             verifier=verifier,
-            held=lambda kind, digests: held & set(digests),
+            repo=Known(held),
+            asker=asker,
             verify_ids=verify_ids,
             max_named_objects=limits.objects,
         )
@@ -51,7 +66,7 @@ def read(
 
 
 def refusal(
-    mpack: bytes | Source, *, limits: Limits | None = None, held: Set[bytes] = frozenset()
+    mpack: bytes | Source, *, limits: Limits | None = None, held: frozenset[bytes] = frozenset()
 ) -> tuple[str, str]:
     """Return the code and the message with which an mpack is rejected."""
     with pytest.raises(Rejection) as caught:

@@ -7,12 +7,13 @@ import pytest
 
 from musehub_pipeline.domain.errors import Rejection
 from musehub_pipeline.domain.hashing import ContentVerifier
+from musehub_pipeline.domain.slices import Slice
 from musehub_pipeline_tests.domain.reading import Bytes
 
 LARGE = bytes(range(256)) * 14_000  # more than three chunks of a file
 NUMBERS = b"".join(b"%08d" % number for number in range(60_000))
 FILE = b"before" + LARGE + b"after" + NUMBERS
-LARGE_HEX = sha256(LARGE).hexdigest()
+LARGE_DIGEST = sha256(LARGE).digest()
 NUMBERS_AT = FILE.index(NUMBERS)
 
 
@@ -22,8 +23,8 @@ def verifier() -> Iterator[ContentVerifier]:
         yield verifier
 
 
-def place(number: int) -> tuple[int, int]:
-    return NUMBERS_AT + number * 8, 8
+def place(number: int, said: int) -> Slice:
+    return Slice(bytes.fromhex(number_hex(said)), NUMBERS_AT + number * 8, 8)
 
 
 def number_hex(number: int) -> str:
@@ -41,7 +42,7 @@ def test_the_first_wrong_content_among_many_is_named(
     def verify() -> None:
         for number in range(60_000):
             said = number + 1 if number in wrong else number
-            verifier.add(number, number_hex(said), *place(number))
+            verifier.add(number, place(number, said))
         verifier.finish()
 
     with pytest.raises(Rejection) as caught:
@@ -58,7 +59,7 @@ def test_right_contents_of_every_size_pass(verifier: ContentVerifier) -> None:
     sizes = [0, 1, 2047, 2048, 1 << 20, (1 << 20) + 1, 3 << 20]
 
     for position, size in enumerate(sizes * 10):
-        verifier.add(position, sha256(LARGE[:size]).hexdigest(), 6, size)
+        verifier.add(position, Slice(sha256(LARGE[:size]).digest(), 6, size))
 
     verifier.finish()
 
@@ -67,8 +68,8 @@ def test_right_contents_of_every_size_pass(verifier: ContentVerifier) -> None:
 def test_a_large_content_that_is_another_is_named(
     verifier: ContentVerifier, place: tuple[int, int]
 ) -> None:
-    verifier.add(2, LARGE_HEX, 6, len(LARGE))
-    verifier.add(3, LARGE_HEX, *place)
+    verifier.add(2, Slice(LARGE_DIGEST, 6, len(LARGE)))
+    verifier.add(3, Slice(LARGE_DIGEST, *place))
 
     with pytest.raises(Rejection, match=r"^OBJECT_HASH_MISMATCH: objects\[3\]: "):
         verifier.finish()
@@ -76,7 +77,7 @@ def test_a_large_content_that_is_another_is_named(
 
 def test_leaving_early_ends_the_threads() -> None:
     with ContentVerifier(Bytes(FILE)) as verifier:
-        verifier.add(0, LARGE_HEX, 6, len(LARGE))
+        verifier.add(0, Slice(LARGE_DIGEST, 6, len(LARGE)))
 
     with pytest.raises(RuntimeError, match="after shutdown"):
         verifier.finish()

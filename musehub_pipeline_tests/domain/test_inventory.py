@@ -229,7 +229,7 @@ def test_what_the_repo_holds_is_passed_over_whatever_the_mpack_says_of_it() -> N
     history = small_history()
     content = history.content()
     commit, snapshot = content["commits"][1], content["snapshots"][2]
-    held = {ids.digest_of(commit["commit_id"]), ids.digest_of(snapshot["snapshot_id"])}
+    held = frozenset(map(ids.digest_of, (commit["commit_id"], snapshot["snapshot_id"])))
     commit["message"], snapshot["manifest"] = "\0", {"a": "no id"}
 
     inventory = read(pack(content), held=held)
@@ -246,7 +246,7 @@ def test_the_content_of_an_object_is_verified_also_where_the_repo_holds_it() -> 
     content = history.content()
     content["objects"][5]["content"] = b"another"
 
-    code, message = refusal(pack(content), held=set(map(ids.digest_of, history.objects)))
+    code, message = refusal(pack(content), held=frozenset(map(ids.digest_of, history.objects)))
 
     assert (code, message.split(": ")[0]) == ("OBJECT_HASH_MISMATCH", "objects[5]")
 
@@ -254,7 +254,7 @@ def test_the_content_of_an_object_is_verified_also_where_the_repo_holds_it() -> 
 def test_the_number_of_an_item_counts_those_that_are_passed_over() -> None:
     history = small_history()
     content = history.content()
-    held = {ids.digest_of(content["commits"][n]["commit_id"]) for n in range(2)}
+    held = frozenset(ids.digest_of(content["commits"][n]["commit_id"]) for n in range(2))
     content["commits"][3]["message"] = "another"
 
     code, message = refusal(pack(content), held=held)
@@ -274,3 +274,15 @@ def test_items_are_checked_in_portions_without_losing_count() -> None:
     content["commits"][4_321]["message"] = "another"
     code, message = refusal(pack(content))
     assert (code, message.split(": ")[0]) == ("COMMIT_ID_MISMATCH", "commits[4321]")
+
+
+def test_of_the_objects_those_are_missing_that_are_not_stored_in_their_size() -> None:
+    history = History()
+    stored, resized, new = (history.add_object(content) for content in (b"a", b"aa", b"b"))
+    known = frozenset(map(ids.digest_of, (stored, resized)))
+
+    inventory = read(history.mpack(), held=known)
+
+    assert [ids.id_of(d) for d in inventory.objects.digests()] == [stored, resized, new]
+    assert [ids.id_of(d) for d in inventory.missing_objects.digests()] == [resized, new]
+    assert [ids.id_of(d) for d in inventory.unclaimed_objects.digests()] == [new]
