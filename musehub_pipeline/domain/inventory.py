@@ -6,7 +6,6 @@ Whether everything that is named is there is decided afterwards.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -37,14 +36,13 @@ class Repo(Protocol):
 class Inventory:
     """The mpack reader's visitor: verifies every hash and keeps places, not contents.
 
-    `repo` is asked, in a thread of `asker`, what is known already. At most `max_named_objects`
-    different objects may be named. With `verify_ids` false, a commit or snapshot id of an unknown
-    scheme is counted, not rejected.
+    `repo` is asked what is known already. At most `max_named_objects` different objects may be
+    named. With `verify_ids` false, a commit or snapshot id of an unknown scheme is counted, not
+    rejected.
     """
 
     verifier: ContentVerifier
     repo: Repo
-    asker: Executor
     verify_ids: bool
     max_named_objects: int
     counts: dict[str, int] = field(default_factory=dict)
@@ -63,13 +61,9 @@ class Inventory:
     def __post_init__(self) -> None:
         """Begin with nothing."""
         self._last_named: set[str] = set()  # by the last manifest
-        self._objects = InBulk(ask=self._ask_objects, take=self._take_objects, asker=self.asker)
-        self._snapshots = _Unheld(
-            "snapshot", self.repo, self.asker, self.held_snapshots, self._check_snapshot
-        )
-        self._commits = _Unheld(
-            "commit", self.repo, self.asker, self.held_commits, self._check_commit
-        )
+        self._objects = InBulk(ask=self._ask_objects, take=self._take_objects)
+        self._snapshots = _Unheld("snapshot", self.repo, self.held_snapshots, self._check_snapshot)
+        self._commits = _Unheld("commit", self.repo, self.held_commits, self._check_commit)
 
     def count(self, kind: str, items: int) -> None:
         """Note the length of a list."""
@@ -157,7 +151,6 @@ class _Unheld:
         self,
         kind: Kind,
         repo: Repo,
-        asker: Executor,
         passed_over: set[bytes],
         check: Callable[[bytes, int, bytes], None],
     ) -> None:
@@ -166,7 +159,7 @@ class _Unheld:
         self._passed_over = passed_over
         self._check = check
         self._number = 0
-        self._items = InBulk(ask=self._ask, take=self._take, asker=asker)
+        self._items = InBulk(ask=self._ask, take=self._take)
 
     def add(self, any_id: str, offset: int, raw: bytes) -> None:
         item = _Item(self._number, ids.digest_of(any_id), offset, raw)

@@ -1,6 +1,5 @@
 """Judge whole mpacks. Nothing is written before this, and what comes after may trust its input."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from musehub_pipeline.domain.errors import Fault, Rejection
@@ -47,11 +46,10 @@ def unpack(batch: Batch, services: Services) -> Batch:
 
 
 def _read(mpack: ScratchFile, services: Services, repo: Holdings) -> Inventory:
-    with ContentVerifier(mpack) as verifier, ThreadPoolExecutor(1) as asker:
+    with ContentVerifier(mpack) as verifier:
         inventory = Inventory(
             verifier=verifier,
             repo=repo,
-            asker=asker,
             verify_ids=services.policy.id_policy == "verify",
             max_named_objects=services.policy.limits.objects,
         )

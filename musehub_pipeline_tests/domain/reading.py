@@ -1,7 +1,6 @@
 """Mpacks in memory, read as the pipeline reads them."""
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +51,10 @@ def read(
     """Read a whole mpack and return what it holds."""
     source = Bytes(mpack) if isinstance(mpack, bytes) else mpack
     limits = limits or Limits()
-    with ContentVerifier(source) as verifier, ThreadPoolExecutor(1) as asker:
+    with ContentVerifier(source) as verifier:
         inventory = Inventory(
             verifier=verifier,
             repo=Known(held),
-            asker=asker,
             verify_ids=verify_ids,
             max_named_objects=limits.objects,
         )
