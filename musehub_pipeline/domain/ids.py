@@ -13,12 +13,12 @@ from typing import Protocol
 PREFIX = "sha256:"
 DIGEST_BYTES = 32
 _SEPARATOR = "\0"
-_ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
+_match = re.compile(r"(?:sha256:)?[0-9a-f]{64}").fullmatch
 
 
 def is_id(text: str) -> bool:
     """Tell whether `text` is an id in one of the two spellings."""
-    return _ID.fullmatch(text) is not None
+    return _match(text) is not None
 
 
 def hex_of(any_id: str) -> str:

@@ -16,7 +16,7 @@ from musehub_pipeline.domain.limits import Limits
 INLINE_BYTES = 4 << 20
 """Contents up to about this size are read, larger ones passed over."""
 
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
 _OBJECT_KEYS = ("object_id", "content")
 _BIN32 = 0xC6
 _BIN_HEADER_BYTES = {0xC4: 2, 0xC5: 3, _BIN32: 5}
@@ -173,15 +173,13 @@ class _Reader:
 
     def _content(self) -> tuple[int, int]:
         start = self._position
+        header = _BIN_HEADER_BYTES.get(self._stream.byte(start))
+        if header is None:
+            raise Rejection(Fault.MPACK_MALFORMED, "content: not binary")
         try:
             self._unpacker.skip()
         except msgpack.BufferFull:
-            if self._stream.slice(start, 1)[0] == _BIN32:
-                return self._pass_over(start)
-            raise Rejection(Fault.MPACK_MALFORMED, "content: not binary") from None
-        header = _BIN_HEADER_BYTES.get(self._stream.slice(start, 1)[0])
-        if header is None:
-            raise Rejection(Fault.MPACK_MALFORMED, "content: not binary")
+            return self._pass_over(start)
         return start + header, self._position - start - header
 
     def _pass_over(self, start: int) -> tuple[int, int]:
@@ -200,9 +198,9 @@ class _Reader:
         self._visitor.commit(*self._raw(self._limits.commit_bytes))
 
     def _raw(self, limit: int) -> tuple[int, bytes]:
-        start = self._position
+        begin = self._unpacker.tell()
         self._unpacker.skip()
-        size = self._position - start
+        start, size = self._base + begin, self._unpacker.tell() - begin
         if size > limit:
             raise Rejection(Fault.LIMIT_EXCEEDED, f"{size} bytes, where {limit} are allowed")
         return start, self._stream.slice(start, size)
@@ -238,6 +236,15 @@ class _Stream:
         self._offset += len(self._data)
         self._data = self._source.read(self._offset, size)
         return self._data
+
+    def byte(self, offset: int) -> int:
+        """Return one byte, most likely of what was read last."""
+        start = offset - self._offset
+        if 0 <= start < len(self._data):
+            return self._data[start]
+        if offset >= self._source.size:
+            raise msgpack.OutOfData
+        return self._source.read(offset, 1)[0]
 
     def slice(self, offset: int, size: int) -> bytes:
         """Return some bytes again; most items still lie in what was read last."""

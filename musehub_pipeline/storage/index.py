@@ -19,6 +19,7 @@ from musehub_pipeline.storage.parallel import ahead
 
 CHUNK_ROWS = 2_000
 CHUNK_BYTES = 4 << 20
+_ASKED_IDS = 5_000
 
 _TIMES = ("created", "timestamp")  # the columns that are no text
 
@@ -69,13 +70,16 @@ class Index:
 
     def held(self, kind: Kind, repo_id: str, digests: Collection[bytes]) -> set[bytes]:
         """Return those of `digests` that the repo holds."""
-        rows = self._ask(f"held_{kind}s", digests, {"repo_id": repo_id})
+        asked = set(digests)
+        rows = list(self._ask(f"held_{kind}s", asked, {"repo_id": repo_id}))
+        if len(rows) == len(asked):  # a push that is repeated: nothing to convert
+            return asked
         return {digest_of(found) for (found,) in rows}
 
     def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Return the sizes in bytes of those objects that have a row, whoever holds them."""
         rows = self._ask("sizes_of_objects", digests, {})
-        return {digest_of(found): int(size) for found, size in rows}
+        return {digest_of(found): size for found, size in rows}
 
     def insert_objects(self, chunks: Iterable[Sequence[tuple[bytes, int]]], *, uri: str) -> int:
         """Insert rows of (digest, size in bytes) for bytes that lie under `uri`; heal sizes."""
@@ -107,8 +111,8 @@ class Index:
             return
         ordered = sorted(digests)
         with self._database.transaction() as transaction:
-            for start in range(0, len(ordered), CHUNK_ROWS):
-                chunk = id_array(ordered[start : start + CHUNK_ROWS])
+            for start in range(0, len(ordered), _ASKED_IDS):
+                chunk = id_array(ordered[start : start + _ASKED_IDS])
                 yield from transaction.tuples(name, constants | {"ids": chunk})
 
     def _write(
