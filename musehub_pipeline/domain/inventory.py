@@ -36,12 +36,13 @@ class Repo(Protocol):
 class Inventory:
     """The mpack reader's visitor: verifies every hash and keeps places, not contents.
 
-    `repo` is asked what is known already. At most `max_named_objects` different objects may be
-    named. With `verify_ids` false, a commit or snapshot id of an unknown scheme is counted, not
-    rejected.
+    `verifier` is None where an mpack of these very bytes was verified before: its contents are not
+    hashed again. `repo` is asked what is known already. At most `max_named_objects` different
+    objects may be named. With `verify_ids` false, a commit or snapshot id of an unknown scheme is
+    counted, not rejected.
     """
 
-    verifier: ContentVerifier
+    verifier: ContentVerifier | None
     repo: Repo
     verify_ids: bool
     max_named_objects: int
@@ -74,7 +75,8 @@ class Inventory:
         if not ids.is_id(object_id):
             raise Rejection(Fault.BAD_ID, f"object_id: {object_id!r:.120} is not an id")
         place = Slice(ids.digest_of(object_id), offset, size)
-        self.verifier.add(len(self.objects), place)
+        if self.verifier is not None:
+            self.verifier.add(len(self.objects), place)
         self.objects.append(*place)
         self._objects.add(place)
 
@@ -95,7 +97,8 @@ class Inventory:
         self._snapshots.finish()
         self._commits.finish()
         self._objects.finish()
-        self.verifier.finish()
+        if self.verifier is not None:
+            self.verifier.finish()
 
     def _ask_objects(self, places: list[Slice]) -> tuple[set[bytes], Mapping[bytes, int]]:
         digests = {place.digest for place in places}

@@ -19,13 +19,15 @@ def unpack(batch: Batch, services: Services) -> Batch:
     """Read every mpack once, verify every hash, and check that all it names is supplied or held."""
     repos: dict[str, Holdings] = {}
     repo_ids = [item.claim.repo_id for item in batch.live]
+    verified = services.queue.verified({item.job.mpack_key for item in batch.live if item.job})
 
     def judge(item: Item) -> Item:
         job, mpack, repo_id = item.job, item.mpack, item.claim.repo_id
         if job is None or mpack is None:
             raise RuntimeError(f"job {item.claim.job_id} has not been fetched")
         repo = repos.setdefault(repo_id, Holdings(repo_id, services.index))
-        inventory = _read(mpack, services, repo)
+        inventory = _read(mpack, services, repo, verified=job.mpack_key in verified)
+        verified.add(job.mpack_key)
         _check_count(job, inventory)
         _check_references(inventory, repo)
         old_head = _judge_head(job, inventory, repo)
@@ -45,10 +47,10 @@ def unpack(batch: Batch, services: Services) -> Batch:
     return each_job(batch, "unpack", judge)
 
 
-def _read(mpack: ScratchFile, services: Services, repo: Holdings) -> Inventory:
+def _read(mpack: ScratchFile, services: Services, repo: Holdings, *, verified: bool) -> Inventory:
     with ContentVerifier(mpack) as verifier:
         inventory = Inventory(
-            verifier=verifier,
+            verifier=None if verified else verifier,
             repo=repo,
             verify_ids=services.policy.id_policy == "verify",
             max_named_objects=services.policy.limits.objects,

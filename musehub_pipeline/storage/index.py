@@ -79,7 +79,7 @@ class Index:
     def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Return the sizes in bytes of those objects that have a row, whoever holds them."""
         rows = self._ask("sizes_of_objects", digests, {})
-        return {digest_of(found): size for found, size in rows}
+        return {digest_of(found): int(size) for found, size in rows}
 
     def insert_objects(self, chunks: Iterable[Sequence[tuple[bytes, int]]], *, uri: str) -> int:
         """Insert rows of (digest, size in bytes) for bytes that lie under `uri`; heal sizes."""

@@ -88,6 +88,13 @@ FROM (
 WHERE job.job_id = due.job_id
 RETURNING job.job_id, job.repo_id, job.attempt, job.payload, job.created_at;
 
+-- name: verified_mpacks
+-- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.
+SELECT DISTINCT payload ->> 'mpack_key' AS mpack_key
+FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status = 'done' AND index_version = %(index_version)s
+    AND payload ->> 'mpack_key' = ANY(%(mpack_keys)s);
+
 -- name: count_due
 -- How many jobs a claim without a limit would take, one after the other; in one pass.
 SELECT count(*)

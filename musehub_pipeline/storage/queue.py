@@ -1,7 +1,7 @@
 """The queue: job rows, and who may work on them. Every change is fenced by `(job_id, attempt)`."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
+from musehub_pipeline.domain.ids import hex_of, stored
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
 from musehub_pipeline.domain.result import Result, failed_line, retry_line
 from musehub_pipeline.storage.database import Database, Row
@@ -106,6 +107,15 @@ class Queue:
             ):
                 raise Transient(Trouble.HEAD_MOVED, f"branch {head.branch!r} has moved meanwhile")
             transaction.write("touch_repo", {"repo_id": claim.repo_id})
+
+    def verified(self, mpack_keys: Collection[str]) -> set[str]:
+        """Return those mpacks that this version has judged before; ids in the stored spelling."""
+        spellings = {spelling for key in mpack_keys for spelling in (key, hex_of(key))}
+        parameters = {"mpack_keys": sorted(spellings), "index_version": INDEX_VERSION}
+        with self._database.transaction() as transaction:
+            return {
+                stored(row["mpack_key"]) for row in transaction.rows("verified_mpacks", parameters)
+            }
 
     def count_due(self) -> int:
         """Return how many jobs could be claimed now."""

@@ -75,7 +75,7 @@ background_jobs = Table(
     Column("error", Text),
     Column("result", JSONB),
     Column("index_version", Integer),
-    # The queue, oldest first; the queue of one repo; what is under way.
+    # The queue, oldest first; the queue of one repo; what is under way; which mpacks were judged.
     Index(
         "musehub_background_jobs_pending",
         "created_at",
@@ -93,6 +93,11 @@ background_jobs = Table(
         "musehub_background_jobs_running",
         "lease_expires_at",
         postgresql_where=text("job_type = 'mpack.index' AND status = 'running'"),
+    ),
+    Index(
+        "musehub_background_jobs_verified",
+        text("(payload ->> 'mpack_key')"),
+        postgresql_where=text("job_type = 'mpack.index' AND status = 'done'"),
     ),
 )
 

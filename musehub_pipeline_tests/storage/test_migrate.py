@@ -95,6 +95,7 @@ def test_the_queue_has_its_partial_indexes(empty_database_url: str, database: Da
         "(created_at, job_id)": [f"({of_type} AND (status = 'pending'::text))"],
         "(repo_id, created_at, job_id)": [f"({of_type} AND (status = ANY ({unfinished})))"],
         "(lease_expires_at)": [f"({of_type} AND (status = 'running'::text))"],
+        "(((payload ->> 'mpack_key'::text)))": [f"({of_type} AND (status = 'done'::text))"],
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Transient, Trouble
-from musehub_pipeline.domain.job import Claim
+from musehub_pipeline.domain.job import INDEX_VERSION, Claim
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline_tests.hub import Hub
@@ -312,3 +312,19 @@ def test_what_is_due_is_what_a_claim_takes(hub: Hub, queue: Queue) -> None:
     assert claimed(queue) == due[:3]
     assert claimed(queue) == [dead]  # alone, for it may have killed its run
     assert queue.count_due() == 0
+
+
+def test_an_mpack_counts_as_verified_once_a_job_of_this_version_is_done(
+    hub: Hub, queue: Queue
+) -> None:
+    repo_id = hub.create_repo()
+    hexes = {state: f"{number:064x}" for number, state in enumerate(("done", "old", "failed"))}
+    jobs = {state: hub.enqueue(repo_id, mpack_key=text) for state, text in hexes.items()}
+    keys = {f"sha256:{text}" for text in hexes.values()}
+    assert queue.verified(keys) == set()
+
+    change(hub, jobs["done"], f"status = 'done', index_version = {INDEX_VERSION}")
+    change(hub, jobs["old"], f"status = 'done', index_version = {INDEX_VERSION - 1}")
+    change(hub, jobs["failed"], f"status = 'failed', index_version = {INDEX_VERSION}")
+
+    assert queue.verified(keys) == {f"sha256:{hexes['done']}"}

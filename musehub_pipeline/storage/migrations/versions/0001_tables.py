@@ -1,7 +1,7 @@
 """The tables of the index and the queue, beside whatever the hub has already.
 
 It creates what `schema.py` says today, so a fresh database is complete after it. Later revisions
-add to older databases, with ``if_not_exists=True``.
+add what an older database lacks, in the same way.
 """
 
 from alembic import op
