@@ -3,7 +3,9 @@
 import dagster as dg
 
 from musehub_pipeline.orchestration.jobs import index_mpacks_job
+from musehub_pipeline.orchestration.pruning import prune_history_schedule
 from musehub_pipeline.orchestration.resources import MusehubResource
+from musehub_pipeline.orchestration.sensor import pending_mpacks_sensor
 
 
 def build_defs(
@@ -11,7 +13,14 @@ def build_defs(
     musehub: dg.ResourceDefinition | MusehubResource | None = None,
 ) -> dg.Definitions:
     """Return the definitions, with another resource where one is given."""
-    return dg.Definitions(jobs=[index_mpacks_job(musehub or MusehubResource())])
+    resource = musehub or MusehubResource()
+    index_mpacks = index_mpacks_job(resource)
+    return dg.Definitions(
+        jobs=[index_mpacks],
+        sensors=[pending_mpacks_sensor(index_mpacks)],
+        schedules=[prune_history_schedule(resource)],
+        resources={"musehub": resource},
+    )
 
 
 defs = build_defs()

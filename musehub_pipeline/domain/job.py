@@ -43,6 +43,7 @@ class Claim:
     repo_id: str
     attempt: int
     run_id: str
+    attempts_forgiven: int = 0  # attempts before an operator tried the job again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

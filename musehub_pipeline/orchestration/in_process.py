@@ -26,7 +26,6 @@ class Runner:
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self._job = build_defs(musehub=fixed_resource(settings)).get_job_def("index_mpacks")
-        self._settings = settings
         self._instance = instance
 
     def run(self, job_ids: Sequence[str] = ()) -> list[str]:
@@ -49,7 +48,6 @@ class Runner:
                 run_config=config, instance=self._instance, run_id=run_id, tags=REPOSITORY_TAG
             )
         except dg.DagsterExecutionInterruptedError:
-            self._release(run_id)
             raise KeyboardInterrupt from None
         except dg.DagsterError as error:
             # Dagster wraps what befell a resource; what happened is our own error below it.
@@ -58,10 +56,6 @@ class Runner:
             raise
         batch: Batch = run.output_for_node(PHASES[-1].__name__)
         return [i.claim.job_id for i in batch.items if not isinstance(i.error, Deferral)]
-
-    def _release(self, run_id: str) -> None:
-        with Database(str(local.resolve(self._settings).database_url)) as database:
-            Queue(database, lease=self._settings.lease, max_attempts=1).release_run(run_id)
 
 
 @contextmanager

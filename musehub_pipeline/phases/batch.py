@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from time import monotonic
-from typing import Literal
+from time import monotonic, sleep
+from typing import Literal, TypeVar
 
 from musehub_pipeline.domain.errors import Deferral, JobError, Transient, Trouble
 from musehub_pipeline.domain.job import Claim, Job
@@ -23,9 +23,13 @@ from musehub_pipeline.storage.heartbeat import Heartbeat
 from musehub_pipeline.storage.index import Index
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.queue import Queue
+from musehub_pipeline.storage.runs import Runs
 from musehub_pipeline.storage.scratch import ScratchFile
 
+Outcome = TypeVar("Outcome")
+
 _THREADS = 8
+_BLIP_SECONDS = (0.2, 1.0, 3.0)
 
 _log = logging.getLogger("musehub_pipeline.phases")
 _progress = logging.getLogger("musehub_pipeline.progress")
@@ -37,7 +41,10 @@ class Policy:
 
     batch_jobs: int
     batch_bytes: int
+    max_runs: int
     max_attempts: int
+    keep_runs: timedelta  # of none, for ever; likewise ...
+    keep_done: timedelta  # ... this
     retry_base: timedelta
     retry_cap: timedelta
     id_policy: Literal["verify", "record"]
@@ -49,6 +56,7 @@ class Services:
     """What the phases work with."""
 
     queue: Queue
+    runs: Runs
     heartbeat: Heartbeat
     index: Index
     objects: ObjectStorage
@@ -127,11 +135,8 @@ def each_job(
     started = monotonic()
     live = batch.live
     _progress.debug("%s: %d jobs", phase, len(live), extra={"phase": phase})
-    if together and len(live) > 1:
-        with ThreadPoolExecutor(min(_THREADS, len(live)), thread_name_prefix="jobs") as pool:
-            worked = list(pool.map(partial(_attempt, work=work), live))
-    else:
-        worked = list(_in_order(live, work))
+    in_order = not together or len(live) == 1
+    worked = list(_in_order(live, work)) if in_order else _together(live, work)
     if at_end is not None:
         worked = _conclude(worked, at_end)
     timing_key = TIMING_OF_PHASE.get(phase)
@@ -144,6 +149,15 @@ def each_job(
         done[item.claim.job_id] = replace(item, timings=timings)
     items = tuple(done.get(item.claim.job_id, item) for item in batch.items)
     return replace(batch, items=_hold_back(items))
+
+
+def _together(items: tuple[Item, ...], work: Callable[[Item], Item]) -> list[tuple[Item, float]]:
+    pool = ThreadPoolExecutor(min(_THREADS, len(items) or 1), thread_name_prefix="jobs")
+    try:
+        return list(pool.map(partial(_attempt, work=work), items))
+    finally:
+        # A run that is told to stop gives its leases back before a long transfer has ended.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _in_order(
@@ -163,7 +177,7 @@ def _in_order(
 def _attempt(item: Item, work: Callable[[Item], Item]) -> tuple[Item, float]:
     started = monotonic()
     try:
-        item = work(item)
+        item = through_blips(partial(work, item))
     except JobError as error:
         item = replace(item, error=error)
     except Exception as error:
@@ -172,6 +186,22 @@ def _attempt(item: Item, work: Callable[[Item], Item]) -> tuple[Item, float]:
         message = f"{type(error).__name__}: {error}"
         item = replace(item, error=Transient(Trouble.INTERNAL_ERROR, message))
     return item, monotonic() - started
+
+
+def through_blips(work: Callable[[], Outcome]) -> Outcome:
+    """Do `work`, again where the database was away for a moment: it costs no attempt.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE, where it stays away.
+    """
+    for pause in _BLIP_SECONDS:
+        try:
+            return work()
+        except Transient as error:
+            if error.code is not Trouble.DATABASE_UNAVAILABLE:
+                raise
+            sleep(pause)
+    return work()
 
 
 def _conclude(

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.ids import hex_of
 from musehub_pipeline.domain.job import Job
-from musehub_pipeline.phases.batch import Batch, Item, Services, each_job
+from musehub_pipeline.phases.batch import Batch, Item, Services, each_job, through_blips
 
 
 def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) -> Batch:
@@ -19,14 +20,18 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
     Raises:
         Transient: DATABASE_UNAVAILABLE.
     """
-    claimed = services.queue.claim(run_id=run_id, limit=services.policy.batch_jobs, job_ids=job_ids)
-    services.heartbeat.begin(run_id)
+    through_blips(partial(services.heartbeat.begin, run_id))
+    claim = partial(
+        services.queue.claim, run_id=run_id, limit=services.policy.batch_jobs, job_ids=job_ids
+    )
+    claimed = through_blips(claim)
     now = monotonic()
     payloads = {claim.job_id: payload for claim, payload in claimed}
     batch = Batch(
         run_id=run_id, items=tuple(Item(claim=claim, claimed_at=now) for claim, _ in claimed)
     )
-    repos = services.index.deleted_repos([claim.repo_id for claim, _ in claimed])
+    repo_ids = [claim.repo_id for claim, _ in claimed]
+    repos = through_blips(partial(services.index.deleted_repos, repo_ids))
 
     def read(item: Item) -> Item:
         job = Job.from_payload(payloads[item.claim.job_id])

@@ -11,6 +11,7 @@ from musehub_pipeline.storage.heartbeat import Heartbeat
 from musehub_pipeline.storage.index import Index
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.queue import Queue
+from musehub_pipeline.storage.runs import Runs
 from musehub_pipeline.storage.scratch import scratch_folder
 from musehub_pipeline.storage.store import S3Options
 
@@ -32,15 +33,30 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
                 settings.storage_url or "", s3=s3 or settings.s3, threads=settings.storage_threads
             )
         )
-        queue = Queue(database, lease=settings.lease, max_attempts=settings.max_attempts)
+        queue = open_queue(database, settings)
+        runs = Runs(database, lease=settings.lease)
+        index = stack.enter_context(Index(database))
+        scratch = stack.enter_context(scratch_folder(settings.scratch_root))
         yield Services(
             queue=queue,
-            heartbeat=stack.enter_context(Heartbeat(queue)),
-            index=stack.enter_context(Index(database)),
+            runs=runs,
+            # The last to come is the first to go: leases are given back before anything waits.
+            heartbeat=stack.enter_context(Heartbeat(queue, runs)),
+            index=index,
             objects=objects,
-            scratch=stack.enter_context(scratch_folder(settings.scratch_root)),
+            scratch=scratch,
             policy=policy_of(settings),
         )
+
+
+def open_queue(database: Database, settings: Settings) -> Queue:
+    """Return the queue of a database, as the settings want it."""
+    return Queue(
+        database,
+        lease=settings.lease,
+        max_attempts=settings.max_attempts,
+        max_kills=settings.max_kills,
+    )
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -48,7 +64,10 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(
         batch_jobs=settings.batch_jobs,
         batch_bytes=settings.batch_bytes,
+        max_runs=settings.max_concurrent_runs,
         max_attempts=settings.max_attempts,
+        keep_runs=timedelta(days=settings.keep_runs_days),
+        keep_done=timedelta(days=settings.keep_done_days),
         retry_base=timedelta(seconds=settings.retry_base_seconds),
         retry_cap=timedelta(seconds=settings.retry_cap_seconds),
         id_policy=settings.id_policy,

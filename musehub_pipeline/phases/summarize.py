@@ -2,12 +2,14 @@
 
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 
 from musehub_pipeline.domain.errors import Deferral, JobError, Rejection, Trouble
-from musehub_pipeline.domain.job import INDEX_VERSION
+from musehub_pipeline.domain.job import INDEX_VERSION, Claim
 from musehub_pipeline.domain.result import (
     COUNTS,
     TIMINGS,
@@ -17,7 +19,7 @@ from musehub_pipeline.domain.result import (
     lost_line,
     retry_line,
 )
-from musehub_pipeline.phases.batch import Batch, Item, Policy, Services, each_job
+from musehub_pipeline.phases.batch import Batch, Item, Policy, Services, each_job, through_blips
 from musehub_pipeline.storage.queue import Head
 
 _DECIMALS = 3
@@ -86,26 +88,30 @@ def _head(item: Item) -> Head | None:
 
 def _give_up(item: Item, error: JobError, services: Services) -> tuple[int, str]:
     """End or put back a job that did not go well; return the level and text of its line."""
-    claim, policy, queue = item.claim, services.policy, services.queue
-    if isinstance(error, Rejection) or (
-        claim.attempt >= policy.max_attempts and not isinstance(error, Deferral)
-    ):
-        action, level, line = "job_failed", logging.ERROR, failed_line
-        held = queue.fail(claim, error)
-    else:
-        action, level, line = "job_put_back", logging.WARNING, retry_line
-        spent = not isinstance(error, Deferral)
-        delay = backoff(claim.attempt, policy) if spent else timedelta(0)
-        held = error.code is not Trouble.LEASE_LOST and queue.release(
-            claim, error, delay=delay, spent=spent
-        )
-    if not held:
-        action, level, line = "lease_lost", logging.WARNING, lost_line
+    claim = item.claim
+    action, level, line = through_blips(partial(_settle, claim, error, services))
     code = str(error.code)
     text = line(job_id=claim.job_id, repo_id=claim.repo_id, code=code, message=error.message)
     job = {"job_id": claim.job_id, "repo_id": claim.repo_id, "code": code}
     _log.log(level, "%s", text, extra={"action": action, "job": job})
     return level, text
+
+
+def _settle(
+    claim: Claim, error: JobError, services: Services
+) -> tuple[str, int, Callable[..., str]]:
+    policy, queue = services.policy, services.queue
+    spent = not isinstance(error, Deferral)
+    attempts = claim.attempt - claim.attempts_forgiven
+    if error.code is not Trouble.LEASE_LOST:
+        if isinstance(error, Rejection) or (spent and attempts >= policy.max_attempts):
+            if queue.fail(claim, error):
+                return "job_failed", logging.ERROR, failed_line
+        else:
+            delay = backoff(attempts, policy) if spent else timedelta(0)
+            if queue.release(claim, error, delay=delay, spent=spent):
+                return "job_put_back", logging.WARNING, retry_line
+    return "lease_lost", logging.WARNING, lost_line
 
 
 def backoff(attempt: int, policy: Policy) -> timedelta:

@@ -1,11 +1,12 @@
 """The connection to PostgreSQL: a pool, transactions, and the names of its failures."""
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, LiteralString, Self, cast
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 from sqlalchemy import Engine, create_engine, event, make_url
@@ -85,6 +86,25 @@ class Database:
             raise
         finally:
             connection.close()
+
+    @contextmanager
+    def notices(self, channel: LiteralString) -> Generator[Callable[[float], bool]]:
+        """Listen on a channel for the block; what it gives waits so many seconds for a notice.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE.
+        """
+        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            with psycopg.connect(
+                url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_SECONDS
+            ) as connection:
+                connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                yield lambda seconds: any(
+                    True for _ in connection.notifies(timeout=seconds, stop_after=1)
+                )
+        except psycopg.Error as error:
+            raise unavailable(self.url, error) from error
 
     def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Run a statement of the operator's that may only read; return its columns and rows.

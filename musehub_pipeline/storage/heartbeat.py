@@ -1,10 +1,15 @@
-"""The heartbeat of a run: renews the leases of all its jobs until the run ends."""
+"""The heartbeat of a run: renews the leases of all its jobs until the run ends.
+
+However it ends: what the run still holds then is given back, and no attempt is spent.
+"""
 
 import logging
 from threading import Event, Thread
 from typing import Self
 
+from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.storage.queue import Queue
+from musehub_pipeline.storage.runs import Runs
 
 _BEATS_A_LEASE = 4
 
@@ -18,8 +23,9 @@ class Heartbeat:
     lost it cannot publish.
     """
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, runs: Runs) -> None:
         self._queue = queue
+        self._runs = runs
         self._ended = Event()
         self._run_id = ""
         self._thread: Thread | None = None
@@ -29,11 +35,27 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
+        if self._run_id:
+            self._end()
         if self._thread is not None:
             self._thread.join()
 
+    def _end(self) -> None:
+        try:
+            if released := self._runs.end(self._run_id):
+                _log.warning(
+                    "run %s was stopped: %d jobs are pending again", self._run_id, released
+                )
+        except Transient as error:
+            _log.warning("run %s: its leases will expire: %s", self._run_id, error)
+
     def begin(self, run_id: str) -> None:
-        """Renew the leases of `run_id` from now on, and those of no other run."""
+        """Say that `run_id` is alive, and renew its leases from now on, and those of no other run.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE.
+        """
+        self._runs.begin(run_id)
         self._run_id = run_id
         if self._thread is None:
             self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)

@@ -30,7 +30,11 @@ def in_threads(
             raise
 
     tasks = [pool.submit(take) for _ in range(threads)]
-    return [outcome for task in tasks for outcome in task.result()]
+    try:
+        return [outcome for task in tasks for outcome in task.result()]
+    except BaseException:  # also where the run is told to stop: what is left is not begun
+        remaining.stop()
+        raise
 
 
 def ahead(items: Iterable[Item], *, pool: Executor) -> Iterator[Item]:

@@ -6,15 +6,32 @@ SELECT pg_advisory_xact_lock(hashtextextended('musehub_pipeline.claim', 0));
 
 -- name: rescue_expired
 -- A run that died without a word leaves an expired lease: its jobs wait again, or have had enough.
-UPDATE musehub_background_jobs
-SET status = CASE WHEN attempt >= %(max_attempts)s THEN 'failed' ELSE 'pending' END,
-    finished_at = CASE WHEN attempt >= %(max_attempts)s THEN clock_timestamp() END,
+UPDATE musehub_background_jobs AS job
+SET status = CASE WHEN dead.enough THEN 'failed' ELSE 'pending' END,
+    finished_at = CASE WHEN dead.enough THEN clock_timestamp() END,
     error_code = 'LEASE_EXPIRED',
-    error = 'run ' || coalesce(run_id, '?') || ' died, its lease expired at ' || lease_expires_at,
+    error = dead.message,
+    attempts = attempts || jsonb_build_object(
+        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
+        'ended_at', clock_timestamp(), 'code', 'LEASE_EXPIRED', 'message', dead.message
+    ),
     run_id = NULL,
     lease_expires_at = NULL
-WHERE job_type = 'mpack.index' AND status = 'running' AND lease_expires_at < clock_timestamp()
-RETURNING job_id, repo_id, status, error_code, error;
+FROM (
+    SELECT job_id,
+        'run ' || coalesce(run_id, '?') || ' died, its lease expired at ' || lease_expires_at AS message,
+        attempt - attempts_forgiven >= %(max_attempts)s OR (
+            SELECT count(*) + 1 FROM jsonb_array_elements(attempts) AS earlier
+            WHERE earlier ->> 'code' = 'LEASE_EXPIRED'
+                AND (earlier ->> 'attempt')::integer > attempts_forgiven
+        ) >= %(max_kills)s AS enough
+    FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status = 'running' AND lease_expires_at < clock_timestamp()
+    ORDER BY job_id
+    FOR UPDATE
+) AS dead
+WHERE job.job_id = dead.job_id
+RETURNING job.job_id, job.repo_id, job.status, job.error_code, job.error;
 
 -- name: claim_due
 -- Lease the oldest due jobs. One that waits behind another of its repo, which is under way or in
@@ -56,7 +73,7 @@ SET status = 'running',
 FROM ranked
 WHERE job.job_id = ranked.job_id
     AND CASE WHEN ranked.alone THEN ranked.place = 1 ELSE NOT ranked.behind_suspect END
-RETURNING job.job_id, job.repo_id, job.attempt, job.payload, job.created_at;
+RETURNING job.job_id, job.repo_id, job.attempt, job.attempts_forgiven, job.payload, job.created_at;
 
 -- name: claim_named
 -- Lease the named jobs, in backoff or not, unless an earlier one of the repo is unfinished and not
@@ -86,7 +103,7 @@ FROM (
     FOR UPDATE OF j
 ) AS due
 WHERE job.job_id = due.job_id
-RETURNING job.job_id, job.repo_id, job.attempt, job.payload, job.created_at;
+RETURNING job.job_id, job.repo_id, job.attempt, job.attempts_forgiven, job.payload, job.created_at;
 
 -- name: verified_mpacks
 -- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.
@@ -110,6 +127,69 @@ FROM (
 ) AS unfinished
 WHERE (status = 'pending' AND NOT coalesce(held, false) AND NOT coalesce(behind, false))
     OR (status = 'running' AND expired);
+
+-- name: backlog
+-- How deep the queue is, and how many of its jobs are under way.
+SELECT
+    count(*) FILTER (WHERE status = 'pending') AS pending,
+    count(*) FILTER (WHERE status = 'running') AS running,
+    extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE status = 'pending'))::float
+        AS oldest_seconds,
+    extract(epoch FROM min(greatest(not_before, lease_expires_at)) FILTER (
+        WHERE greatest(not_before, lease_expires_at) > clock_timestamp()
+    ) - clock_timestamp())::float AS next_seconds
+FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status IN ('pending', 'running');
+
+-- name: due
+-- The oldest jobs that a claim would take, and whether they would be taken alone.
+SELECT j.job_id, j.repo_id, j.attempt, j.error_code IS NOT DISTINCT FROM 'LEASE_EXPIRED' AS suspect
+FROM musehub_background_jobs AS j
+WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
+    AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
+    AND NOT EXISTS (
+        SELECT FROM musehub_background_jobs AS earlier
+        WHERE earlier.repo_id = j.repo_id
+            AND earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
+            AND (
+                earlier.status = 'running'
+                OR (
+                    earlier.not_before > clock_timestamp()
+                    AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
+                )
+            )
+    )
+ORDER BY j.created_at, j.job_id
+LIMIT %(limit)s;
+
+-- name: begin_run
+-- A run says that it is alive.
+INSERT INTO musehub_pipeline_runs (run_id, alive_until)
+VALUES (%(run_id)s, clock_timestamp() + %(lease)s)
+ON CONFLICT (run_id) DO UPDATE SET alive_until = excluded.alive_until;
+
+-- name: expect_runs
+-- Runs that have not said a word yet get as long as a lease for it.
+INSERT INTO musehub_pipeline_runs (run_id, alive_until)
+SELECT run_id, clock_timestamp() + %(lease)s FROM unnest(%(run_ids)s::text[]) AS new (run_id)
+ON CONFLICT DO NOTHING;
+
+-- name: run_claimed
+-- A run has claimed what there was.
+UPDATE musehub_pipeline_runs SET claimed_at = clock_timestamp() WHERE run_id = %(run_id)s;
+
+-- name: renew_run
+-- A run says that it is still alive.
+UPDATE musehub_pipeline_runs SET alive_until = clock_timestamp() + %(lease)s WHERE run_id = %(run_id)s;
+
+-- name: runs
+-- Which of the runs are known, whether they are alive, and whether they have claimed.
+SELECT run_id, alive_until > clock_timestamp() AS alive, claimed_at IS NOT NULL AS claimed
+FROM musehub_pipeline_runs WHERE run_id = ANY(%(run_ids)s);
+
+-- name: forget_runs
+-- Runs that died long ago.
+DELETE FROM musehub_pipeline_runs WHERE alive_until < clock_timestamp() - %(age)s;
 
 -- name: blocking_job
 -- The oldest unfinished job of a job's repo that comes before it, or is under way.
@@ -139,7 +219,11 @@ SET status = 'pending',
     started_at = CASE WHEN %(spent)s THEN started_at END,
     lease_expires_at = NULL,
     error_code = CASE WHEN %(spent)s THEN %(code)s ELSE error_code END,
-    error = CASE WHEN %(spent)s THEN %(message)s ELSE error END
+    error = CASE WHEN %(spent)s THEN %(message)s ELSE error END,
+    attempts = CASE WHEN %(spent)s THEN attempts || jsonb_build_object(
+        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
+        'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
+    ) ELSE attempts END
 WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running';
 
 -- name: release_run
@@ -156,7 +240,11 @@ SET status = 'failed',
     finished_at = clock_timestamp(),
     lease_expires_at = NULL,
     error_code = %(code)s,
-    error = %(message)s
+    error = %(message)s,
+    attempts = attempts || jsonb_build_object(
+        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
+        'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
+    )
 WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running';
 
 -- name: publish_job
@@ -169,9 +257,23 @@ SET status = 'done',
     error_code = NULL,
     error = NULL,
     result = %(result)s::text::jsonb,
-    index_version = %(index_version)s
+    index_version = %(index_version)s,
+    attempts = attempts || jsonb_build_object(
+        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
+        'ended_at', clock_timestamp(), 'code', NULL, 'message', NULL
+    )
 WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running'
     AND lease_expires_at > clock_timestamp();
+
+-- name: was_published
+-- Whether it was this very claim that ended the job as done: the answer to a commit may be lost.
+SELECT FROM musehub_background_jobs
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'done';
+
+-- name: prune_done
+-- Forget jobs that were done long ago; what they brought stays.
+DELETE FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at < clock_timestamp() - %(age)s;
 
 -- name: move_head
 -- Move a branch from the head that the push was judged against; make it only where it had none.

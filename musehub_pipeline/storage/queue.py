@@ -1,7 +1,8 @@
 """The queue: job rows, and who may work on them. Every change is fenced by `(job_id, attempt)`."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
 from musehub_pipeline.domain.ids import hex_of, stored
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
+from musehub_pipeline.domain.plan import Backlog, DueJob
 from musehub_pipeline.domain.result import Result, failed_line, retry_line
 from musehub_pipeline.storage.database import Database, Row
 
@@ -32,10 +34,12 @@ class Head:
 class Queue:
     """The rows of `musehub_background_jobs` that are of type ``mpack.index``."""
 
-    def __init__(self, database: Database, *, lease: timedelta, max_attempts: int) -> None:
+    def __init__(
+        self, database: Database, *, lease: timedelta, max_attempts: int, max_kills: int = 3
+    ) -> None:
         self._database = database
         self.lease = lease
-        self._max_attempts = max_attempts
+        self._limits = {"max_attempts": max_attempts, "max_kills": max_kills}
 
     def claim(
         self, *, run_id: str, limit: int, job_ids: Sequence[str] = ()
@@ -47,20 +51,31 @@ class Queue:
         parameters = {"run_id": run_id, "lease": self.lease, "limit": limit}
         with self._database.transaction() as transaction:
             transaction.rows("lock_claims")
-            rescued = transaction.rows("rescue_expired", {"max_attempts": self._max_attempts})
+            rescued = transaction.rows("rescue_expired", self._limits)
             if job_ids:
                 rows = transaction.rows("claim_named", parameters | {"job_ids": list(job_ids)})
             else:
                 rows = transaction.rows("claim_due", parameters)
+            transaction.write("run_claimed", {"run_id": run_id})
         for row in rescued:
             _log_rescued(row)
         rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
         return [(_claim(row, run_id), row["payload"]) for row in rows]
 
+    def rescue(self) -> int:
+        """Take the jobs of runs that died back into the queue; return how many those were."""
+        with self._database.transaction() as transaction:
+            transaction.rows("lock_claims")
+            rescued = transaction.rows("rescue_expired", self._limits)
+        for row in rescued:
+            _log_rescued(row)
+        return len(rescued)
+
     def renew(self, run_id: str) -> None:
-        """Make the leases of a run last from now on."""
+        """Make the leases of a run last from now on, and say that the run is alive."""
         with self._database.transaction() as transaction:
             transaction.write("renew", {"run_id": run_id, "lease": self.lease})
+            transaction.write("renew_run", {"run_id": run_id, "lease": self.lease})
 
     def release(self, claim: Claim, error: JobError, *, delay: timedelta, spent: bool) -> bool:
         """Put a job back to pending; unless `spent`, as if it had not been claimed.
@@ -70,11 +85,6 @@ class Queue:
         parameters = _fence(claim) | _reason(error) | {"delay": delay, "spent": spent}
         with self._database.transaction() as transaction:
             return transaction.write("release", parameters) > 0
-
-    def release_run(self, run_id: str) -> None:
-        """Put all jobs that a run still holds back to pending, as if it had not claimed them."""
-        with self._database.transaction() as transaction:
-            transaction.write("release_run", {"run_id": run_id})
 
     def fail(self, claim: Claim, error: JobError) -> bool:
         """End a job as failed, with the reason; false where it is not this claim's any more."""
@@ -94,6 +104,8 @@ class Queue:
         }
         with self._database.transaction() as transaction:
             if not transaction.write("publish_job", _fence(claim) | done):
+                if transaction.rows("was_published", _fence(claim)):
+                    return
                 raise Transient(Trouble.LEASE_LOST, f"run {claim.run_id} no longer holds the lease")
             if head is not None and not transaction.write(
                 "move_head",
@@ -117,11 +129,27 @@ class Queue:
                 stored(row["mpack_key"]) for row in transaction.rows("verified_mpacks", parameters)
             }
 
+    def notices(self) -> AbstractContextManager[Callable[[float], bool]]:
+        """Listen for new jobs: see `Database.notices`. A notice may be missed, so poll as well."""
+        return self._database.notices("musehub_pipeline_jobs")
+
+    def backlog(self, *, limit: int) -> Backlog:
+        """Return the queue as it stands, with its `limit` oldest jobs that are due."""
+        with self._database.transaction() as transaction:
+            row = transaction.row("backlog") or {}
+            due = transaction.rows("due", {"limit": limit})
+        return Backlog(**row, due=tuple(DueJob(**job) for job in due))
+
     def count_due(self) -> int:
         """Return how many jobs could be claimed now."""
         with self._database.transaction() as transaction:
             row = transaction.row("count_due")
         return row["count"] if row else 0
+
+    def prune_done(self, *, older_than: timedelta) -> int:
+        """Delete the rows of jobs that were done so long ago; return how many."""
+        with self._database.transaction() as transaction:
+            return transaction.write("prune_done", {"age": older_than})
 
     def job(self, job_id: str) -> Row | None:
         """Return a job's row, if there is one."""
@@ -177,7 +205,11 @@ def _log_rescued(row: Row) -> None:
 
 def _claim(row: Row, run_id: str) -> Claim:
     return Claim(
-        job_id=row["job_id"], repo_id=row["repo_id"], attempt=int(row["attempt"]), run_id=run_id
+        job_id=row["job_id"],
+        repo_id=row["repo_id"],
+        attempt=int(row["attempt"]),
+        attempts_forgiven=int(row["attempts_forgiven"]),
+        run_id=run_id,
     )
 
 

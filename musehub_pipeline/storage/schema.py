@@ -75,6 +75,10 @@ background_jobs = Table(
     Column("error", Text),
     Column("result", JSONB),
     Column("index_version", Integer),
+    # How each attempt ended: attempt, run_id, started_at, ended_at, code, message.
+    Column("attempts", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    # Attempts before an operator tried the job again: they count no more.
+    Column("attempts_forgiven", Integer, nullable=False, server_default="0"),
     # The queue, oldest first; the queue of one repo; what is under way; which mpacks were judged.
     Index(
         "musehub_background_jobs_pending",
@@ -99,6 +103,16 @@ background_jobs = Table(
         text("(payload ->> 'mpack_key')"),
         postgresql_where=text("job_type = 'mpack.index' AND status = 'done'"),
     ),
+)
+
+# Runs that are alive: whether they have claimed yet, and when they were last heard of.
+runs = Table(
+    "musehub_pipeline_runs",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    _time("started_at", nullable=False),
+    _time("claimed_at"),
+    _time("alive_until", nullable=False),
 )
 
 objects = Table(

@@ -9,6 +9,8 @@ from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline.phases.services import open_services
 from musehub_pipeline.phases.summarize import summarize
 from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.runs import KnownRun, Runs
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 
@@ -34,17 +36,44 @@ def test_a_run_that_takes_longer_than_a_lease_still_publishes(brief: Settings) -
     assert hub.job(job_id)["attempt"] == 1
 
 
-def test_a_run_that_has_ended_keeps_nothing(brief: Settings) -> None:
+def test_a_run_that_is_stopped_gives_everything_back_and_no_attempt_is_spent(hub: Hub) -> None:
+    job_id = hub.push(hub.create_repo(), small_history().mpack())
+    before = hub.job(job_id)
+
+    with open_services(hub.settings) as services:
+        claim_jobs(services, run_id="stopped")
+        assert hub.job(job_id)["status"] == "running"
+
+    assert hub.job(job_id) == before
+
+
+def test_a_run_without_a_heartbeat_keeps_nothing(brief: Settings) -> None:
     hub = Hub(brief)
     job_id = hub.push(hub.create_repo(), small_history().mpack())
     with open_services(brief) as services:
-        claim_jobs(services, run_id="dead")
+        services.queue.claim(run_id="dead", limit=10)
 
-    time.sleep(1.5)
+        time.sleep(1.5)
 
-    with open_services(brief) as services:
         [(claim, _)] = services.queue.claim(run_id="next", limit=10)
     assert (claim.job_id, claim.attempt) == (job_id, 2)
+
+
+def test_a_run_is_alive_from_its_claim_until_a_lease_after_its_end(brief: Settings) -> None:
+    with Database(str(brief.database_url)) as database:
+        runs = Runs(database, lease=brief.lease)
+        assert runs.known(["unheard"]) == {"unheard": KnownRun(alive=True, claimed=False)}
+        with open_services(brief) as services:
+            claim_jobs(services, run_id="run")
+            time.sleep(1.5)
+            assert runs.known(["run", "unheard"]) == {
+                "run": KnownRun(alive=True, claimed=True),
+                "unheard": KnownRun(alive=False, claimed=False),
+            }
+
+        assert runs.known(["run"]) == {"run": KnownRun(alive=True, claimed=True)}
+        time.sleep(1.5)
+        assert runs.known(["run"]) == {"run": KnownRun(alive=False, claimed=True)}
 
 
 def test_a_run_that_lost_its_lease_publishes_nothing(brief: Settings) -> None:
@@ -58,8 +87,7 @@ def test_a_run_that_lost_its_lease_publishes_nothing(brief: Settings) -> None:
         for phase in PHASES:
             batch = phase(batch, services)
         hub.sql("UPDATE musehub_background_jobs SET lease_expires_at = now() - interval '1 second'")
-        with open_services(brief) as others:
-            claim_jobs(others, run_id="second")
+        services.queue.claim(run_id="second", limit=10)
         ended = summarize(batch, services)
 
     assert [str(item.error and item.error.code) for item in ended.items] == ["LEASE_LOST"]

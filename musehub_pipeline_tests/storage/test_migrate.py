@@ -158,6 +158,7 @@ def test_a_hub_gets_what_it_lacks_and_loses_nothing(
             for name in (
                 *("run_id", "lease_expires_at", "not_before", "started_at", "finished_at"),
                 *("error_code", "error", "result", "index_version"),
+                *("attempts", "attempts_forgiven"),
             )
         ),
     }

@@ -57,8 +57,15 @@ def test_a_job_is_done_with_its_result_its_head_and_the_time_of_the_push(
     [pushed] = hub.sql("SELECT pushed_at >= now() - interval '1 min' AS lately FROM musehub_repos")
     assert (hub.head("repo-song"), pushed["lately"]) == ("new", True)
     assert row.pop("finished_at") > before["started_at"]
+    [ended] = row.pop("attempts")
+    assert [ended[name] for name in ("attempt", "run_id", "code", "message")] == [
+        1,
+        "run",
+        None,
+        None,
+    ]
     assert row == {
-        **{name: value for name, value in before.items() if name != "finished_at"},
+        **{n: value for n, value in before.items() if n not in {"finished_at", "attempts"}},
         "status": "done",
         "lease_expires_at": None,
         "result": RESULT,
@@ -162,7 +169,9 @@ SPOILS: dict[str, Callable[[Hub, Queue, Claim], Claim]] = {
     "another job": lambda _hub, _queue, claim: replace(claim, job_id="other"),
     "given back": _give_back,
     "failed": lambda hub, _queue, claim: _become(hub, claim, "status = 'failed'"),
-    "done already": lambda hub, _queue, claim: _become(hub, claim, "status = 'done'"),
+    "done by another": lambda hub, _queue, claim: _become(
+        hub, claim, "status = 'done', run_id = 'other'"
+    ),
     "claimed again": _lose,
 }
 
@@ -223,3 +232,13 @@ def test_a_job_of_another_type_or_of_nobody_is_not_found(hub: Hub, queue: Queue)
         assert queue.job(job_id) is None
         with pytest.raises(JobNotFound, match=job_id):
             queue.require(job_id)
+
+
+def test_publishing_twice_is_publishing_once(hub: Hub, queue: Queue, claim: Claim) -> None:
+    """The answer to a commit may be lost: whoever asks again is told that it is done."""
+    queue.publish(claim, RESULT, head=head("new"))
+    expected = everything(hub)
+
+    queue.publish(claim, RESULT, head=head("new"))
+
+    assert everything(hub) == expected

@@ -1,0 +1,117 @@
+"""The sensor on pending rows: looks at queue and runs, and requests what is missing.
+
+What that is, `domain.plan` decides. Nothing is derived from a cursor: the rows are the truth, and a
+tick that is lost costs nothing.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from musehub_pipeline.domain.plan import Backlog, PlannedRun, plan_runs
+from musehub_pipeline.orchestration.resources import MusehubServices
+from musehub_pipeline.phases.batch import Services
+
+WAIT_SECONDS = 20.0
+"""How long a tick waits for something to do; Dagster cuts it off after 60."""
+
+_POLL_SECONDS = 5.0
+_EPOCH_SECONDS = 60
+_MOST_RUNS = 1_000
+
+IN_FLIGHT = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_AT_WORK = {dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a tick saw, and what is missing."""
+
+    backlog: Backlog
+    in_flight: int
+    plan: Sequence[PlannedRun]
+
+    def __str__(self) -> str:
+        """Say it with numbers."""
+        seen, oldest = self.backlog, self.backlog.oldest_seconds
+        age = "" if oldest is None else f", the oldest for {oldest:.0f} s"
+        return (
+            f"{seen.pending} jobs pending{age}, {len(seen.due)} due, {seen.running} running;"
+            f" {self.in_flight} runs in flight"
+        )
+
+
+def pending_mpacks_sensor(
+    job: dg.JobDefinition, *, wait_seconds: float = WAIT_SECONDS
+) -> dg.SensorDefinition:
+    """Return the sensor that requests runs of `job` for what is pending."""
+
+    @dg.sensor(
+        name="pending_mpacks",
+        job=job,
+        minimum_interval_seconds=1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Requests the runs that pending mpack.index jobs need, and waits for new jobs.",
+    )
+    def pending_mpacks(
+        context: dg.SensorEvaluationContext, musehub: MusehubServices
+    ) -> dg.SensorResult | dg.SkipReason:
+        seen = watch(musehub, context.instance, job_name=job.name, wait_seconds=wait_seconds)
+        if not seen.plan:
+            return dg.SkipReason(str(seen))
+        requests = [dg.RunRequest(run_key=run.run_key, tags=run.tags) for run in seen.plan]
+        return dg.SensorResult(run_requests=requests)
+
+    return pending_mpacks
+
+
+def watch(
+    services: Services, instance: dg.DagsterInstance, *, job_name: str, wait_seconds: float
+) -> Look:
+    """Look until a run is missing, or for so many seconds; put right what died meanwhile.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE; the next tick looks again.
+    """
+    deadline = time.monotonic() + wait_seconds
+    services.runs.forget()
+    with services.queue.notices() as wait:  # before looking, so that nothing is missed in between
+        while True:
+            services.queue.rescue()
+            seen = look(services, instance, job_name=job_name)
+            left = deadline - time.monotonic()
+            if seen.plan or left <= 0:
+                return seen
+            wait(min(left, _POLL_SECONDS, max(seen.backlog.next_seconds or left, 0.05)))
+
+
+def look(services: Services, instance: dg.DagsterInstance, *, job_name: str) -> Look:
+    """Look once at the queue and at the runs in flight; end those in Dagster that died."""
+    policy = services.policy
+    runs = instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=IN_FLIGHT), limit=_MOST_RUNS)
+    at_work = [run.run_id for run in runs if run.status in _AT_WORK]
+    known = services.runs.known(at_work)
+    dead = {run_id for run_id in at_work if not known[run_id].alive}
+    for run in runs:
+        if run.run_id in dead:
+            instance.report_run_failed(run, "The run's process is gone: its heartbeat has stopped.")
+    living = [run.run_id for run in runs if run.run_id not in dead]
+    claimed = sum(run_id in known and known[run_id].claimed for run_id in living)
+    backlog = services.queue.backlog(limit=policy.max_runs * policy.batch_jobs)
+    plan = plan_runs(
+        backlog,
+        in_flight=len(living),
+        unclaimed=len(living) - claimed,
+        batch_jobs=policy.batch_jobs,
+        max_runs=policy.max_runs,
+        epoch=int(time.time()) // _EPOCH_SECONDS,
+    )
+    return Look(backlog=backlog, in_flight=len(living), plan=plan)
