@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg
-from psycopg import sql
+from sqlalchemy import make_url
 
 from musehub_pipeline.domain.errors import PipelineError, SchemaMismatch
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.database import Database, ensure_database
 
 _DATABASE = "musehub"
 _LONGEST_HOME = 80  # characters; the path of a Unix socket in it ends at 107
@@ -88,7 +87,7 @@ def _postgres(home: Path) -> str:
         log = home / "postgres" / "log"
         message = f"the embedded PostgreSQL did not start, see {log}: {type(error).__name__}"
         raise ServiceError(message) from error
-    _create_database(server.get_uri())
+    ensure_database(make_url(server.get_uri()), _DATABASE)
     return server.get_uri(database=_DATABASE)
 
 
@@ -145,14 +144,6 @@ def _signals_deferred() -> Generator[None]:
             signal.signal(number, handler)
         for number in caught:
             signal.raise_signal(number)
-
-
-def _create_database(url: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(1)")  # against another process that starts too
-        found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE])
-        if found.rowcount == 0:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
 
 
 def _import_get_server() -> Callable[..., Any]:

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, repr=False, description="PostgreSQL; unset: an embedded one in the home"
     )
+    dagster_database_url: str | None = Field(
+        None, repr=False, description="Dagster's own database; unset: one beside the other"
+    )
     storage_url: str | None = Field(
         None, description="s3://bucket/prefix or file:///dir; unset: a directory in the home"
     )
@@ -95,6 +98,13 @@ class Settings(BaseSettings):
     def _check_database_url(cls, value: str | None) -> str | None:
         if value is not None:
             database_url(value)
+        return value
+
+    @field_validator("dagster_database_url")
+    @classmethod
+    def _check_dagster_database_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            database_url(value, variable="MUSEHUB_DAGSTER_DATABASE_URL")
         return value
 
     @field_validator("storage_url")

@@ -25,6 +25,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
     assert settings.model_dump() == {
         "home": Path(".musehub"),
         "database_url": None,
+        "dagster_database_url": None,
         "storage_url": None,
         "scratch_dir": None,
         "batch_jobs": 50,

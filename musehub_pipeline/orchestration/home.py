@@ -1,13 +1,17 @@
 """Dagster's home: where its runs and their events are kept."""
 
 import os
-import shutil
 from pathlib import Path
+
+import psycopg
+from psycopg import sql
 
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.database import database_url, ensure_database
 
 _FOLDER = Path(__file__).parent
+_VARIABLE = "MUSEHUB_DAGSTER_DATABASE_URL"
 
 REPOSITORY_TAG = {".dagster/repository": "__repository__@musehub_pipeline"}
 """What the UI finds the runs of a job by; the location is called as in workspace.yaml."""
@@ -21,8 +25,10 @@ def workspace() -> Path:
 def use_dagster_home(settings: Settings) -> Path:
     """Set DAGSTER_HOME to a folder in the home, unless it is set, and return it.
 
+    Dagster's database is made beside that of the settings, unless another one is set.
+
     Raises:
-        SettingsError: DAGSTER_HOME is set to what is no folder.
+        SettingsError: DAGSTER_HOME is set to what is no folder, or the database cannot be made.
     """
     if given := os.environ.get("DAGSTER_HOME"):
         if not Path(given).is_absolute() or not Path(given).is_dir():
@@ -31,6 +37,31 @@ def use_dagster_home(settings: Settings) -> Path:
     folder = settings.home.resolve() / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "dagster.yaml").exists():  # an operator's own stays
-        shutil.copyfile(_FOLDER / "dagster.yaml", folder / "dagster.yaml")
+        parts = [(_FOLDER / name).read_text("utf-8") for name in ("dagster.yaml", "storage.yaml")]
+        (folder / "dagster.yaml").write_text("".join(parts), "utf-8")
+    os.environ[_VARIABLE] = settings.dagster_database_url or _database_beside(settings)
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
+
+
+def _database_beside(settings: Settings) -> str:
+    hub = database_url(str(settings.database_url))
+    name = f"{hub.database}_dagster"
+    try:
+        if ensure_database(hub, name):
+            _relax(hub.set(drivername="postgresql").render_as_string(hide_password=False), name)
+    except psycopg.Error as error:
+        message = str(error).strip().split("\n", 1)[0]
+        raise SettingsError(
+            f"{_VARIABLE}: not set, and the database {name!r} cannot be made: {message}"
+        ) from error
+    # psycopg 3 would break how dagster-postgres notifies.
+    url = hub.set(database=name, drivername="postgresql+psycopg2")
+    return url.render_as_string(hide_password=False)
+
+
+def _relax(url: str, name: str) -> None:
+    """Let events not wait for the disk: what a crash takes of them is no truth (ADR 4)."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        statement = sql.SQL("ALTER DATABASE {} SET synchronous_commit = off")
+        connection.execute(statement.format(sql.Identifier(name)))

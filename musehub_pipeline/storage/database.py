@@ -171,21 +171,38 @@ def _loads(text: str | bytes) -> Any:
         return text.decode() if isinstance(text, bytes) else text
 
 
-def database_url(text: str) -> URL:
+def database_url(text: str, *, variable: str = "MUSEHUB_DATABASE_URL") -> URL:
     """Return the URL of a PostgreSQL database, with psycopg as its driver.
 
     Raises:
-        SettingsError: `text` is no such URL.
+        SettingsError: `text`, the value of `variable`, is no such URL.
     """
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:
-        raise SettingsError("MUSEHUB_DATABASE_URL: not a database URL") from error
+        raise SettingsError(f"{variable}: not a database URL") from error
     if url.get_backend_name() not in {"postgresql", "postgres"}:
         raise SettingsError(
-            f"MUSEHUB_DATABASE_URL: {url.drivername!r} is not postgresql, which the pipeline needs"
+            f"{variable}: {url.drivername!r} is not postgresql, which the pipeline needs"
         )
     return url.set(drivername="postgresql+psycopg")
+
+
+def ensure_database(existing: URL, name: str) -> bool:
+    """Create a database on the server of another, unless it is there; return whether it was not.
+
+    Raises:
+        psycopg.Error: the server did not, as where the user may not.
+    """
+    url = existing.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(
+        url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_SECONDS
+    ) as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")  # against another process that starts too
+        found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
+        if found.rowcount == 0:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return found.rowcount == 0
 
 
 def is_transient(error: psycopg.Error) -> bool:

@@ -44,9 +44,9 @@ def dagster_run(bench: Bench) -> Iterator[Figure]:
 
             return seconds(run)
 
-    with patch.dict(os.environ):
+    with patch.dict(os.environ), bench.database() as url_beside:
         os.environ.pop("DAGSTER_HOME", None)
-        use_dagster_home(bench.settings("postgresql:///"))
+        use_dagster_home(bench.settings(url_beside))
         with dagster_instance() as instance:
             pairs = interleave(dagster, bare, runs=bench.runs)
     yield excess(
@@ -55,5 +55,5 @@ def dagster_run(bench: Bench) -> Iterator[Figure]:
         pairs,
         unit="s",
         limit=0.6,
-        note="in process, events in SQLite",
+        note="in process, events in PostgreSQL",
     )

@@ -8,19 +8,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import yaml
 
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.cli.terminal import Finished, Git, run
 from musehub_pipeline_tests.conftest import s3_settings
 from musehub_pipeline_tests.hub import Hub
 
-_ONE_FILE_FOR_ALL_RUNS = """
-event_log_storage:
-  module: dagster._core.storage.event_log
-  class: ConsolidatedSqliteEventLogStorage
-  config:
-    base_dir: {folder}
-"""
+_ONE_FILE_FOR_ALL_RUNS = {
+    "module": "dagster._core.storage.event_log",
+    "class": "ConsolidatedSqliteEventLogStorage",
+}
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +28,10 @@ def dagster_home() -> Iterator[Path]:
     place = memory if os.access(memory, os.W_OK) else None
     with TemporaryDirectory(prefix="dagster-", dir=place) as folder:
         ours = resources.files("musehub_pipeline.orchestration").joinpath("dagster.yaml")
-        configuration = ours.read_text() + _ONE_FILE_FOR_ALL_RUNS.format(folder=folder)
-        Path(folder, "dagster.yaml").write_text(configuration)
+        configuration = yaml.safe_load(ours.read_text())
+        event_log = _ONE_FILE_FOR_ALL_RUNS | {"config": {"base_dir": folder}}
+        configuration["event_log_storage"] = event_log
+        Path(folder, "dagster.yaml").write_text(yaml.safe_dump(configuration))
         yield Path(folder)
 
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 from datetime import timedelta
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from musehub_pipeline.domain.errors import (
     Transient,
 )
 from musehub_pipeline.domain.result import KEYS
+from musehub_pipeline.orchestration.home import use_dagster_home
 from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.conftest import s3_settings
@@ -232,11 +232,11 @@ def test_without_settings_the_environment_is_read(
 
 
 def test_with_a_dagster_home_the_run_is_kept_with_all_that_it_did(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configuration = resources.files("musehub_pipeline.orchestration").joinpath("dagster.yaml")
-    (tmp_path / "dagster.yaml").write_bytes(configuration.read_bytes())
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("MUSEHUB_DAGSTER_DATABASE_URL", "")
+    use_dagster_home(hub.settings)
 
     result = hub.index(hub.push(hub.create_repo(), MPACK, head=LAST))
 
