@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 
 from musehub_pipeline import local
@@ -18,7 +19,8 @@ from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.settings import Settings
 
 _HOST = "127.0.0.1"
-_STOP_SECONDS = 20
+_RUNS_STOP_SECONDS = 10
+_STOP_SECONDS = 5
 _POLL_SECONDS = 0.2
 
 
@@ -71,12 +73,33 @@ def _run_group(command: list[str], environment: dict[str, str], *, folder: Path)
         while not told_to_stop.wait(_POLL_SECONDS):
             if (code := process.poll()) is not None:
                 return code
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
+        _stop(process)
     finally:
         _kill_group(process)
     return 0
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Let runs give their leases back, then end the rest, which has nothing to lose."""
+    daemon = _descendants(process, running="dagster._daemon")
+    runs = _descendants(process, running="multiprocessing.spawn")
+    for end in [each.kill for each in daemon] + [run.terminate for run in runs]:
+        with suppress(psutil.NoSuchProcess):
+            end()
+    psutil.wait_procs(runs, timeout=_RUNS_STOP_SECONDS)
+    process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
+
+
+def _descendants(process: subprocess.Popen[bytes], *, running: str) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if running in " ".join(child.cmdline()):
+                    found.append(child)
+    return found
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
