@@ -1,0 +1,147 @@
+"""`musehub-pipeline dev` as an operator runs it, on a database and a directory of the test."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from musehub_pipeline_tests.cli.terminal import PROGRAM
+from musehub_pipeline_tests.hub import Hub
+
+_START_SECONDS = 90
+_STOP_SECONDS = 60
+LEASE_SECONDS = 5
+
+
+class Dev:
+    """The UI, the daemon and the code server, in processes of their own."""
+
+    def __init__(self, hub: Hub, folder: Path) -> None:
+        self.hub = hub
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until the UI answers."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        settings = self.hub.settings
+        environment = dict(os.environ) | {
+            "MUSEHUB_HOME": str(settings.home),
+            "MUSEHUB_DATABASE_URL": str(settings.database_url),
+            "MUSEHUB_STORAGE_URL": str(settings.storage_url),
+            "MUSEHUB_LEASE_SECONDS": str(LEASE_SECONDS),
+        }
+        with (self._folder / "dev.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [PROGRAM, "dev", "--port", str(port)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.wait(lambda: self._answers(port), seconds=_START_SECONDS)
+
+    def _answers(self, port: int) -> bool:
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=10)
+            return True
+        return False
+
+    def kill(self, running: str) -> None:
+        """Kill those of its processes in whose command line that stands; all of them for ""."""
+        assert self._process is not None
+        victims = self.processes(running)
+        if not running:
+            victims.append(psutil.Process(self._process.pid))
+        assert victims
+        for process in victims:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def ensure_started(self) -> None:
+        """Start it again, if it has ended or is about to."""
+        assert self._process is not None
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            return
+        self.start()
+
+    def stop(self) -> int:
+        """Tell it to stop, and return its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(_STOP_SECONDS)
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever became of the test."""
+        if self._process is not None and self._process.poll() is None:
+            for process in (*self.processes(""), psutil.Process(self._process.pid)):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._process.wait()
+
+    def processes(self, running: str) -> list[psutil.Process]:
+        """Return those of its processes in whose command line that stands."""
+        found: list[psutil.Process] = []
+        assert self._process is not None
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self._process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if running in " ".join(child.cmdline()):
+                        found.append(child)
+        return found
+
+    def wait(self, until: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until something is so; fail with the end of the log where it does not come about."""
+        deadline = time.monotonic() + seconds
+        while not until():
+            if time.monotonic() > deadline:
+                log = (self._folder / "dev.log").read_text(errors="replace")
+                pytest.fail(f"waited {seconds} s in vain\n{self.statuses()}\n{log[-4000:]}")
+            time.sleep(0.1)
+
+    def statuses(self) -> dict[str, int]:
+        """Return how many jobs there are of each status."""
+        rows = self.hub.sql(
+            "SELECT status, count(*) AS jobs FROM musehub_background_jobs GROUP BY status"
+        )
+        return {row["status"]: row["jobs"] for row in rows}
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return Dagster's runs of `index_mpacks`: run_id, status and when they were requested."""
+        url = make_url(str(self.hub.settings.database_url))
+        beside = url.set(database=f"{url.database}_dagster")
+        with psycopg.connect(
+            beside.render_as_string(hide_password=False), row_factory=psycopg.rows.dict_row
+        ) as connection:
+            return connection.execute(
+                "SELECT run_id, status, create_timestamp AT TIME ZONE 'UTC' AS requested_at"
+                " FROM runs WHERE pipeline_name = 'index_mpacks' ORDER BY id"
+            ).fetchall()
+
+
+@pytest.fixture
+def dev(hub: Hub, tmp_path: Path) -> Iterator[Dev]:
+    """It is not started yet; whatever is left of it in the end is killed."""
+    dev = Dev(hub, tmp_path)
+    try:
+        yield dev
+    finally:
+        dev.end()
+        print((tmp_path / "dev.log").read_text(errors="replace")[-2000:], file=sys.stderr)
