@@ -10,6 +10,7 @@ from musehub_pipeline.cli import db, jobs
 from musehub_pipeline.cli.console import err, plain
 from musehub_pipeline.cli.demo import demo
 from musehub_pipeline.cli.dev import dev
+from musehub_pipeline.cli.fsck import fsck
 from musehub_pipeline.cli.index import index
 from musehub_pipeline.cli.pack import pack
 from musehub_pipeline.cli.push import push
@@ -33,6 +34,7 @@ app.command()(dev)
 app.command()(pack)
 app.command()(push)
 app.command()(index)
+app.command()(fsck)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(db.app, name="db")
 
