@@ -43,8 +43,8 @@ def fsck(
     ref_supplied: a repository holds nothing that no push supplied to it.
 
     Nothing is changed, and all is seen as it is at one moment, whatever runs beside. Deleted
-    repositories are passed over. Refs that are older than all jobs that are left, or whose
-    repository has an mpack that cannot be read, cannot be judged: they are counted.
+    repositories are passed over. A ref cannot be judged, and is only counted, where an mpack of
+    its repository cannot be read, or where it is older than the first done job that is left.
     """
     settings = local.resolve(Settings.load())
     breaches: list[Breach] = []

@@ -20,8 +20,9 @@ from musehub_pipeline.storage.scratch import ScratchFile
 # What was accepted once is read, whatever the limits are today; nothing of it is kept in memory.
 _LIMITS = Limits(mpack_bytes=1 << 62, objects=1 << 32, snapshots=1 << 32, commits=1 << 32)
 
-# Bytes with the right hash at which the reader stumbles were never accepted: they supplied nothing.
-_NEVER_ACCEPTED = (Fault.MPACK_MALFORMED, Fault.BAD_ID)
+# No mpack, or one with the right hash at which the reader stumbles, was never accepted: the push
+# supplied nothing.
+_NEVER_ACCEPTED = (Fault.BAD_PAYLOAD, Fault.MPACK_MALFORMED, Fault.BAD_ID)
 
 Report = Callable[[int, int], None]
 """Takes how much is done, and how much there is."""

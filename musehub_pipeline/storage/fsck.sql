@@ -44,13 +44,13 @@ CREATE TEMP TABLE fsck_stored (object_id text, size_bytes bigint) ON COMMIT DROP
 ANALYZE fsck_repos, fsck_pushes, fsck_items, fsck_unsupplied, fsck_named, fsck_stored;
 
 -- name: fsck_note_repos
--- The repos that are not deleted. Old rows of jobs may have been pruned, the oldest first. A repo's
--- jobs follow each other, so what a pruned one wrote is older than the start of every one that is left;
--- in a repo where nothing was ever published, none was pruned.
+-- The repos that are not deleted. Rows of done jobs may have been pruned, the oldest first; what these
+-- wrote is older than the end of the first one that is left. Where nothing was published, none was pruned.
 INSERT INTO fsck_repos (repo_id, judged_from)
-SELECT r.repo_id, CASE WHEN r.pushed_at IS NULL THEN '-infinity' ELSE coalesce(min(j.started_at), 'infinity') END
+SELECT r.repo_id, CASE WHEN r.pushed_at IS NULL THEN '-infinity' ELSE coalesce(min(j.finished_at), 'infinity') END
 FROM musehub_repos AS r
-LEFT JOIN musehub_background_jobs AS j ON j.repo_id = r.repo_id AND j.job_type = 'mpack.index'
+LEFT JOIN musehub_background_jobs AS j
+    ON j.repo_id = r.repo_id AND j.job_type = 'mpack.index' AND j.status = 'done'
 WHERE r.deleted_at IS NULL AND (%(repo_id)s::text IS NULL OR r.repo_id = %(repo_id)s)
 GROUP BY r.repo_id;
 
