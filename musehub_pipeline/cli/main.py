@@ -25,8 +25,8 @@ app = typer.Typer(
     help=(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
-        " Exit codes: 0 done, 1 an error that is named on stderr, 2 wrong usage, 3 the answer is"
-        " no (--strict, db current)."
+        " Exit codes: 0 done, 1 an error that is named on stderr or a breach that fsck found, 2"
+        " wrong usage, 3 the answer is no (--strict, db current)."
     ),
 )
 app.command()(demo)
