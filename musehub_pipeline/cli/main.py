@@ -10,6 +10,7 @@ from musehub_pipeline.cli import db, jobs
 from musehub_pipeline.cli.console import err, plain
 from musehub_pipeline.cli.demo import demo
 from musehub_pipeline.cli.dev import dev
+from musehub_pipeline.cli.fsck import fsck
 from musehub_pipeline.cli.index import index
 from musehub_pipeline.cli.pack import pack
 from musehub_pipeline.cli.push import push
@@ -24,8 +25,8 @@ app = typer.Typer(
     help=(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
-        " Exit codes: 0 done, 1 an error that is named on stderr, 2 wrong usage, 3 the answer is"
-        " no (--strict, db current)."
+        " Exit codes: 0 done, 1 an error that is named on stderr or a breach that fsck found, 2"
+        " wrong usage, 3 the answer is no (--strict, db current)."
     ),
 )
 app.command()(demo)
@@ -33,6 +34,7 @@ app.command()(dev)
 app.command()(pack)
 app.command()(push)
 app.command()(index)
+app.command()(fsck)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(db.app, name="db")
 

@@ -1,7 +1,7 @@
 """The connection to PostgreSQL: a pool, transactions, and the names of its failures."""
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, LiteralString, Self, cast
 
@@ -20,6 +20,7 @@ from musehub_pipeline.storage.statements import statement
 
 _CONNECT_TIMEOUT_SECONDS = 10
 _POOL_SIZE = 10
+_STREAMED_ROWS = 2_000
 
 _TRANSIENT_SQLSTATES = ("08", "25006", "25P03", "3D000", "40", "53", "55", "57", "58")
 """Classes and codes: connection, read-only after a failover, idle too long, no such database (yet),
@@ -138,6 +139,12 @@ class Transaction:
     def tuples(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows of the statement `name` as tuples: for thousands of them."""
         return self._connection.cursor().execute(statement(name), parameters).fetchall()
+
+    def stream(self, name: str, parameters: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of the statement `name`, which only reads: for any number of them."""
+        with self._connection.cursor(name) as cursor:
+            cursor.itersize = _STREAMED_ROWS
+            yield from cursor.execute(statement(name), parameters)
 
     def row(self, name: str, parameters: Mapping[str, Any] | None = None) -> Row | None:
         """Return the first row of the statement `name`, if it gives any."""

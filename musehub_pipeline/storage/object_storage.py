@@ -1,6 +1,7 @@
 """Object storage: mpacks and objects, on S3 or in a directory. Keys are built from digests only."""
 
 import logging
+import re
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from musehub_pipeline.storage.store import S3Options, Store, open_store, parse_s
 
 _PART_BYTES = 8 << 20
 _SLICES_A_TASK = 16
+_LISTED_AT_ONCE = 1_000
+_OBJECT_KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 
 _log = logging.getLogger("musehub_pipeline.storage")
 
@@ -143,6 +146,21 @@ class ObjectStorage:
         return PutCount(
             sum(count.objects for count in counts), sum(count.size_bytes for count in counts)
         )
+
+    def stored_objects(self) -> Iterator[tuple[bytes, int]]:
+        """Yield digest and size in bytes of every object that is stored, in no order.
+
+        What lies among them under another name is none of ours.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        with self._errors("LIST objects/"):
+            listed = self._store.list("objects/", chunk_size=_LISTED_AT_ONCE)  # pyright: ignore[reportUnknownMemberType]
+            for entries in listed:
+                for entry in entries:
+                    if found := _OBJECT_KEY.fullmatch(entry["path"]):
+                        yield bytes.fromhex(found[2]), entry["size"]
 
     def sync(self) -> None:
         """Make everything that was put durable: a directory's bytes may still be in memory.

@@ -1,4 +1,4 @@
-"""The statements of `queries.sql`, by name."""
+"""The statements of the `.sql` files beside this module, by name."""
 
 import re
 from functools import cache
@@ -10,19 +10,22 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 @cache
 def _all() -> dict[str, LiteralString]:
-    text = resources.files("musehub_pipeline.storage").joinpath("queries.sql").read_text("utf-8")
-    _, *parts = _NAME.split(text)
-    # The file ships with the package, which makes its statements as literal as those of a module.
-    return {
-        name: cast("LiteralString", body.strip())
-        for name, body in zip(parts[::2], parts[1::2], strict=True)
-    }
+    found: dict[str, LiteralString] = {}
+    for file in resources.files("musehub_pipeline.storage").iterdir():
+        if file.name.endswith(".sql"):
+            _, *parts = _NAME.split(file.read_text("utf-8"))
+            # The files ship with the package: their statements are as literal as a module's.
+            found |= {
+                name: cast("LiteralString", body.strip())
+                for name, body in zip(parts[::2], parts[1::2], strict=True)
+            }
+    return found
 
 
 def statement(name: str) -> LiteralString:
     """Return the statement of that name.
 
     Raises:
-        KeyError: `queries.sql` has none.
+        KeyError: there is none.
     """
     return _all()[name]

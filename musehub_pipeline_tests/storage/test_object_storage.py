@@ -12,6 +12,7 @@ import pytest
 from musehub_pipeline.domain.errors import Rejection, SettingsError, Transient
 from musehub_pipeline.domain.slices import Slices
 from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage import object_storage
 from musehub_pipeline.storage.object_storage import ObjectStorage, PutCount
 from musehub_pipeline.storage.store import StorageUrl, parse_storage_url
 from musehub_pipeline_tests.conftest import s3_settings
@@ -147,6 +148,21 @@ def test_objects_of_every_size_are_stored_under_their_hash(
     assert stored(any_hub) == {hex_of(content): content for content in CONTENTS}
 
 
+def test_what_is_stored_is_listed_with_its_size(
+    any_hub: Hub, storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_storage, "_LISTED_AT_ONCE", 4)
+    assert list(storage.stored_objects()) == []
+    storage.put_objects(*packed(*CONTENTS))
+    some_hex = hex_of(b"a")
+    for name in ("notes", f"ff/{some_hex}", f"{some_hex[:2]}/{some_hex}.txt", some_hex):
+        obstore.put(any_hub.store, f"objects/{name}", b"none of ours")
+
+    assert sorted(storage.stored_objects()) == sorted(
+        (sha256(content).digest(), len(content)) for content in CONTENTS
+    )
+
+
 def test_no_objects_are_no_request(storage: ObjectStorage) -> None:
     assert storage.put_objects(*packed()) == PutCount(0, 0)
 
@@ -215,7 +231,7 @@ def test_one_failure_of_many_is_raised(storage: ObjectStorage) -> None:
         storage.put_objects(Broken(source.content), objects)
 
 
-@pytest.mark.parametrize("request_name", ["fetch", "put small", "put large", "put mpack"])
+@pytest.mark.parametrize("request_name", ["fetch", "list", "put small", "put large", "put mpack"])
 def test_a_bucket_or_directory_that_is_missing_is_transient_and_said(
     any_hub: Hub, tmp_path: Path, request_name: str
 ) -> None:
@@ -224,6 +240,7 @@ def test_a_bucket_or_directory_that_is_missing_is_transient_and_said(
     (tmp_path / "mpack").write_bytes(b"mpack")
     requests = {
         "fetch": lambda storage: storage.fetch_mpack("f" * 64, tmp_path / "fetched", limit=1 << 30),
+        "list": lambda storage: list(storage.stored_objects()),
         "put small": lambda storage: storage.put_objects(*packed(b"small")),
         "put large": lambda storage: storage.put_objects(*packed(LARGE)),
         "put mpack": lambda storage: storage.put_mpack(tmp_path / "mpack", hex_of(b"mpack")),

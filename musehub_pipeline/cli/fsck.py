@@ -1,0 +1,86 @@
+"""`fsck`: is the index what it should be?"""
+
+from typing import Annotated
+
+import typer
+
+from musehub_pipeline import local
+from musehub_pipeline.cli.console import JsonFlag, out, plain, print_json, progress_bar
+from musehub_pipeline.domain.breach import Breach
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.audit import open_audit
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.fsck import Check, Fsck
+from musehub_pipeline.storage.object_storage import ObjectStorage
+from musehub_pipeline.storage.repos import Repos
+from musehub_pipeline.storage.scratch import scratch_folder
+
+EXIT_BREACH = 1
+
+_LISTED = 10_000  # breaches of one check: an index that is lost must not fill the memory
+
+
+def fsck(
+    repo: Annotated[
+        str | None, typer.Option("--repo", "-r", help="Only what is of owner/slug.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check that queue, index and storage agree; exit with 1 on any breach.
+
+    job_ends: a job is done with a result, has failed with a reason, waits, or is worked on.
+
+    mpack_indexed: all that is in a done job's mpack is in the index, exactly once.
+
+    commit_complete: the repository holds each commit's snapshot and parents.
+
+    manifest_complete: what a manifest names has a row, and a ref in that repository.
+
+    object_stored: an object row has bytes of its size in storage.
+
+    head_exists: a branch stands at a commit of its repository.
+
+    ref_supplied: a repository holds nothing that no push supplied to it.
+
+    Nothing is changed, and all is seen as it is at one moment, whatever runs beside. Deleted
+    repositories are passed over. A ref cannot be judged, and is only counted, where an mpack of
+    its repository cannot be read, or where it is older than the first done job that is left.
+    """
+    settings = local.resolve(Settings.load())
+    breaches: list[Breach] = []
+    found = 0
+    with (
+        Database(str(settings.database_url)) as database,
+        ObjectStorage(
+            str(settings.storage_url), s3=settings.s3, threads=settings.storage_threads
+        ) as objects,
+        scratch_folder(settings.scratch_root) as scratch,
+    ):
+        repo_id = Repos(database).find(repo).repo_id if repo else None
+        with open_audit(database, repo_id=repo_id) as audit:
+            checking = Fsck(audit, objects, scratch=scratch)
+            for check in checking.checks():
+                listed, number = _find(check)
+                breaches += listed
+                found += number
+    checked = checking.checked | {"breaches": found}
+    if as_json:
+        print_json({"breaches": [breach.as_dict() for breach in breaches], "checked": checked})
+    else:
+        for breach in breaches:
+            out.print(plain(str(breach)))
+        out.print(" ".join(f"{name}={number}" for name, number in checked.items()))
+    if found:
+        raise typer.Exit(EXIT_BREACH)
+
+
+def _find(check: Check) -> tuple[list[Breach], int]:
+    """Return the first breaches of a check, and how many there are."""
+    listed: list[Breach] = []
+    found = 0
+    with progress_bar(check.name, check.unit) as report:
+        for breach in check.find(report):
+            found += 1
+            if found <= _LISTED:
+                listed.append(breach)
+    return listed, found
