@@ -1,4 +1,4 @@
-"""What the UI shows of a run: one materialization, one table of its jobs, and the budgets' check."""
+"""What the UI shows of a run: one materialization, one table of its jobs, and a check."""
 
 import logging
 from collections.abc import Iterator
