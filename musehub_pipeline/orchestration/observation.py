@@ -53,23 +53,24 @@ def phase_budgets(
     budgets = musehub.policy.phase_budgets
     latest = context.instance.get_latest_materialization_event(MPACK_INDEX.key)
     seen = latest.asset_materialization if latest else None
-    maxima = {key: seen.metadata.get(f"{key}_max") if seen else None for key in budgets}
-    over = {
-        key: value.value
-        for key, value in maxima.items()
-        if isinstance(value, dg.FloatMetadataValue) and (value.value or 0) > budgets[key]
+    entries = seen.metadata if seen else {}
+    maxima = {
+        key: entry.value or 0.0
+        for key in budgets
+        if isinstance(entry := entries.get(f"{key}_max"), dg.FloatMetadataValue)
     }
+    over = {key: taken for key, taken in maxima.items() if taken > budgets[key]}
     return dg.AssetCheckResult(
         passed=not over,
         severity=dg.AssetCheckSeverity.WARN,
-        description=None if seen else "There is no run to judge yet.",
+        description=None if maxima else "There is nothing to judge.",
         metadata={"budgets_ms": dict(budgets), "over_budget_ms": over},
     )
 
 
 def log_run(context: dg.OpExecutionContext, batch: Batch, *, budgets: Budgets) -> None:
     """Log how the jobs of a run fared: their lines, and what the asset's page shows."""
-    for level, text in entries(batch.lines):
+    for level, text in log_entries(batch.lines):
         context.log.log(level, text)
     if batch.items:
         seconds = monotonic() - batch.items[0].claimed_at
@@ -80,7 +81,7 @@ def log_run(context: dg.OpExecutionContext, batch: Batch, *, budgets: Budgets) -
         context.log_event(_judgement(batch, budgets))  # pyright: ignore[reportArgumentType]
 
 
-def entries(lines: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+def log_entries(lines: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     """Return the lines as entries of Dagster's log: one a level, however many jobs there are.
 
     An entry is a write of Dagster's: one a job took a fifth of a run of tiny mpacks, on SQLite.

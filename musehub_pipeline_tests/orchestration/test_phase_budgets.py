@@ -137,13 +137,17 @@ def test_the_check_executed_by_hand_judges_the_latest_run(
     assert set(evaluation.metadata["over_budget_ms"].value) == over  # pyright: ignore[reportArgumentType]
 
 
-def test_the_check_executed_before_any_run_finds_nothing(
-    hub: Hub, instance: dg.DagsterInstance
+@pytest.mark.parametrize("mpack", [None, NOT_MSGPACK], ids=["no run", "no job done"])
+def test_the_check_executed_where_nothing_is_done_says_that_it_judged_nothing(
+    hub: Hub, instance: dg.DagsterInstance, mpack: bytes | None
 ) -> None:
+    if mpack:
+        hub.push(hub.create_repo(), mpack)
+        run(hub, instance)
     settings = hub.settings.model_copy(update={"phase_budgets_ms": TINY})
     job = build_defs(musehub=fixed_resource(settings)).resolve_implicit_global_asset_job_def()
 
     assert job.execute_in_process(instance=instance).success
 
     [evaluation] = evaluations(instance)
-    assert (evaluation.passed, evaluation.description) == (True, "There is no run to judge yet.")
+    assert (evaluation.passed, evaluation.description) == (True, "There is nothing to judge.")
