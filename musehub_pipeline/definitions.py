@@ -3,6 +3,7 @@
 import dagster as dg
 
 from musehub_pipeline.orchestration.jobs import index_mpacks_job
+from musehub_pipeline.orchestration.observation import MPACK_INDEX, phase_budgets
 from musehub_pipeline.orchestration.pruning import prune_history_schedule
 from musehub_pipeline.orchestration.resources import MusehubResource
 from musehub_pipeline.orchestration.sensor import pending_mpacks_sensor
@@ -16,10 +17,13 @@ def build_defs(
     resource = musehub or MusehubResource()
     index_mpacks = index_mpacks_job(resource)
     return dg.Definitions(
+        assets=[MPACK_INDEX],
+        asset_checks=[phase_budgets],
         jobs=[index_mpacks],
         sensors=[pending_mpacks_sensor(index_mpacks)],
         schedules=[prune_history_schedule(resource)],
         resources={"musehub": resource},
+        executor=dg.in_process_executor,
     )
 
 

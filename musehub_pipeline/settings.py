@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from musehub_pipeline.domain.budgets import parse_budgets
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.storage.database import database_url
@@ -59,6 +60,9 @@ class Settings(BaseSettings):
     storage_threads: int = Field(16, ge=1, le=256, description="Requests to storage at a time")
     id_policy: Literal["verify", "record"] = Field(
         "verify", description="What to do with a commit or snapshot id of an unknown scheme"
+    )
+    phase_budgets_ms: str = Field(
+        "", description="How long a phase may take before it is pointed out: key=ms,key=ms"
     )
 
     max_mpack_bytes: int = Field(_LIMITS.mpack_bytes, ge=1, description="Largest mpack")
@@ -114,6 +118,12 @@ class Settings(BaseSettings):
             parse_storage_url(value)
         return value
 
+    @field_validator("phase_budgets_ms")
+    @classmethod
+    def _check_phase_budgets(cls, value: str) -> str:
+        parse_budgets(value)
+        return value
+
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:
         """Read the environment; `overrides` win over it.
@@ -140,6 +150,11 @@ class Settings(BaseSettings):
             snapshots=self.max_snapshots,
             commits=self.max_commits,
         )
+
+    @property
+    def phase_budgets(self) -> dict[str, float]:
+        """How many milliseconds each timing of a result may have."""
+        return parse_budgets(self.phase_budgets_ms)
 
     @property
     def lease(self) -> timedelta:

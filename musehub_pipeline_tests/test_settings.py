@@ -40,6 +40,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
         "retry_cap_seconds": 600,
         "storage_threads": 16,
         "id_policy": "verify",
+        "phase_budgets_ms": "",
         "max_mpack_bytes": 16 << 30,
         "max_objects": 2_000_000,
         "max_snapshots": 500_000,
@@ -72,6 +73,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
         ("RETRY_CAP_SECONDS", "60", 60),
         ("STORAGE_THREADS", "256", 256),
         ("ID_POLICY", "record", "record"),
+        ("PHASE_BUDGETS_MS", "unpack_ms=1.5", "unpack_ms=1.5"),
         ("MAX_MPACK_BYTES", "9", 9),
         ("MAX_OBJECTS", "9", 9),
         ("MAX_SNAPSHOTS", "9", 9),
@@ -114,6 +116,8 @@ def test_every_setting_is_read_from_its_variable(
         ("MUSEHUB_STORAGE_THREADS", "257"),
         ("MUSEHUB_ID_POLICY", "Verify"),
         ("MUSEHUB_ID_POLICY", "ignore"),
+        ("MUSEHUB_PHASE_BUDGETS_MS", "unpack=5"),
+        ("MUSEHUB_PHASE_BUDGETS_MS", "unpack_ms"),
         ("MUSEHUB_MAX_MPACK_BYTES", "0"),
         ("MUSEHUB_MAX_OBJECTS", "0"),
         ("MUSEHUB_MAX_SNAPSHOTS", "x"),
@@ -139,6 +143,36 @@ def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(SettingsError, match=r"^MUSEHUB_BATCH_JOBS: .*; MUSEHUB_MAX_OBJECTS: "):
         Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("budgets", "key", "value"),
+    [
+        ("object_puts_ms=5000,object_put_ms=17", "object_put_ms", "17"),
+        ("claim_jobs_ms=17", "claim_jobs_ms", "17"),
+        ("unpack_ms=soon", "unpack_ms", "soon"),
+        ("unpack_ms=", "unpack_ms", ""),
+        ("unpack_ms=0", "unpack_ms", "0"),
+        ("unpack_ms=-3", "unpack_ms", "-3"),
+        ("unpack_ms=nan", "unpack_ms", "nan"),
+        ("unpack_ms=inf", "unpack_ms", "inf"),
+        ("unpack_ms=5;elapsed_ms=6", "unpack_ms", "5;elapsed_ms=6"),
+        ("unpack_ms=5,unpack_ms=6", "unpack_ms", "6"),
+    ],
+)
+def test_a_budget_that_is_not_valid_is_called_by_variable_key_and_value(
+    monkeypatch: pytest.MonkeyPatch, budgets: str, key: str, value: str
+) -> None:
+    monkeypatch.setenv("MUSEHUB_PHASE_BUDGETS_MS", budgets)
+
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+
+    message, _, given = str(caught.value).rpartition(", not ")
+    assert message.startswith("MUSEHUB_PHASE_BUDGETS_MS: ")
+    assert repr(key) in message
+    assert repr(value) in message
+    assert given == repr(budgets)
 
 
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +290,7 @@ def test_the_phases_go_by_the_settings() -> None:
             "retry_base_seconds": 0.5,
             "retry_cap_seconds": 9,
             "id_policy": "record",
+            "phase_budgets_ms": "object_puts_ms=5000, elapsed_ms=8e3",
             "max_commits": 1,
             "max_objects": 2,
             "max_snapshots": 3,
@@ -268,4 +303,5 @@ def test_the_phases_go_by_the_settings() -> None:
     assert (policy.batch_jobs, policy.batch_bytes, policy.max_attempts) == (3, 4, 2)
     assert (policy.retry_base, policy.retry_cap) == (timedelta(seconds=0.5), timedelta(seconds=9))
     assert policy.id_policy == "record"
+    assert policy.phase_budgets == {"object_puts_ms": 5000.0, "elapsed_ms": 8000.0}
     assert policy.limits == Limits(mpack_bytes=5, objects=2, snapshots=3, commits=1)

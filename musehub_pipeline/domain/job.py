@@ -1,7 +1,7 @@
 """A job: what the hub asks for in one row of `musehub_background_jobs`. No I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -44,6 +44,8 @@ class Claim:
     attempt: int
     run_id: str
     attempts_forgiven: int = 0  # attempts before an operator tried the job again
+    # From the row's creation to the claim. It tells about the claim and is no part of the token.
+    queued_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

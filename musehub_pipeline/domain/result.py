@@ -4,6 +4,7 @@ Dashboards and alerts read these names; they are a contract.
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 TIMING_OF_PHASE = {
@@ -51,6 +52,15 @@ KEYS = (
 Result = dict[str, Any]
 
 
+class Outcome(StrEnum):
+    """What became of a job in a run."""
+
+    DONE = "done"
+    FAILED = "failed"
+    PUT_BACK = "pending again"
+    LOST = "lost"  # to another run
+
+
 def in_order(result: Mapping[str, Any]) -> Result:
     """Return a result in the order of its keys, which a database does not keep."""
     known = {key: result[key] for key in KEYS if key in result}
@@ -81,3 +91,9 @@ def lost_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
 def retry_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
     """Return the summary line of a job that went back to pending."""
     return f"🔁 [mpack.index] pending again job={job_id} repo={repo_id} code={code} {message!r}"
+
+
+def over_budget_line(*, job_id: str, repo_id: str, times: Mapping[str, tuple[float, float]]) -> str:
+    """Return the line of a job that is done, but too late; `times` are (taken, budget) by key."""
+    figures = " ".join(f"{key}={taken} budget={budget}" for key, (taken, budget) in times.items())
+    return f"🐢 [mpack.index] over budget job={job_id} repo={repo_id} {figures}"

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from musehub_pipeline.domain.result import Result
+from musehub_pipeline.orchestration.observation import Metadata, jobs_metadata, log_run
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import summarize as summarizing
@@ -54,19 +55,12 @@ def summarize(
     """End a run; the output is the result of every job that is done."""
     started = monotonic()
     ended = summarizing.summarize(batch, musehub)
-    for level, line in ended.lines:
-        context.log.log(level, line)
-    metadata = batch_metadata(ended, monotonic() - started)
-    failures = [f"{item.claim.job_id}: {item.error}" for item in ended.items if item.error]
-    metadata |= {"done": len(ended.results), "not_done": len(failures)}
-    if failures:
-        metadata["failures"] = dg.MetadataValue.json(failures)
+    log_run(context, ended, budgets=musehub.policy.phase_budgets)
+    metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
     return dg.Output(list(ended.results), metadata=metadata)
 
 
-def batch_metadata(
-    batch: Batch, seconds: float, *, before: Batch | None = None
-) -> dict[str, dg.MetadataValue | int | float]:
+def batch_metadata(batch: Batch, seconds: float, *, before: Batch | None = None) -> Metadata:
     """Return what an op did to a batch, for the UI: jobs, bytes, and the rows it counted."""
     live = batch.live
     size_bytes = sum(item.size_bytes or 0 for item in live)

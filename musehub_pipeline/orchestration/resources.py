@@ -15,11 +15,10 @@ from musehub_pipeline.settings import Settings
 
 
 class MusehubResource(S3Resource):
-    """The database, the object storage and the scratch folder of a run.
-
-    What is left out comes from the environment when the run starts: the MUSEHUB_ variables and the
-    usual AWS ones. With nothing set anywhere, embedded services are used.
-    """
+    """The database, the object storage and the scratch folder of a run. What is left out comes
+    from the environment when the run starts: the MUSEHUB_ variables and the usual AWS ones. With
+    nothing set anywhere, embedded services are used.
+    """  # One paragraph: the UI takes it as Markdown, where an indented second one would be code.
 
     database_url: str | None = Field(
         default=None, description="PostgreSQL; default: MUSEHUB_DATABASE_URL."

@@ -14,10 +14,11 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Literal, TypeVar
 
+from musehub_pipeline.domain.budgets import Budgets, Excess
 from musehub_pipeline.domain.errors import Deferral, JobError, Transient, Trouble
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.result import TIMING_OF_PHASE, Result
+from musehub_pipeline.domain.result import TIMING_OF_PHASE, Outcome, Result
 from musehub_pipeline.domain.slices import Slices
 from musehub_pipeline.storage.heartbeat import Heartbeat
 from musehub_pipeline.storage.index import Index
@@ -26,7 +27,7 @@ from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline.storage.runs import Runs
 from musehub_pipeline.storage.scratch import ScratchFile
 
-Outcome = TypeVar("Outcome")
+Answer = TypeVar("Answer")
 
 _THREADS = 8
 _BLIP_SECONDS = (0.2, 1.0, 3.0)
@@ -48,6 +49,7 @@ class Policy:
     retry_base: timedelta
     retry_cap: timedelta
     id_policy: Literal["verify", "record"]
+    phase_budgets: Budgets
     limits: Limits
 
 
@@ -91,6 +93,7 @@ class Item:
     timings: dict[str, float] = field(default_factory=dict)  # milliseconds by timing key
     counts: dict[str, int] = field(default_factory=dict)
     error: JobError | None = None
+    outcome: Outcome | None = None  # what `summarize` made of it
 
     @property
     def sound(self) -> tuple[Job, ScratchFile, Contents]:
@@ -111,7 +114,8 @@ class Batch:
     run_id: str
     items: tuple[Item, ...] = ()
     results: tuple[Result, ...] = ()  # of `summarize`: of every job that is done, ...
-    lines: tuple[tuple[int, str], ...] = ()  # ... and the level and summary line of every job
+    lines: tuple[tuple[int, str], ...] = ()  # ... the level and summary line of every job, ...
+    excesses: tuple[Excess, ...] = ()  # ... and the times over their budgets, the worst first
 
     @property
     def live(self) -> tuple[Item, ...]:
@@ -188,7 +192,7 @@ def _attempt(item: Item, work: Callable[[Item], Item]) -> tuple[Item, float]:
     return item, monotonic() - started
 
 
-def through_blips(work: Callable[[], Outcome]) -> Outcome:
+def through_blips(work: Callable[[], Answer]) -> Answer:
     """Do `work`, again where the database was away for a moment: it costs no attempt.
 
     Raises:

@@ -71,5 +71,6 @@ def policy_of(settings: Settings) -> Policy:
         retry_base=timedelta(seconds=settings.retry_base_seconds),
         retry_cap=timedelta(seconds=settings.retry_cap_seconds),
         id_policy=settings.id_policy,
+        phase_budgets=settings.phase_budgets,
         limits=settings.limits,
     )

@@ -2,27 +2,37 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from time import monotonic
 
+from musehub_pipeline.domain.budgets import Excess, over_budget
 from musehub_pipeline.domain.errors import Deferral, JobError, Rejection, Trouble
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim
 from musehub_pipeline.domain.result import (
     COUNTS,
     TIMINGS,
+    Outcome,
     Result,
     done_line,
     failed_line,
     lost_line,
+    over_budget_line,
     retry_line,
 )
 from musehub_pipeline.phases.batch import Batch, Item, Policy, Services, each_job, through_blips
 from musehub_pipeline.storage.queue import Head
 
 _DECIMALS = 3
+
+_ENDS = {
+    Outcome.FAILED: ("job_failed", logging.ERROR, failed_line),
+    Outcome.PUT_BACK: ("job_put_back", logging.WARNING, retry_line),
+    Outcome.LOST: ("lease_lost", logging.WARNING, lost_line),
+}
+"""How the log tells what became of a job that is not done: action, level and line."""
 
 _log = logging.getLogger("musehub_pipeline.index")
 
@@ -45,13 +55,22 @@ def summarize(batch: Batch, services: Services) -> Batch:
         results.append(result)
         lines.append((logging.INFO, done_line(result)))
         _log.info("%s", done_line(result), extra={"action": "job_done", "result": result})
-        return item
+        return replace(item, outcome=Outcome.DONE)
 
     ended = each_job(batch, "summarize", publish)
-    lines += [
-        _give_up(item, item.error, services) for item in ended.items if item.error is not None
-    ]
-    return replace(ended, results=tuple(results), lines=tuple(lines))
+    items: list[Item] = []
+    for item in ended.items:
+        if item.error is None:
+            items.append(item)
+        else:
+            outcome, line = _give_up(item, item.error, services)
+            items.append(replace(item, outcome=outcome))
+            lines.append(line)
+    excesses = over_budget(results, services.policy.phase_budgets)
+    lines += _point_out(excesses)
+    return replace(
+        ended, items=tuple(items), results=tuple(results), lines=tuple(lines), excesses=excesses
+    )
 
 
 def _result(item: Item, batch: Batch) -> Result:
@@ -86,32 +105,45 @@ def _head(item: Item) -> Head | None:
     return Head(branch=job.branch, commit_id=job.head, expected=contents.old_head, force=job.force)
 
 
-def _give_up(item: Item, error: JobError, services: Services) -> tuple[int, str]:
-    """End or put back a job that did not go well; return the level and text of its line."""
+def _give_up(item: Item, error: JobError, services: Services) -> tuple[Outcome, tuple[int, str]]:
+    """End or put back a job that did not go well; return the level and text of its line too."""
     claim = item.claim
-    action, level, line = through_blips(partial(_settle, claim, error, services))
+    outcome = through_blips(partial(_settle, claim, error, services))
+    action, level, line = _ENDS[outcome]
     code = str(error.code)
     text = line(job_id=claim.job_id, repo_id=claim.repo_id, code=code, message=error.message)
     job = {"job_id": claim.job_id, "repo_id": claim.repo_id, "code": code}
     _log.log(level, "%s", text, extra={"action": action, "job": job})
-    return level, text
+    return outcome, (level, text)
 
 
-def _settle(
-    claim: Claim, error: JobError, services: Services
-) -> tuple[str, int, Callable[..., str]]:
+def _point_out(excesses: tuple[Excess, ...]) -> list[tuple[int, str]]:
+    """Log one line for each job that is over a budget; return the level and text of each."""
+    by_job: defaultdict[tuple[str, str], dict[str, tuple[float, float]]] = defaultdict(dict)
+    for excess in excesses:
+        by_job[excess.job_id, excess.repo_id][excess.key] = (excess.taken, excess.budget)
+    lines: list[tuple[int, str]] = []
+    for (job_id, repo_id), times in by_job.items():
+        text = over_budget_line(job_id=job_id, repo_id=repo_id, times=times)
+        job = {"job_id": job_id, "repo_id": repo_id, "times": times}
+        _log.warning("%s", text, extra={"action": "job_over_budget", "job": job})
+        lines.append((logging.WARNING, text))
+    return lines
+
+
+def _settle(claim: Claim, error: JobError, services: Services) -> Outcome:
     policy, queue = services.policy, services.queue
     spent = not isinstance(error, Deferral)
     attempts = claim.attempt - claim.attempts_forgiven
     if error.code is not Trouble.LEASE_LOST:
         if isinstance(error, Rejection) or (spent and attempts >= policy.max_attempts):
             if queue.fail(claim, error):
-                return "job_failed", logging.ERROR, failed_line
+                return Outcome.FAILED
         else:
             delay = backoff(attempts, policy) if spent else timedelta(0)
             if queue.release(claim, error, delay=delay, spent=spent):
-                return "job_put_back", logging.WARNING, retry_line
-    return "lease_lost", logging.WARNING, lost_line
+                return Outcome.PUT_BACK
+    return Outcome.LOST
 
 
 def backoff(attempt: int, policy: Policy) -> timedelta:

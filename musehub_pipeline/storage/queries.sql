@@ -73,7 +73,8 @@ SET status = 'running',
 FROM ranked
 WHERE job.job_id = ranked.job_id
     AND CASE WHEN ranked.alone THEN ranked.place = 1 ELSE NOT ranked.behind_suspect END
-RETURNING job.job_id, job.repo_id, job.attempt, job.attempts_forgiven, job.payload, job.created_at;
+RETURNING job.job_id, job.repo_id, job.attempt, job.attempts_forgiven, job.payload, job.created_at,
+    job.started_at;
 
 -- name: claim_named
 -- Lease the named jobs, in backoff or not, unless an earlier one of the repo is unfinished and not
@@ -103,7 +104,8 @@ FROM (
     FOR UPDATE OF j
 ) AS due
 WHERE job.job_id = due.job_id
-RETURNING job.job_id, job.repo_id, job.attempt, job.attempts_forgiven, job.payload, job.created_at;
+RETURNING job.job_id, job.repo_id, job.attempt, job.attempts_forgiven, job.payload, job.created_at,
+    job.started_at;
 
 -- name: verified_mpacks
 -- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.

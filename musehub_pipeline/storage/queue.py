@@ -210,6 +210,7 @@ def _claim(row: Row, run_id: str) -> Claim:
         attempt=int(row["attempt"]),
         attempts_forgiven=int(row["attempts_forgiven"]),
         run_id=run_id,
+        queued_seconds=(row["started_at"] - row["created_at"]).total_seconds(),
     )
 
 

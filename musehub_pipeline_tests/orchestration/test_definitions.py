@@ -13,7 +13,9 @@ from dagster_aws.s3 import S3Resource
 
 import musehub_pipeline
 from musehub_pipeline.definitions import build_defs, defs
-from musehub_pipeline.orchestration.resources import MusehubResource
+from musehub_pipeline.orchestration.observation import MPACK_INDEX, phase_budgets
+from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
+from musehub_pipeline.settings import Settings
 
 PACKAGE = Path(musehub_pipeline.__file__).parent
 PROJECT = PACKAGE.parent
@@ -110,6 +112,31 @@ def test_every_op_says_what_it_does() -> None:
     job = defs.get_job_def("index_mpacks")
 
     assert [node.name for node in job.nodes if not node.definition.description] == []
+
+
+def test_the_asset_and_its_check_stand_in_the_definitions() -> None:
+    graph = defs.resolve_asset_graph()
+
+    asset = graph.get(MPACK_INDEX.key)
+    assert graph.get_all_asset_keys() == {dg.AssetKey(["musehub", "mpack_index"])}
+    assert (asset.group_name, asset.kinds) == ("musehub", {"postgres", "s3"})
+    assert asset.tags["musehub/job_type"] == "mpack.index"
+    assert not asset.is_materializable  # a job makes it, and no button
+    assert graph.asset_check_keys == {dg.AssetCheckKey(MPACK_INDEX.key, "phase_budgets")}
+
+
+def test_job_asset_check_and_resource_say_what_they_are() -> None:
+    graph = defs.resolve_asset_graph()
+    resource = (defs.resources or {})["musehub"]
+
+    described = {
+        "job": defs.get_job_def("index_mpacks").description,
+        "asset": graph.get(MPACK_INDEX.key).description,
+        "check": graph.get_check_spec(phase_budgets.check_key).description,
+        "resource": resource.get_resource_definition().description,
+        "resource in a process": fixed_resource(Settings()).description,
+    }
+    assert [name for name, description in described.items() if not description] == []
 
 
 def test_it_runs_in_one_process_and_hands_on_in_memory() -> None:

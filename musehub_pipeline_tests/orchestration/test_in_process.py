@@ -280,6 +280,8 @@ def metadata_of(instance: dg.DagsterInstance, run_id: str) -> dict[str, dict[str
 
 def assert_metadata_tells_what_was_done(metadata: dict[str, dict[str, Any]]) -> None:
     rates = {op: values.pop("mb_per_second") for op, values in metadata.items()}
+    [job] = metadata["summarize"].pop("batch").records
+    assert (job.data["outcome"], job.data["mpack_bytes"]) == ("done", len(MPACK))
     assert all(isinstance(rate, float) and rate >= 0 for rate in rates.values())
     rows = {
         "claim_jobs": {},

@@ -1,0 +1,15 @@
+"""Text that strangers wrote, made fit to be shown."""
+
+
+def one_line(text: str, *, longest: int) -> str:
+    """Return at most `longest` characters of a text, with all that is not printable spelled out.
+
+    That is control characters, line ends, and those that turn the direction of what follows.
+    """
+    # What is cut off need not be looked at: a spelled-out character is no shorter than itself.
+    shown = "".join(c if c.isprintable() else _spelled(c) for c in text[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def _spelled(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
