@@ -56,9 +56,11 @@ def print_pairs(pairs: Mapping[str, object], *, title: str | None = None) -> Non
     out.print(table)
 
 
-def print_rows(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+def print_rows(
+    columns: Iterable[str], rows: Iterable[Iterable[object]], *, title: str | None = None
+) -> None:
     """Print rows as a table."""
-    table = Table()
+    table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:

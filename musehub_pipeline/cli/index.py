@@ -10,6 +10,7 @@ from musehub_pipeline.cli.logs import logs_as_output
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.operations import Operations
 from musehub_pipeline.storage.queue import Queue
 
 EXIT_JOB_FAILED = 3
@@ -74,7 +75,7 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
                     remaining = [job_id for job_id in remaining if job_id not in ended]
                     if not (remaining if named else queue.count_due()):
                         break
-        outcomes = queue.outcomes(job_ids or taken)
+        outcomes = Operations(database).outcomes(job_ids or taken)
         for row in outcomes:
             if row["job_id"] in job_ids and row["job_id"] not in taken:
                 err.print(

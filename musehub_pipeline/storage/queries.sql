@@ -382,7 +382,7 @@ WHERE job_id = ANY(%(job_ids)s)
 ORDER BY created_at, job_id;
 
 -- name: jobs
--- The newest rows of the queue, by status and repo where they are given.
+-- The newest rows of the queue, by status, repo, reason and age where they are given.
 SELECT j.job_id, j.repo_id, r.owner, r.slug, j.status, j.attempt, j.created_at, j.started_at,
     j.finished_at, j.not_before, j.error_code, j.error,
     (j.result ->> 'elapsed_ms')::float AS elapsed_ms
@@ -391,6 +391,9 @@ LEFT JOIN musehub_repos AS r USING (repo_id)
 WHERE j.job_type = 'mpack.index'
     AND (%(status)s::text IS NULL OR j.status = %(status)s)
     AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
+    AND (%(code)s::text IS NULL OR j.error_code = %(code)s)
+    AND (%(older_than)s::interval IS NULL OR j.created_at < now() - %(older_than)s::interval)
+    AND (%(newer_than)s::interval IS NULL OR j.created_at > now() - %(newer_than)s::interval)
 ORDER BY j.created_at DESC, j.job_id DESC
 LIMIT %(limit)s;
 
@@ -418,3 +421,39 @@ SELECT b.name, c.commit_id, c.commit_meta
 FROM musehub_branches AS b
 JOIN musehub_commits AS c ON c.repo_id = b.repo_id AND c.commit_id = b.head_commit_id
 WHERE b.repo_id = %(repo_id)s;
+
+-- name: wake
+-- What waits for new jobs, as the sensor does, looks at the queue when this commits.
+SELECT pg_notify('musehub_pipeline_jobs', '');
+
+-- name: retry
+-- Failed jobs wait again, with all attempts before them. `attempt` goes on counting: it is the fence.
+UPDATE musehub_background_jobs
+SET status = 'pending',
+    attempts_forgiven = attempt,
+    not_before = NULL,
+    finished_at = NULL,
+    error_code = NULL,
+    error = NULL,
+    run_id = NULL,
+    lease_expires_at = NULL
+WHERE job_type = 'mpack.index' AND status = 'failed'
+    AND (%(job_ids)s::text[] IS NULL OR job_id = ANY(%(job_ids)s))
+    AND (%(repo_id)s::text IS NULL OR repo_id = %(repo_id)s)
+    AND (%(code)s::text IS NULL OR error_code = %(code)s)
+RETURNING job_id, created_at;
+
+-- name: cancel
+-- End jobs that wait, by an operator's decision.
+UPDATE musehub_background_jobs
+SET status = 'failed',
+    not_before = NULL,
+    finished_at = clock_timestamp(),
+    error_code = %(code)s,
+    error = %(message)s,
+    attempts = attempts || jsonb_build_object(
+        'attempt', attempt, 'run_id', NULL, 'started_at', NULL,
+        'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
+    )
+WHERE job_type = 'mpack.index' AND status = 'pending' AND job_id = ANY(%(job_ids)s)
+RETURNING job_id, created_at;

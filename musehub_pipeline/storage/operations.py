@@ -1,0 +1,72 @@
+"""What operators do with the queue: look at it, try failed jobs again, cancel waiting ones."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from musehub_pipeline.domain.errors import Fault
+from musehub_pipeline.storage.database import Database, Row
+
+
+class Operations:
+    """The rows of the queue as an operator sees them, over all repositories and runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def jobs(
+        self,
+        *,
+        limit: int,
+        status: str | None = None,
+        repo_id: str | None = None,
+        code: str | None = None,
+        older_than: timedelta | None = None,
+        newer_than: timedelta | None = None,
+    ) -> list[Row]:
+        """Return the newest rows, of those that all the given filters let through."""
+        parameters = {
+            "status": status,
+            "repo_id": repo_id,
+            "code": code,
+            "older_than": older_than,
+            "newer_than": newer_than,
+            "limit": limit,
+        }
+        with self._database.transaction() as transaction:
+            return transaction.rows("jobs", parameters)
+
+    def outcomes(self, job_ids: Sequence[str]) -> list[Row]:
+        """Return how some jobs stand, oldest first."""
+        with self._database.transaction() as transaction:
+            return transaction.rows("outcomes", {"job_ids": list(job_ids)})
+
+    def retry(
+        self,
+        *,
+        job_ids: Sequence[str] | None = None,
+        repo_id: str | None = None,
+        code: str | None = None,
+    ) -> list[str]:
+        """Make failed jobs pending again, of those that all the given filters let through.
+
+        Their attempts so far count no more, but stay in their history. Returns their ids, the
+        oldest first.
+        """
+        named = None if job_ids is None else list(job_ids)
+        return self._change("retry", {"job_ids": named, "repo_id": repo_id, "code": code})
+
+    def cancel(self, job_ids: Sequence[str]) -> list[str]:
+        """End those of the jobs that are pending as failed; return their ids, the oldest first."""
+        reason = {"code": str(Fault.CANCELLED), "message": Fault.CANCELLED.meaning}
+        return self._change("cancel", {"job_ids": list(job_ids)} | reason)
+
+    def _change(self, name: str, parameters: dict[str, Any]) -> list[str]:
+        with self._database.transaction() as transaction:
+            transaction.rows("lock_claims")  # no claim is between its look and its lease
+            rows = transaction.rows(name, parameters)
+            if rows:
+                # The sensor waits for new jobs; a cancelled one too may have held others back.
+                transaction.rows("wake")
+        rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
+        return [row["job_id"] for row in rows]
