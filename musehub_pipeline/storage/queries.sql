@@ -189,7 +189,7 @@ FROM musehub_pipeline_runs WHERE run_id = ANY(%(run_ids)s);
 
 -- name: forget_runs
 -- Runs that died long ago.
-DELETE FROM musehub_pipeline_runs WHERE alive_until < clock_timestamp() - %(age)s;
+DELETE FROM musehub_pipeline_runs WHERE alive_until < clock_timestamp() - %(age)s::interval;
 
 -- name: blocking_job
 -- The oldest unfinished job of a job's repo that comes before it, or is under way.
@@ -273,7 +273,7 @@ WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND 
 -- name: prune_done
 -- Forget jobs that were done long ago; what they brought stays.
 DELETE FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at < clock_timestamp() - %(age)s;
+WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at < clock_timestamp() - %(age)s::interval;
 
 -- name: move_head
 -- Move a branch from the head that the push was judged against; make it only where it had none.
