@@ -13,6 +13,7 @@ from musehub_pipeline.cli.dev import dev
 from musehub_pipeline.cli.index import index
 from musehub_pipeline.cli.pack import pack
 from musehub_pipeline.cli.push import push
+from musehub_pipeline.cli.status import status
 from musehub_pipeline.domain.errors import PipelineError
 
 EXIT_ERROR = 1
@@ -25,7 +26,7 @@ app = typer.Typer(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
         " Exit codes: 0 done, 1 an error that is named on stderr, 2 wrong usage, 3 the answer is"
-        " no (--strict, db current)."
+        " no (--strict, jobs retry and cancel, db current)."
     ),
 )
 app.command()(demo)
@@ -33,6 +34,7 @@ app.command()(dev)
 app.command()(pack)
 app.command()(push)
 app.command()(index)
+app.command()(status)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(db.app, name="db")
 

@@ -7,6 +7,10 @@ from typing import Any
 from musehub_pipeline.domain.errors import Fault
 from musehub_pipeline.storage.database import Database, Row
 
+_THROUGHPUT_OVER = timedelta(hours=1)
+_FAILURES_OVER = timedelta(days=1)
+_DECIMALS = 3
+
 
 class Operations:
     """The rows of the queue as an operator sees them, over all repositories and runs."""
@@ -41,6 +45,37 @@ class Operations:
         with self._database.transaction() as transaction:
             return transaction.rows("outcomes", {"job_ids": list(job_ids)})
 
+    def status(self) -> Row:
+        """Return the queue in numbers: what waits, what is under way, and what went on of late.
+
+        The names are a contract, as those of a result are.
+        """
+        with self._database.transaction() as transaction:
+            standing = transaction.row("standing") or {}
+            due = transaction.row("count_due") or {}
+            failures = transaction.rows("failures", {"age": _FAILURES_OVER})
+            lately = transaction.row("throughput", {"age": _THROUGHPUT_OVER}) or {}
+        minutes = _THROUGHPUT_OVER / timedelta(minutes=1)
+        elapsed, waited = (lately[name] or (None, None) for name in ("elapsed_ms", "queue_wait_ms"))
+        return {
+            "at": standing["at"],
+            "pending": standing["pending"],
+            "oldest_pending_seconds": _rounded(standing["oldest_pending_seconds"]),
+            "due": due["count"],
+            "in_backoff": standing["in_backoff"],
+            "running": standing["running"],
+            "expired_leases": standing["expired_leases"],
+            "failures_24h": {row["error_code"]: row["jobs"] for row in failures},
+            "done_1h": lately["jobs"],
+            "bytes_1h": lately["bytes"],
+            "done_per_minute": _rounded(lately["jobs"] / minutes),
+            "bytes_per_minute": _rounded(lately["bytes"] / minutes),
+            "elapsed_ms_p50": _rounded(elapsed[0]),
+            "elapsed_ms_p95": _rounded(elapsed[1]),
+            "queue_wait_ms_p50": _rounded(waited[0]),
+            "queue_wait_ms_p95": _rounded(waited[1]),
+        }
+
     def retry(
         self,
         *,
@@ -70,3 +105,7 @@ class Operations:
                 transaction.rows("wake")
         rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
         return [row["job_id"] for row in rows]
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, _DECIMALS)

@@ -457,3 +457,44 @@ SET status = 'failed',
     )
 WHERE job_type = 'mpack.index' AND status = 'pending' AND job_id = ANY(%(job_ids)s)
 RETURNING job_id, created_at;
+
+-- name: standing
+-- The unfinished part of the queue; `count_due` says how much of it is due.
+SELECT
+    clock_timestamp() AS at,
+    count(*) FILTER (WHERE status = 'pending') AS pending,
+    extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE status = 'pending'))::float
+        AS oldest_pending_seconds,
+    count(*) FILTER (WHERE status = 'pending' AND not_before > clock_timestamp()) AS in_backoff,
+    count(*) FILTER (WHERE status = 'running') AS running,
+    count(*) FILTER (WHERE status = 'running' AND lease_expires_at < clock_timestamp())
+        AS expired_leases
+FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status IN ('pending', 'running');
+
+-- name: failures
+-- How many jobs failed of late, by reason, the most frequent first.
+SELECT error_code, count(*) AS jobs
+FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status = 'failed' AND finished_at > now() - %(age)s::interval
+GROUP BY error_code
+ORDER BY jobs DESC, error_code;
+
+-- name: throughput
+-- What was done of late. A job waited in the queue until its first attempt, or its last where there is no history.
+SELECT
+    count(*) AS jobs,
+    coalesce(sum(bytes), 0)::bigint AS bytes,
+    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY elapsed_ms) AS elapsed_ms,
+    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY queue_wait_ms) AS queue_wait_ms
+FROM (
+    SELECT
+        (result ->> 'mpack_size_bytes')::numeric AS bytes,
+        (result ->> 'elapsed_ms')::float AS elapsed_ms,
+        extract(epoch FROM coalesce(
+            (jsonb_path_query_first(attempts, '$[*].started_at ? (@ != null)') #>> '{}')::timestamptz,
+            started_at
+        ) - created_at)::float * 1000 AS queue_wait_ms
+    FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at > now() - %(age)s::interval
+) AS done;

@@ -31,6 +31,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "pack",
         "push",
         "index",
+        "status",
         "jobs list",
         "jobs show",
         "jobs retry",
@@ -71,6 +72,7 @@ def test_help_tells_the_exit_codes_and_where_settings_come_from() -> None:
     "arguments",
     [
         [],
+        ["status", "--watch", "--interval", "0"],
         ["jobs"],
         ["jobs", "retry"],
         ["jobs", "retry", "job", "--all"],
