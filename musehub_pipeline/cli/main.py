@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -41,10 +42,15 @@ app.add_typer(db.app, name="db")
 
 def main() -> None:
     """Run the command line."""
+    report_errors(app)
+
+
+def report_errors(command: Callable[[], None]) -> None:
+    """Run a command; an error of ours, or of the system, is one line on stderr and exit code 1."""
     # SIGTERM is a way to leave, like Ctrl-C: services stop, scratch files go.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        app()
+        command()
     except PipelineError as error:
         _fail(str(error))
     except BrokenPipeError:  # whoever read the output has enough of it

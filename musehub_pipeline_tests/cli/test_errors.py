@@ -84,6 +84,8 @@ def test_help_tells_the_exit_codes_and_where_settings_come_from() -> None:
         ["jobs", "list", "--newer-than", "-1h"],
         ["nonsense"],
         ["index", "--nonsense"],
+        ["index", "--workers", "0"],
+        ["index", "--workers", "2", "job"],
         ["push"],
         ["push", "some.mpack"],
         ["db", "query"],
