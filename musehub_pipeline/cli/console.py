@@ -46,19 +46,32 @@ def _json_default(value: object) -> str:
     return str(value)
 
 
+def print_json_line(value: object) -> None:
+    """Print a value as one line of JSON, at once: whoever reads it may be waiting."""
+    sys.stdout.write(json.dumps(value, default=_json_default) + "\n")
+    sys.stdout.flush()
+
+
 def print_pairs(pairs: Mapping[str, object], *, title: str | None = None) -> None:
     """Print names and values as a table of two columns."""
+    out.print(pairs_table(pairs, title=title))
+
+
+def pairs_table(pairs: Mapping[str, object], *, title: str | None = None) -> Table:
+    """Return names and values as a table of two columns."""
     table = Table(show_header=False, title=title, title_justify="left")
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in pairs.items():
         table.add_row(name, cell(value))
-    out.print(table)
+    return table
 
 
-def print_rows(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+def print_rows(
+    columns: Iterable[str], rows: Iterable[Iterable[object]], *, title: str | None = None
+) -> None:
     """Print rows as a table."""
-    table = Table()
+    table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:

@@ -15,6 +15,7 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import out
+from musehub_pipeline.cli.environment import environment_of
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.settings import Settings
 
@@ -40,13 +41,8 @@ def dev(
     _check_port(port)
     settings = local.resolve(Settings.load())
     home = use_dagster_home(settings)
-    environment = os.environ | {
-        "MUSEHUB_HOME": str(settings.home),
-        "MUSEHUB_DATABASE_URL": str(settings.database_url),
-        "MUSEHUB_STORAGE_URL": str(settings.storage_url),
-        "MUSEHUB_SCRATCH_DIR": str(settings.scratch_root),
-        "PYTHONWARNINGS": "ignore",  # of Dagster about its own commands
-    }
+    # Dagster warns about its own commands.
+    environment = environment_of(settings) | {"PYTHONWARNINGS": "ignore"}
     out.print(f"the UI will be on http://{_HOST}:{port}; runs are kept in {home}")
     command = [sys.executable, "-m", "dagster", "dev", "--host", _HOST, "--port", str(port)]
     command += ["--workspace", str(workspace())]

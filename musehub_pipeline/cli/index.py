@@ -1,16 +1,25 @@
-"""`index`: drain the queue in this process."""
+"""`index`: drain the queue in this process, or in several."""
 
 from typing import Annotated
 
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import JsonFlag, err, phase_progress, plain, print_json
+from musehub_pipeline.cli.console import (
+    JsonFlag,
+    err,
+    phase_progress,
+    plain,
+    print_json,
+    progress_bar,
+)
 from musehub_pipeline.cli.logs import logs_as_output
+from musehub_pipeline.cli.workers import Workers
 from musehub_pipeline.domain.job import Status
+from musehub_pipeline.phases.services import open_queue
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database, Row
-from musehub_pipeline.storage.queue import Queue
+from musehub_pipeline.storage.operations import Operations
 
 EXIT_JOB_FAILED = 3
 
@@ -24,20 +33,61 @@ def index(
     strict: Annotated[
         bool, typer.Option("--strict", help=f"Exit with {EXIT_JOB_FAILED} if a job failed.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that divide the queue between them.")
+    ] = 1,
     as_json: JsonFlag = False,
 ) -> None:
     """Index what is due now, here, through the Dagster job, and exit when nothing due is left.
 
     What becomes of each job stands in its row and in its summary line; the exit code is 0 all the
     same, unless --strict. A job that waits for another attempt is not waited for.
+
+    With --workers, processes on this machine take batches beside each other; the jobs of one
+    repository still go one after the other. Ctrl-C or SIGTERM stops all of them, and what they
+    have not finished is pending again.
     """
-    outcomes = drain(local.resolve(Settings.load()), job_ids or [])
+    if job_ids and workers > 1:
+        raise typer.BadParameter("--workers drains the whole queue: name no jobs")
+    settings = local.resolve(Settings.load())
+    crew = Workers(settings)
+    outcomes = (
+        drain_beside(settings, crew, workers) if workers > 1 else drain(settings, job_ids or [])
+    )
     if as_json:
         print_json(outcomes)
     elif not outcomes:
         err.print("nothing is due")
+    crew.check()
     if strict and any(outcome["status"] == Status.FAILED for outcome in outcomes):
         raise typer.Exit(EXIT_JOB_FAILED)
+
+
+def drain_beside(settings: Settings, crew: Workers, number: int) -> list[Row]:
+    """Index all that is due in so many processes, with one progress bar; return how it stands.
+
+    Raises:
+        Transient: the database could not be reached.
+    """
+    from musehub_pipeline.orchestration.home import use_dagster_home
+    from musehub_pipeline.orchestration.in_process import dagster_instance
+
+    use_dagster_home(settings)
+    taken: dict[str, None] = {}
+    with Database(str(settings.database_url)) as database:
+        queue = open_queue(database, settings)
+        if total := queue.count_due():
+            with dagster_instance():
+                pass  # its files are made here, once, and not by all workers at the same time
+            with progress_bar("indexing", "jobs") as show, crew:
+                show(0, total)
+                crew.start(number)
+                for ended in crew.reports():
+                    taken |= dict.fromkeys(ended)
+                    total = max(total, len(taken) + queue.count_due())  # more may be pushed
+                    show(len(taken), total)
+                show(len(taken), len(taken))  # others may have taken the rest
+        return Operations(database).outcomes(list(taken))
 
 
 def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -> list[Row]:
@@ -56,7 +106,7 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
     use_dagster_home(settings)
     taken: list[str] = []
     with Database(str(settings.database_url)) as database:
-        queue = Queue(database, lease=settings.lease, max_attempts=settings.max_attempts)
+        queue = open_queue(database, settings)
         rows = [queue.require(job_id) for job_id in job_ids]
         named = bool(job_ids) and not everything
         remaining = [row["job_id"] for row in rows if named and row["status"] not in _FINAL]
@@ -74,7 +124,7 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
                     remaining = [job_id for job_id in remaining if job_id not in ended]
                     if not (remaining if named else queue.count_due()):
                         break
-        outcomes = queue.outcomes(job_ids or taken)
+        outcomes = Operations(database).outcomes(job_ids or taken)
         for row in outcomes:
             if row["job_id"] in job_ids and row["job_id"] not in taken:
                 err.print(

@@ -1,34 +1,60 @@
-"""`jobs`: look at the queue."""
+"""`jobs`: look at the queue, and put right what is in it."""
 
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import JsonFlag, print_json, print_pairs, print_rows
+from musehub_pipeline.cli.console import (
+    JsonFlag,
+    err,
+    out,
+    plain,
+    print_json,
+    print_pairs,
+    print_rows,
+)
+from musehub_pipeline.cli.filters import CodeFilter, NewerThanFilter, OlderThanFilter, RepoFilter
+from musehub_pipeline.domain.errors import JobNotFound
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
+from musehub_pipeline.phases.services import open_queue
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.operations import Operations
 from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline.storage.repos import Repos
 
-app = typer.Typer(no_args_is_help=True, help="Look at the queue.")
+EXIT_REFUSED = 3
+
+_ATTEMPT = ("attempt", "run_id", "started_at", "ended_at", "code", "message")
+
+app = typer.Typer(no_args_is_help=True, help="Look at the queue; retry and cancel jobs.")
 
 
 @app.command("list")
 def list_jobs(
     status: Annotated[Status | None, typer.Option(help="Only jobs that are so.")] = None,
-    repo: Annotated[str | None, typer.Option("--repo", "-r", help="Only of owner/slug.")] = None,
+    repo: RepoFilter = None,
+    code: CodeFilter = None,
+    older_than: OlderThanFilter = None,
+    newer_than: NewerThanFilter = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """List jobs, the newest first."""
-    settings = local.resolve(Settings.load())
-    with Database(str(settings.database_url)) as database:
-        queue = Queue(database, lease=settings.lease, max_attempts=settings.max_attempts)
-        repo_id = Repos(database).find(repo).repo_id if repo else None
-        rows = queue.jobs(status=status, repo_id=repo_id, limit=limit)
+    with _open_queue() as (database, _):
+        rows = Operations(database).jobs(
+            status=status,
+            repo_id=_repo_id(database, repo),
+            code=code,
+            older_than=older_than,
+            newer_than=newer_than,
+            limit=limit,
+        )
     if as_json:
         print_json(rows)
         return
@@ -54,16 +80,121 @@ def show_job(
     job_id: Annotated[str, typer.Argument(help="The job.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Show all that is known about a job: its row, and its result where it is done."""
-    settings = local.resolve(Settings.load())
-    with Database(str(settings.database_url)) as database:
-        queue = Queue(database, lease=settings.lease, max_attempts=settings.max_attempts)
+    """Show all that is known about a job: its row, how each attempt ended, and its result."""
+    with _open_queue() as (_, queue):
         row = queue.require(job_id)
     row["result"] = row["result"] and in_order(row["result"])
     if as_json:
         print_json(row)
         return
-    result = row.pop("result")
+    result, attempts = row.pop("result"), row.pop("attempts")
     print_pairs(row, title=job_id)
+    if attempts:
+        lines = ([_moment(attempt.get(name)) for name in _ATTEMPT] for attempt in attempts)
+        print_rows(_ATTEMPT, lines, title="attempts")
     if result:
         print_pairs(result, title="result")
+
+
+@app.command("retry")
+def retry_jobs(
+    job_ids: Annotated[
+        list[str] | None, typer.Argument(help="Failed jobs.", show_default="by filter")
+    ] = None,
+    repo: RepoFilter = None,
+    code: CodeFilter = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All failed jobs, whatever their reason.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make failed jobs pending again: those that are named, or all that the filters let through.
+
+    A job gets as many attempts as a new one; its history stays. Within a repository jobs go in
+    order of creation, so a retried one is older than what came after it, and goes first.
+
+    A named job that is not failed is refused and named on stderr; the exit code is then 3.
+    """
+    if bool(job_ids) + bool(repo or code) + everything != 1:
+        raise typer.BadParameter("name jobs, or give a filter, or --all: one of these")
+    with _open_queue() as (database, queue):
+        retried = Operations(database).retry(
+            job_ids=job_ids or None, repo_id=_repo_id(database, repo), code=code
+        )
+        refused = _refusals(job_ids or (), retried, queue)
+    _report("retried", retried, refused, as_json=as_json, sentence="pending again")
+
+
+@app.command("cancel")
+def cancel_jobs(
+    job_ids: Annotated[list[str], typer.Argument(help="Pending jobs.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """End pending jobs as failed, with the reason CANCELLED.
+
+    Any other job is refused and named on stderr; the exit code is then 3. A job that is running is
+    stopped by terminating its run in Dagster: that gives its lease back, and it can be cancelled.
+    """
+    with _open_queue() as (database, queue):
+        cancelled = Operations(database).cancel(job_ids)
+        refused = _refusals(job_ids, cancelled, queue, advice=_advise_to_terminate)
+    _report("cancelled", cancelled, refused, as_json=as_json, sentence="cancelled")
+
+
+@contextmanager
+def _open_queue() -> Generator[tuple[Database, Queue]]:
+    settings = local.resolve(Settings.load())
+    with Database(str(settings.database_url)) as database:
+        yield database, open_queue(database, settings)
+
+
+def _repo_id(database: Database, name: str | None) -> str | None:
+    return Repos(database).find(name).repo_id if name else None
+
+
+def _moment(value: object) -> object:
+    """Return a time of the history, which is JSON, as one; anything else as it is."""
+    try:
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _refusals(
+    named: Sequence[str],
+    changed: Sequence[str],
+    queue: Queue,
+    *,
+    advice: Callable[[str], str] = lambda _: "",
+) -> dict[str, str]:
+    """Return for each named job that was not changed why not."""
+    refused = {}
+    for job_id in named:
+        row = None if job_id in changed else queue.job(job_id)
+        if row is not None:
+            refused[job_id] = f"job {job_id} {queue.standing(row)}{advice(row['status'])}"
+        elif job_id not in changed:
+            refused[job_id] = str(JobNotFound(job_id))
+    return refused
+
+
+def _advise_to_terminate(status: str) -> str:
+    if status != Status.RUNNING:
+        return ""
+    return ": terminate that run in Dagster first, which gives the lease back"
+
+
+def _report(
+    verb: str, changed: list[str], refused: dict[str, str], *, as_json: bool, sentence: str
+) -> None:
+    """Say which jobs were changed, and how many; exit with 3 where one was refused."""
+    if as_json:
+        print_json({verb: changed, "refused": refused})
+    else:
+        for job_id in changed:
+            out.print(plain(job_id))
+        err.print(f"{len(changed)} {'job is' if len(changed) == 1 else 'jobs are'} {sentence}")
+    for reason in refused.values():
+        err.print(plain(reason))
+    if refused:
+        raise typer.Exit(EXIT_REFUSED)

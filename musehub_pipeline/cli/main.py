@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -14,6 +15,7 @@ from musehub_pipeline.cli.fsck import fsck
 from musehub_pipeline.cli.index import index
 from musehub_pipeline.cli.pack import pack
 from musehub_pipeline.cli.push import push
+from musehub_pipeline.cli.status import status
 from musehub_pipeline.domain.errors import PipelineError
 
 EXIT_ERROR = 1
@@ -26,7 +28,7 @@ app = typer.Typer(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
         " Exit codes: 0 done, 1 an error that is named on stderr or a breach that fsck found, 2"
-        " wrong usage, 3 the answer is no (--strict, db current)."
+        " wrong usage, 3 the answer is no (--strict, jobs retry and cancel, db current)."
     ),
 )
 app.command()(demo)
@@ -35,16 +37,22 @@ app.command()(pack)
 app.command()(push)
 app.command()(index)
 app.command()(fsck)
+app.command()(status)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(db.app, name="db")
 
 
 def main() -> None:
     """Run the command line."""
+    report_errors(app)
+
+
+def report_errors(command: Callable[[], None]) -> None:
+    """Run a command; an error of ours, or of the system, is one line on stderr and exit code 1."""
     # SIGTERM is a way to leave, like Ctrl-C: services stop, scratch files go.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        app()
+        command()
     except PipelineError as error:
         _fail(str(error))
     except BrokenPipeError:  # whoever read the output has enough of it

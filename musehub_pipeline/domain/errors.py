@@ -21,7 +21,7 @@ class Code(StrEnum):
 
 
 class Fault(Code):
-    """Permanent faults of a push: the job fails at once, and the same push can never succeed."""
+    """Permanent faults of a push: the job fails at once, and is not tried again by itself."""
 
     BAD_PAYLOAD = "BAD_PAYLOAD", "The job's payload lacks a field, or has one that is not valid."
     REPO_UNKNOWN = "REPO_UNKNOWN", "The job names a repository that does not exist."
@@ -43,6 +43,7 @@ class Fault(Code):
     PARENT_NOT_HELD = "PARENT_NOT_HELD", "A commit names a parent that its repo does not hold."
     HEAD_UNKNOWN = "HEAD_UNKNOWN", "The new head is neither in the mpack nor in the repository."
     NON_FAST_FORWARD = "NON_FAST_FORWARD", "The branch's head is no ancestor of the new head."
+    CANCELLED = "CANCELLED", "An operator cancelled the job."
 
 
 class Trouble(Code):

@@ -7,6 +7,7 @@ from typing import Any, LiteralString, Self, cast
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 from sqlalchemy import Engine, create_engine, event, make_url
@@ -78,7 +79,13 @@ class Database:
             # The URL names psycopg as its driver.
             driver = cast("psycopg.Connection[Any]", connection.driver_connection)
             with driver.transaction():
-                yield Transaction(driver)
+                try:
+                    yield Transaction(driver)
+                except BaseException:
+                    # A signal may have ended the wait for an answer, which is still to come.
+                    if driver.info.transaction_status is TransactionStatus.ACTIVE:
+                        connection.invalidate()
+                    raise
             connection.commit()
         except psycopg.Error as error:
             if is_transient(error):

@@ -167,16 +167,6 @@ class Queue:
             raise JobNotFound(job_id)
         return row
 
-    def outcomes(self, job_ids: Sequence[str]) -> list[Row]:
-        """Return how some jobs stand, oldest first."""
-        with self._database.transaction() as transaction:
-            return transaction.rows("outcomes", {"job_ids": list(job_ids)})
-
-    def jobs(self, *, status: str | None, repo_id: str | None, limit: int) -> list[Row]:
-        """Return the newest rows."""
-        with self._database.transaction() as transaction:
-            return transaction.rows("jobs", {"status": status, "repo_id": repo_id, "limit": limit})
-
     def standing(self, row: Row) -> str:
         """Say in a few words how a job stands, and why it is not done."""
         if row["status"] == Status.DONE:

@@ -66,13 +66,24 @@ def test_the_list_has_the_newest_first(hub: Hub, queue: list[str]) -> None:
     assert [row["status"] for row in listed] == ["pending", "failed", "done"]
 
 
-def test_the_list_can_be_narrowed(queue: list[str]) -> None:
+def test_the_list_can_be_narrowed(hub: Hub, queue: list[str]) -> None:
+    hub.sql(
+        "UPDATE musehub_background_jobs SET created_at = created_at - interval '3 hours'"
+        " WHERE job_id = %(j)s",
+        {"j": queue[0]},
+    )
     positions = {
         "--limit 2": [2, 1],
         "--status failed": [1],
         "--status running": [],
         "--repo ada/song": [2, 0],
         "-r ada/song --status done": [0],
+        "--code MPACK_MALFORMED": [1],
+        "--code mpack_malformed --repo ada/song": [],
+        "--older-than 90m": [0],
+        "--newer-than 0.25d": [2, 1, 0],
+        "--newer-than 90m": [2, 1],
+        "--older-than 5400s --newer-than 2h": [],
     }
 
     listed = {
@@ -108,6 +119,49 @@ def test_a_job_is_shown_with_all_its_columns_and_the_result_in_its_order(
     shown = [line.strip("│ ").split(" ")[0] for line in after.splitlines()]
     assert all(column in before for column in ("payload", "lease_expires_at", "index_version"))
     assert [name for name in shown if name in KEYS] == list(KEYS)
+
+
+def test_a_job_is_shown_with_how_each_attempt_ended(hub: Hub, queue: list[str]) -> None:
+    attempts = [
+        {
+            "attempt": 1,
+            "run_id": "run-1",
+            "started_at": "2026-03-01T10:00:00.5+00:00",
+            "ended_at": "2026-03-01T10:00:02+00:00",
+            "code": "STORAGE_UNAVAILABLE",
+            "message": "the disk is full",
+        },
+        {
+            "attempt": 1,
+            "run_id": None,
+            "started_at": None,
+            "ended_at": "2026-03-01T11:00:00+00:00",
+            "code": "CANCELLED",
+            "message": "[/x]",
+        },
+    ]
+    hub.sql(
+        "UPDATE musehub_background_jobs SET attempts = %(a)s WHERE job_id = %(j)s",
+        {"a": json.dumps(attempts), "j": queue[1]},
+    )
+
+    finished = call("jobs", "show", queue[1])
+
+    before, _, after = finished.out.partition("\nattempts")
+    local = [
+        datetime.fromisoformat(f"2026-03-01T{time}+00:00").astimezone().isoformat(" ")
+        for time in ("10:00:00", "10:00:02", "11:00:00")
+    ]
+    assert "MPACK_MALFORMED" in before
+    assert [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in after.splitlines()
+        if line.startswith("│")
+    ] == [
+        ["1", "run-1", local[0], local[1], "STORAGE_UNAVAILABLE", "the disk is full"],
+        ["1", "-", "-", local[2], "CANCELLED", "[/x]"],
+    ]
+    assert call("jobs", "show", queue[1], "--json").json["attempts"] == attempts
 
 
 def test_what_strangers_wrote_is_shown_as_it_is(hub: Hub) -> None:

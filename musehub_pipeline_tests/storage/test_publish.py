@@ -205,25 +205,6 @@ def test_an_expired_lease_cannot_publish_though_nobody_took_the_job(
     assert everything(hub) == expected
 
 
-def test_rows_are_found_by_id_status_and_repo_newest_first(hub: Hub, queue: Queue) -> None:
-    repo_id = hub.create_repo()
-    done, pending = hub.enqueue(repo_id, mpack_key="key"), hub.enqueue("no-repo")
-    [(claim, _)] = queue.claim(run_id="run", limit=1)
-    queue.publish(claim, RESULT, head=None)
-
-    def listed(status: str | None = None, repo: str | None = None, limit: int = 9) -> list[Any]:
-        rows = queue.jobs(status=status, repo_id=repo, limit=limit)
-        return [(row["job_id"], row["owner"], row["slug"], row["elapsed_ms"]) for row in rows]
-
-    found = [(pending, None, None, None), (done, "ada", "song", 1.5)]
-    assert listed() == found
-    assert listed("done") == listed(repo=repo_id) == found[1:]
-    assert listed(limit=1) == listed("pending") == found[:1]
-    assert listed("failed") == []
-    assert queue.require(done) == queue.job(done) == hub.job(done)
-    assert [row["job_id"] for row in queue.outcomes([pending, done, "x"])] == [done, pending]
-
-
 def test_a_job_of_another_type_or_of_nobody_is_not_found(hub: Hub, queue: Queue) -> None:
     other = hub.enqueue("r")
     hub.sql("UPDATE musehub_background_jobs SET job_type = 'mail.send'")

@@ -1,0 +1,58 @@
+"""Options that narrow down which jobs a command is about."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from musehub_pipeline.domain.errors import Fault, Trouble
+
+_CODES = {str(code) for code in (*Fault, *Trouble)}
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_AGE = re.compile(r"(\d{1,6}(?:\.\d+)?)([smhd])", re.ASCII)
+
+
+def parse_age(text: str) -> timedelta:
+    """Return how long an age such as 90s, 15m, 2h or 3d is."""
+    found = _AGE.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no age such as 90s, 15m, 2h or 3d")
+    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+
+
+def parse_code(text: str) -> str:
+    """Return a reason code, in capitals."""
+    if text.upper() not in _CODES:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(sorted(_CODES))}")
+    return text.upper()
+
+
+RepoFilter = Annotated[str | None, typer.Option("--repo", "-r", help="Only of owner/slug.")]
+CodeFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--code",
+        help="Only with this reason code, as in docs/reasons.md.",
+        metavar="REASON",
+        parser=parse_code,
+    ),
+]
+OlderThanFilter = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--older-than",
+        help="Only created longer ago: 90s, 15m, 2h, 3d.",
+        metavar="AGE",
+        parser=parse_age,
+    ),
+]
+NewerThanFilter = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--newer-than",
+        help="Only created since: 90s, 15m, 2h, 3d.",
+        metavar="AGE",
+        parser=parse_age,
+    ),
+]

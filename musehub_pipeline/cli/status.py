@@ -1,0 +1,92 @@
+"""`status`: the queue in numbers, once or for as long as one watches."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from musehub_pipeline import local
+from musehub_pipeline.cli.console import JsonFlag, out, pairs_table, print_json, print_json_line
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.operations import Operations
+
+
+def status(
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on looking until Ctrl-C.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")
+    ] = 2,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show how the queue stands: what waits, what is under way, and what went on of late.
+
+    Times and rates are those of jobs done in the last hour; failures are counted over a day. What
+    waits is due now, or in backoff, or behind an earlier job of its repository. A job whose lease
+    expired is due too: the run that held it died.
+
+    With --json and --watch there is one line of JSON an interval.
+    """
+    settings = local.resolve(Settings.load())
+    with Database(str(settings.database_url)) as database:
+        operations = Operations(database)
+        if watch:
+            with suppress(KeyboardInterrupt):
+                _watch(operations.status, interval, as_json=as_json)
+        elif as_json:
+            print_json(operations.status())
+        else:
+            out.print(_table(operations.status()))
+
+
+def _watch(look: Callable[[], Row], interval: float, *, as_json: bool) -> None:
+    if as_json:
+        _repeat(lambda: print_json_line(look()), interval)
+    elif not out.is_terminal:  # nothing can be drawn again in a pipe
+        _repeat(lambda: out.print(_table(look())), interval)
+    else:
+        with Live(console=out, auto_refresh=False) as live:
+            _repeat(lambda: live.update(_table(look()), refresh=True), interval)
+
+
+def _repeat(show: Callable[[], None], interval: float) -> None:
+    while True:
+        show()
+        time.sleep(interval)
+
+
+def _table(row: Row) -> Table:
+    failures = row["failures_24h"]
+    by_code = ", ".join(f"{code} {jobs}" for code, jobs in failures.items())
+    return pairs_table(
+        {
+            "at": row["at"],
+            "pending": row["pending"],
+            "oldest pending": _duration(row["oldest_pending_seconds"]),
+            "due now": row["due"],
+            "in backoff": row["in_backoff"],
+            "running": row["running"],
+            "expired leases": row["expired_leases"],
+            "failed in 24 hours": f"{sum(failures.values())}: {by_code}" if failures else 0,
+            "done in an hour": f"{row['done_1h']:,}, {row['done_per_minute']:,.1f} a minute",
+            "bytes in an hour": f"{row['bytes_1h']:,}, {row['bytes_per_minute']:,.0f} a minute",
+            "elapsed, p50 and p95": _milliseconds(row["elapsed_ms_p50"], row["elapsed_ms_p95"]),
+            "wait, p50 and p95": _milliseconds(row["queue_wait_ms_p50"], row["queue_wait_ms_p95"]),
+        }
+    )
+
+
+def _duration(seconds: float | None) -> str | None:
+    return None if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def _milliseconds(*values: float | None) -> str | None:
+    known = [f"{value:,.1f} ms" for value in values if value is not None]
+    return ", ".join(known) or None
