@@ -79,7 +79,8 @@ background_jobs = Table(
     Column("attempts", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     # Attempts before an operator tried the job again: they count no more.
     Column("attempts_forgiven", Integer, nullable=False, server_default="0"),
-    # The queue, oldest first; the queue of one repo; what is under way; which mpacks were judged.
+    # The queue, oldest first; the queue of one repo; what is under way; which mpacks were judged;
+    # what ended lately.
     Index(
         "musehub_background_jobs_pending",
         "created_at",
@@ -97,6 +98,11 @@ background_jobs = Table(
         "musehub_background_jobs_running",
         "lease_expires_at",
         postgresql_where=text("job_type = 'mpack.index' AND status = 'running'"),
+    ),
+    Index(
+        "musehub_background_jobs_ended",
+        "finished_at",
+        postgresql_where=text("job_type = 'mpack.index' AND status IN ('done', 'failed')"),
     ),
     Index(
         "musehub_background_jobs_verified",

@@ -1,5 +1,6 @@
 """`musehub-pipeline dev` as an operator runs it, on a database and a directory of the test."""
 
+import json
 import os
 import signal
 import socket
@@ -39,22 +40,34 @@ class Dev:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        settings = self.hub.settings
-        environment = dict(os.environ) | {
-            "MUSEHUB_HOME": str(settings.home),
-            "MUSEHUB_DATABASE_URL": str(settings.database_url),
-            "MUSEHUB_STORAGE_URL": str(settings.storage_url),
-            "MUSEHUB_LEASE_SECONDS": str(LEASE_SECONDS),
-        }
         with (self._folder / "dev.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [PROGRAM, "dev", "--port", str(port)],
-                env=environment,
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         self.wait(lambda: self._answers(port), seconds=_START_SECONDS)
+
+    def _environment(self) -> dict[str, str]:
+        settings = self.hub.settings
+        return dict(os.environ) | {
+            "MUSEHUB_HOME": str(settings.home),
+            "MUSEHUB_DATABASE_URL": str(settings.database_url),
+            "MUSEHUB_STORAGE_URL": str(settings.storage_url),
+            "MUSEHUB_LEASE_SECONDS": str(LEASE_SECONDS),
+        }
+
+    def breaches(self) -> list[dict[str, Any]]:
+        """Return what `fsck` finds."""
+        checked = subprocess.run(
+            [PROGRAM, "fsck", "--json"],
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+        return json.loads(checked.stdout)["breaches"]
 
     def _answers(self, port: int) -> bool:
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):

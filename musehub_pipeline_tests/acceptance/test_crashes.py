@@ -44,6 +44,7 @@ def test_after_a_kill_every_push_is_published_once(dev: Dev, victim: str) -> Non
     dev.wait(lambda: {run["status"] for run in dev.runs()} <= ended, seconds=60 + 2 * LEASE_SECONDS)
     published = dev.hub.sql("SELECT job_id FROM published")
     assert sorted(row["job_id"] for row in published) == sorted(jobs)
+    assert dev.breaches() == []
     assert dev.stop() == 0
 
 

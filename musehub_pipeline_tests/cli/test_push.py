@@ -58,6 +58,8 @@ def test_it_writes_the_rows_and_the_bytes_that_the_hub_would(any_hub: Hub, mpack
             "job_type": "mpack.index",
             "status": "pending",
             "attempt": 0,
+            "attempts": [],
+            "attempts_forgiven": 0,
             "payload": {
                 "mpack_key": key,
                 "pusher_id": getuser(),
