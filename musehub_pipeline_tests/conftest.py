@@ -1,6 +1,7 @@
 """The services that tests run on: one server of each kind a session, a fresh database a test."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +17,15 @@ from musehub_pipeline_tests.servers.moto import MotoS3, S3Server
 from musehub_pipeline_tests.servers.postgres import Postgres
 
 _TEMPLATE = "template_musehub"
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, which a shell has ignored by what it starts in the background.
+
+    Whatever a process ignores, all that it starts ignores too, and some tests send it on purpose.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

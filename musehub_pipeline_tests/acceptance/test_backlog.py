@@ -15,7 +15,7 @@ def test_a_thousand_pushes_are_done_in_twenty_runs_and_in_order(
     jobs = push_many(dev.hub, repos=repos, each=each)
     dev.start()
 
-    dev.wait(lambda: dev.statuses() == {"done": 1000}, seconds=400)
+    dev.wait(lambda: dev.statuses() == {"done": 1000}, seconds=1200)
 
     rows = dev.hub.sql(
         "SELECT job_id, repo_id, run_id, attempt, finished_at FROM musehub_background_jobs"

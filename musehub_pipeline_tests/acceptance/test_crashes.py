@@ -34,14 +34,16 @@ def test_after_a_kill_every_push_is_published_once(dev: Dev, victim: str) -> Non
     count_publications(dev.hub)
     jobs = push_many(dev.hub, repos=JOBS // 2, each=2)
     dev.start()
-    dev.wait(lambda: dev.statuses().get("running", 0) > 0, seconds=90)
+    dev.wait(lambda: dev.statuses().get("running", 0) > 0, seconds=180)
 
     dev.kill(victim)
     dev.ensure_started()
 
-    dev.wait(lambda: dev.statuses() == {"done": JOBS}, seconds=240)
+    dev.wait(lambda: dev.statuses() == {"done": JOBS}, seconds=600)
     ended = {"SUCCESS", "FAILURE", "CANCELED"}
-    dev.wait(lambda: {run["status"] for run in dev.runs()} <= ended, seconds=60 + 2 * LEASE_SECONDS)
+    dev.wait(
+        lambda: {run["status"] for run in dev.runs()} <= ended, seconds=180 + 2 * LEASE_SECONDS
+    )
     published = dev.hub.sql("SELECT job_id FROM published")
     assert sorted(row["job_id"] for row in published) == sorted(jobs)
     assert dev.breaches() == []
@@ -51,7 +53,7 @@ def test_after_a_kill_every_push_is_published_once(dev: Dev, victim: str) -> Non
 def test_a_stop_gives_the_leases_back_and_spends_no_attempt(dev: Dev) -> None:
     push_many(dev.hub, repos=JOBS, each=1)
     dev.start()
-    dev.wait(lambda: dev.statuses().get("running", 0) > 0, seconds=90)
+    dev.wait(lambda: dev.statuses().get("running", 0) > 0, seconds=180)
 
     assert dev.stop() == 0
 
