@@ -13,8 +13,8 @@ import msgpack  # pyright: ignore[reportMissingTypeStubs]
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.limits import Limits
 
-INLINE_BYTES = 4 << 20
-"""Contents up to about this size are read, larger ones passed over."""
+BUFFER_BYTES = 4 << 20
+"""Values up to about this size are read; larger contents, and what is ignored, passed over."""
 
 _READ_BYTES = 1 << 16
 _OBJECT_KEYS = ("object_id", "content")
@@ -86,7 +86,7 @@ class _Reader:
         except msgpack.OutOfData as error:
             raise self._malformed("the file ends in the middle of it") from error
         except msgpack.BufferFull as error:
-            message = f"a value is longer than {INLINE_BYTES} bytes"
+            message = f"a value is longer than {BUFFER_BYTES} bytes"
             raise Rejection(Fault.LIMIT_EXCEEDED, message, item=self._where) from error
         except msgpack.StackError as error:
             raise self._malformed("nested too deeply") from error
@@ -217,7 +217,7 @@ class _Reader:
             self._stream,
             raw=False,
             read_size=_READ_BYTES,
-            max_buffer_size=INLINE_BYTES,
+            max_buffer_size=BUFFER_BYTES,
             max_array_len=0,
             max_map_len=0,
             max_ext_len=0,

@@ -139,8 +139,8 @@ def each_job(
     started = monotonic()
     live = batch.live
     _progress.debug("%s: %d jobs", phase, len(live), extra={"phase": phase})
-    in_order = not together or len(live) == 1
-    worked = list(_in_order(live, work)) if in_order else _together(live, work)
+    beside = together and len(live) > 1
+    worked = _together(live, work) if beside else list(_in_order(live, work))
     if at_end is not None:
         worked = _conclude(worked, at_end)
     timing_key = TIMING_OF_PHASE.get(phase)
@@ -156,7 +156,7 @@ def each_job(
 
 
 def _together(items: tuple[Item, ...], work: Callable[[Item], Item]) -> list[tuple[Item, float]]:
-    pool = ThreadPoolExecutor(min(_THREADS, len(items) or 1), thread_name_prefix="jobs")
+    pool = ThreadPoolExecutor(min(_THREADS, len(items)), thread_name_prefix="jobs")
     try:
         return list(pool.map(partial(_attempt, work=work), items))
     finally:

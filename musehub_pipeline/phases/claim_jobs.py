@@ -21,10 +21,10 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
         Transient: DATABASE_UNAVAILABLE.
     """
     through_blips(partial(services.heartbeat.begin, run_id))
-    claim = partial(
-        services.queue.claim, run_id=run_id, limit=services.policy.batch_jobs, job_ids=job_ids
+    limit = services.policy.batch_jobs
+    claimed = through_blips(
+        partial(services.queue.claim, run_id=run_id, limit=limit, job_ids=job_ids)
     )
-    claimed = through_blips(claim)
     now = monotonic()
     payloads = {claim.job_id: payload for claim, payload in claimed}
     batch = Batch(

@@ -1,4 +1,4 @@
--- What `fsck` asks, by name, as in `queries.sql`. All of it runs in one transaction, on tables of its
+-- What `fsck` asks. All of it runs in one transaction, on tables of its
 -- own that go with it: what storage holds is noted there, so that PostgreSQL compares whole sets.
 
 -- name: fsck_begin

@@ -1,7 +1,7 @@
 """The tables of the index and of the queue, as SQLAlchemy metadata.
 
 The hub owns some of these tables too: `reconcile` adds what is missing to a database that already
-has them. Statements live in `queries.sql`, migrations in `migrations/`.
+has them. Statements live in the `.sql` files, migrations in `migrations/`.
 """
 
 from sqlalchemy import (

@@ -7,7 +7,7 @@ import msgpack
 import pytest
 
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import INLINE_BYTES, read_mpack
+from musehub_pipeline.domain.mpack import BUFFER_BYTES, read_mpack
 from musehub_pipeline_tests.domain.reading import (
     Bytes,
     array,
@@ -248,7 +248,7 @@ def test_a_content_that_is_not_binary_is_malformed(value: object) -> None:
 
 
 def test_a_large_text_in_the_place_of_a_content_is_malformed() -> None:
-    text = "x" * (INLINE_BYTES + 1)
+    text = "x" * (BUFFER_BYTES + 1)
 
     assert refusal(with_item("objects", {"content": text})) == (
         "MPACK_MALFORMED",
@@ -256,7 +256,7 @@ def test_a_large_text_in_the_place_of_a_content_is_malformed() -> None:
     )
 
 
-@pytest.mark.parametrize("long", [b"x" * (INLINE_BYTES + 1), "x" * (INLINE_BYTES + 1)])
+@pytest.mark.parametrize("long", [b"x" * (BUFFER_BYTES + 1), "x" * (BUFFER_BYTES + 1)])
 def test_a_long_value_that_is_ignored_is_passed_over_unread(long: bytes | str) -> None:
     content = {"before": long, **tiny_history().content(), "after": long}
     content["objects"][0] |= {"thumbnail": long}
@@ -265,7 +265,7 @@ def test_a_long_value_that_is_ignored_is_passed_over_unread(long: bytes | str) -
     assert refusal(pack({"future": long})[:-1])[0] == "MPACK_MALFORMED"
     assert refusal(pack({"future": [long]})) == (
         "LIMIT_EXCEEDED",
-        f"mpack: a value is longer than {INLINE_BYTES} bytes",
+        f"mpack: a value is longer than {BUFFER_BYTES} bytes",
     )
 
 

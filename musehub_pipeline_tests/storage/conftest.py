@@ -1,12 +1,24 @@
-"""What the tests of fsck break."""
+"""A queue, and what the tests of fsck break."""
+
+from collections.abc import Iterator
 
 import pytest
 
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.storage.checking import World, push_world
+from musehub_pipeline_tests.storage.queueing import LEASE
 
 
 @pytest.fixture
 def world(hub: Hub) -> World:
     """A repo with a full, a thin, a repeated and a forced push, and a fork of how it began."""
     return push_world(hub)
+
+
+@pytest.fixture
+def queue(hub: Hub) -> Iterator[Queue]:
+    """The queue of a hub, in which a job has two attempts."""
+    with Database(str(hub.settings.database_url)) as database:
+        yield Queue(database, lease=LEASE, max_attempts=2)

@@ -1,6 +1,6 @@
 """Publishing: head, result and `done` in one go, for whoever still holds the lease."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -9,17 +9,10 @@ import pytest
 
 from musehub_pipeline.domain.errors import JobNotFound, Transient, Trouble
 from musehub_pipeline.domain.job import Claim
-from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.queue import Head, Queue
 from musehub_pipeline_tests.hub import Hub
 
 RESULT = {"objects_total": 3, "elapsed_ms": 1.5, "head": None, "text": "ünï \\u0000"}
-
-
-@pytest.fixture
-def queue(hub: Hub) -> Iterator[Queue]:
-    with Database(str(hub.settings.database_url)) as database:
-        yield Queue(database, lease=timedelta(minutes=1), max_attempts=2)
 
 
 @pytest.fixture

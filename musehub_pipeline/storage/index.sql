@@ -1,0 +1,81 @@
+-- The statements of `index.py`.
+
+-- name: repos
+-- Which of the repos exist, and which are deleted.
+SELECT repo_id, deleted_at FROM musehub_repos WHERE repo_id = ANY(%(repo_ids)s);
+
+-- name: branch_head
+-- Where a branch stands.
+SELECT head_commit_id FROM musehub_branches WHERE repo_id = %(repo_id)s AND name = %(branch)s;
+
+-- name: is_ancestor
+-- Whether a commit is among the ancestors of others, themselves included; nearest first.
+WITH RECURSIVE line AS (
+    SELECT commit_id, parent_ids FROM musehub_commits
+    WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(descendants)s)
+    UNION
+    SELECT parent.commit_id, parent.parent_ids
+    FROM line
+    CROSS JOIN LATERAL jsonb_array_elements_text(line.parent_ids) AS parent_id
+    JOIN musehub_commits AS parent
+        ON parent.repo_id = %(repo_id)s AND parent.commit_id = parent_id
+)
+SELECT EXISTS (SELECT FROM line WHERE commit_id = %(ancestor)s);
+
+-- name: sizes_of_objects
+-- Which of the objects have a row, and of what size.
+SELECT object_id, size_bytes FROM musehub_objects WHERE object_id = ANY(%(ids)b);
+
+-- name: held_objects
+-- Which of the objects the repo holds.
+SELECT object_id FROM musehub_object_refs
+WHERE repo_id = %(repo_id)s AND object_id = ANY(%(ids)b);
+
+-- name: held_snapshots
+-- Which of the snapshots the repo holds.
+SELECT snapshot_id FROM musehub_snapshots
+WHERE repo_id = %(repo_id)s AND snapshot_id = ANY(%(ids)b);
+
+-- name: held_commits
+-- Which of the commits the repo holds.
+SELECT commit_id FROM musehub_commits
+WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(ids)b);
+
+-- name: insert_objects
+-- Rows for stored bytes; a row of another size is healed.
+INSERT INTO musehub_objects AS existing (object_id, size_bytes, storage_uri, created_at)
+SELECT object_id, size_bytes, %(uri)s || substr(object_id, 8, 2) || '/' || substr(object_id, 8), now()
+FROM unnest(%(ids)b::text[], %(sizes)b::bigint[]) AS new (object_id, size_bytes)
+ON CONFLICT (object_id) DO UPDATE
+SET size_bytes = excluded.size_bytes, storage_uri = excluded.storage_uri
+WHERE existing.size_bytes IS DISTINCT FROM excluded.size_bytes;
+
+-- name: upsert_object_refs
+-- The repo's claims on objects that it supplied.
+INSERT INTO musehub_object_refs (repo_id, object_id, created_at)
+SELECT %(repo_id)s, object_id, now() FROM unnest(%(ids)b::text[]) AS new (object_id)
+ON CONFLICT DO NOTHING;
+
+-- name: insert_snapshots
+-- Manifests of the repo.
+INSERT INTO musehub_snapshots (repo_id, snapshot_id, manifest, created_at)
+SELECT %(repo_id)s, snapshot_id, manifest::jsonb, coalesce(created_at, now())
+FROM unnest(%(ids)b::text[], %(manifests)b::text[], %(created)b::timestamptz[])
+    AS new (snapshot_id, manifest, created_at)
+ON CONFLICT DO NOTHING;
+
+-- name: insert_commits
+-- Commits of the repo.
+INSERT INTO musehub_commits (
+    repo_id, commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta,
+    created_at
+)
+SELECT
+    %(repo_id)s, commit_id, branch, parent_ids::jsonb, message, author, timestamp, snapshot_id,
+    commit_meta::jsonb, now()
+FROM unnest(
+    %(commit_id)b::text[], %(branch)b::text[], %(parent_ids)b::text[], %(message)b::text[],
+    %(author)b::text[], %(timestamp)b::timestamptz[], %(snapshot_id)b::text[],
+    %(commit_meta)b::text[]
+) AS new (commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta)
+ON CONFLICT DO NOTHING;
