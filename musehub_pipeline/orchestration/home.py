@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import dagster as dg
 import psycopg
 from psycopg import sql
 
@@ -12,6 +13,9 @@ from musehub_pipeline.storage.database import database_url, ensure_database
 
 _FOLDER = Path(__file__).parent
 _VARIABLE = "MUSEHUB_DAGSTER_DATABASE_URL"
+_STATEMENT_MS = 60_000
+_KEPT_SECONDS = 1
+_CONNECTIONS = 10
 
 REPOSITORY_TAG = {".dagster/repository": "__repository__@musehub_pipeline"}
 """What the UI finds the runs of a job by; the location is called as in workspace.yaml."""
@@ -42,6 +46,17 @@ def use_dagster_home(settings: Settings) -> Path:
     os.environ[_VARIABLE] = settings.dagster_database_url or _database_beside(settings)
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
+
+
+def keep_connections(instance: dg.DagsterInstance) -> None:
+    """Have Dagster write a run's events over connections that last longer than one event.
+
+    Left alone it opens one for each, which took more than half of a small run. They are not kept
+    for long, so that a database that has been restarted is connected to anew.
+    """
+    instance.optimize_for_webserver(
+        statement_timeout=_STATEMENT_MS, pool_recycle=_KEPT_SECONDS, max_overflow=_CONNECTIONS
+    )
 
 
 def _database_beside(settings: Settings) -> str:

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from musehub_pipeline.domain.result import Result
+from musehub_pipeline.orchestration.home import keep_connections
 from musehub_pipeline.orchestration.observation import Metadata, jobs_metadata, log_run
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import claim_jobs as claiming
@@ -30,6 +31,7 @@ def claim_jobs(
     context: dg.OpExecutionContext, config: ClaimConfig, musehub: MusehubServices
 ) -> dg.Output[Batch]:
     """Begin a run."""
+    keep_connections(context.instance)
     started = monotonic()
     batch = claiming.claim_jobs(musehub, run_id=context.run_id, job_ids=config.job_ids)
     return dg.Output(batch, metadata=batch_metadata(batch, monotonic() - started))

@@ -32,11 +32,13 @@ class Runs:
     def end(self, run_id: str) -> int:
         """Put what a run still holds back to pending, no attempt spent; return how many jobs.
 
+        Whoever waits for jobs is woken, for those behind the run's may be due now.
         The run counts as alive for one more lease, in which Dagster notes how it ended.
         """
         with self._database.transaction() as transaction:
             released = transaction.write("release_run", {"run_id": run_id})
             transaction.write("renew_run", {"run_id": run_id, "lease": self._lease})
+            transaction.rows("wake")
         return released
 
     def known(self, run_ids: Collection[str]) -> dict[str, KnownRun]:

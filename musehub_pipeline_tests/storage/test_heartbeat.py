@@ -47,6 +47,15 @@ def test_a_run_that_is_stopped_gives_everything_back_and_no_attempt_is_spent(hub
     assert hub.job(job_id) == before
 
 
+def test_a_run_that_ends_wakes_who_waits_for_jobs(hub: Hub) -> None:
+    with open_services(hub.settings) as watcher, watcher.queue.notices() as wait:
+        with open_services(hub.settings) as services:
+            claim_jobs(services, run_id="over")
+            assert not wait(0.05)
+
+        assert wait(10)
+
+
 def test_a_run_without_a_heartbeat_keeps_nothing(brief: Settings) -> None:
     hub = Hub(brief)
     job_id = hub.push(hub.create_repo(), small_history().mpack())

@@ -1,0 +1,65 @@
+"""Dagster's records in PostgreSQL: written over few connections, which a restart does not spoil."""
+
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from musehub_pipeline.orchestration.home import keep_connections, use_dagster_home
+from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+from musehub_pipeline_tests.factories import small_history
+from musehub_pipeline_tests.hub import Hub
+
+
+@pytest.fixture
+def records(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[psycopg.Connection]:
+    """A connection to the database of Dagster's home; the home is in the environment."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("MUSEHUB_DAGSTER_DATABASE_URL", "")
+    use_dagster_home(hub.settings)
+    url = make_url(str(hub.settings.database_url))
+    beside = url.set(database=f"{url.database}_dagster").render_as_string(hide_password=False)
+    with psycopg.connect(beside, autocommit=True) as connection:
+        yield connection
+
+
+def number(records: psycopg.Connection, query: bytes) -> int:
+    [[value]] = records.execute(query).fetchall()
+    return value
+
+
+SESSIONS = b"SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+
+
+def test_a_run_does_not_connect_for_each_event(hub: Hub, records: psycopg.Connection) -> None:
+    hub.push(hub.create_repo(), small_history().mpack())
+    with dagster_instance() as instance:
+        runner = Runner(hub.settings, instance)
+        before = number(records, SESSIONS)
+
+        runner.run()
+
+    events = number(records, b"SELECT count(*) FROM event_logs")
+    time.sleep(1)  # the server counts a session when it has ended
+    assert events > 50
+    assert 0 < number(records, SESSIONS) - before < events / 2
+
+
+def test_a_connection_that_the_server_closed_is_not_used_again(
+    records: psycopg.Connection,
+) -> None:
+    with dagster_instance() as instance:
+        keep_connections(instance)
+        assert instance.get_runs_count() == 0
+        closed = number(
+            records,
+            b"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            b" WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        assert closed == 1
+
+        time.sleep(1.5)
+
+        assert instance.get_runs_count() == 0
