@@ -9,8 +9,7 @@ from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
 from musehub_pipeline import local
-from musehub_pipeline.phases.batch import Services
-from musehub_pipeline.phases.services import open_services
+from musehub_pipeline.phases.services import Services, open_services
 from musehub_pipeline.settings import Settings
 
 

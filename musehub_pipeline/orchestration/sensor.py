@@ -12,7 +12,7 @@ import dagster as dg
 
 from musehub_pipeline.domain.plan import Backlog, PlannedRun, plan_runs
 from musehub_pipeline.orchestration.resources import MusehubServices
-from musehub_pipeline.phases.batch import Services
+from musehub_pipeline.phases.services import Services
 
 WAIT_SECONDS = 20.0
 """How long a tick waits for something to do; Dagster cuts it off after 60."""

@@ -8,7 +8,9 @@ from time import monotonic
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.ids import hex_of
 from musehub_pipeline.domain.job import Job
-from musehub_pipeline.phases.batch import Batch, Item, Services, each_job, through_blips
+from musehub_pipeline.phases.batch import Batch, Item
+from musehub_pipeline.phases.each_job import each_job, through_blips
+from musehub_pipeline.phases.services import Services
 
 
 def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) -> Batch:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from musehub_pipeline.phases.batch import Batch, Services
+from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.fetch_mpack import fetch_mpack
 from musehub_pipeline.phases.insert_commits import insert_commits
 from musehub_pipeline.phases.insert_objects import insert_objects
 from musehub_pipeline.phases.insert_snapshots import insert_snapshots
 from musehub_pipeline.phases.put_objects import put_objects
+from musehub_pipeline.phases.services import Services
 from musehub_pipeline.phases.unpack import unpack
 from musehub_pipeline.phases.upsert_object_refs import upsert_object_refs
 

@@ -1,6 +1,8 @@
 """Store the bytes of objects, before any row: no row ever points at bytes that are not there."""
 
-from musehub_pipeline.phases.batch import Batch, Item, Services, each_job
+from musehub_pipeline.phases.batch import Batch, Item
+from musehub_pipeline.phases.each_job import each_job
+from musehub_pipeline.phases.services import Services
 
 
 def put_objects(batch: Batch, services: Services) -> Batch:

@@ -1,10 +1,14 @@
-"""From settings to what the phases work with, for as long as a run lasts."""
+"""What the phases work with: from settings to open services, for as long as a run lasts."""
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import Literal
 
-from musehub_pipeline.phases.batch import Policy, Services
+from musehub_pipeline.domain.budgets import Budgets
+from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.heartbeat import Heartbeat
@@ -14,6 +18,36 @@ from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline.storage.runs import Runs
 from musehub_pipeline.storage.scratch import scratch_folder
 from musehub_pipeline.storage.store import S3Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How a run behaves; see `Settings` for each field."""
+
+    batch_jobs: int
+    batch_bytes: int
+    max_runs: int
+    max_attempts: int
+    keep_runs: timedelta  # of none, for ever; likewise ...
+    keep_done: timedelta  # ... this
+    retry_base: timedelta
+    retry_cap: timedelta
+    id_policy: Literal["verify", "record"]
+    phase_budgets: Budgets
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What the phases work with."""
+
+    queue: Queue
+    runs: Runs
+    heartbeat: Heartbeat
+    index: Index
+    objects: ObjectStorage
+    scratch: Path
+    policy: Policy
 
 
 @contextmanager

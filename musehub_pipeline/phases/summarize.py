@@ -22,7 +22,9 @@ from musehub_pipeline.domain.result import (
     over_budget_line,
     retry_line,
 )
-from musehub_pipeline.phases.batch import Batch, Item, Policy, Services, each_job, through_blips
+from musehub_pipeline.phases.batch import Batch, Item
+from musehub_pipeline.phases.each_job import each_job, through_blips
+from musehub_pipeline.phases.services import Policy, Services
 from musehub_pipeline.storage.queue import Head
 
 _DECIMALS = 3

@@ -8,8 +8,10 @@ from musehub_pipeline.domain.ids import digest_of, id_of
 from musehub_pipeline.domain.inventory import Inventory, Kind
 from musehub_pipeline.domain.job import Job
 from musehub_pipeline.domain.mpack import read_mpack
-from musehub_pipeline.phases.batch import Batch, Contents, Item, Services, each_job
+from musehub_pipeline.phases.batch import Batch, Contents, Item
+from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.holdings import Holdings
+from musehub_pipeline.phases.services import Services
 from musehub_pipeline.storage.scratch import ScratchFile
 
 _NAMED_IN_MESSAGE = 3

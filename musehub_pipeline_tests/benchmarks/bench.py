@@ -14,10 +14,10 @@ import msgspec
 import psutil
 import psycopg
 
-from musehub_pipeline.phases.batch import Batch, Services
+from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.pipeline import PHASES, Phase
-from musehub_pipeline.phases.services import open_services
+from musehub_pipeline.phases.services import Services, open_services
 from musehub_pipeline.phases.summarize import summarize
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage import migrate

@@ -7,12 +7,13 @@ from typing import LiteralString, NamedTuple
 import psycopg
 from psycopg import sql
 
-from musehub_pipeline.phases.batch import Batch, Services
+from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.fetch_mpack import fetch_mpack
 from musehub_pipeline.phases.insert_commits import insert_commits
 from musehub_pipeline.phases.insert_objects import insert_objects
 from musehub_pipeline.phases.insert_snapshots import insert_snapshots
 from musehub_pipeline.phases.pipeline import Phase
+from musehub_pipeline.phases.services import Services
 from musehub_pipeline.phases.unpack import unpack
 from musehub_pipeline.phases.upsert_object_refs import upsert_object_refs
 from musehub_pipeline_tests.benchmarks.bench import Bench, checkpoint, sound

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-from musehub_pipeline.phases.batch import Batch, Services
+from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.fetch_mpack import fetch_mpack
 from musehub_pipeline.phases.put_objects import put_objects
+from musehub_pipeline.phases.services import Services
 from musehub_pipeline.phases.unpack import unpack
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.durability import sync_filesystem

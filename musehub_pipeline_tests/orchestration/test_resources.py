@@ -12,7 +12,7 @@ from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.orchestration.home import use_dagster_home
 from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline.orchestration.resources import MusehubResource
-from musehub_pipeline.phases.batch import Services
+from musehub_pipeline.phases.services import Services
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.conftest import s3_settings
 from musehub_pipeline_tests.factories import small_history

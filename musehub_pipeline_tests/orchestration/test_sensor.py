@@ -12,8 +12,7 @@ from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.orchestration.pruning import prune_runs
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline.orchestration.sensor import pending_mpacks_sensor
-from musehub_pipeline.phases.batch import Services
-from musehub_pipeline.phases.services import open_services
+from musehub_pipeline.phases.services import Services, open_services
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 

@@ -10,10 +10,12 @@ import pytest
 
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Transient, Trouble
 from musehub_pipeline.domain.job import Claim
-from musehub_pipeline.phases.batch import Batch, Item, each_job
+from musehub_pipeline.phases.batch import Batch, Item
+from musehub_pipeline.phases.each_job import each_job
 
 GONE = Rejection(Fault.REPO_UNKNOWN, "gone")
 DOWN = Transient(Trouble.STORAGE_UNAVAILABLE, "down")
+AWAY = Transient(Trouble.DATABASE_UNAVAILABLE, "away")
 
 
 def batch(*repos: str) -> Batch:
@@ -155,6 +157,36 @@ def test_a_job_that_is_held_back_is_not_begun() -> None:
     each_job(batch("r", "r", "s"), "unpack", work)
 
     assert begun == ["0", "2"]
+
+
+def test_a_database_that_is_back_in_a_moment_is_no_trouble() -> None:
+    tries: list[str] = []
+
+    def work(item: Item) -> Item:
+        tries.append(item.claim.job_id)
+        if len(tries) == 1:
+            raise AWAY
+        return item
+
+    after = each_job(batch("r", "s"), "insert_objects", work)
+
+    assert tries == ["0", "0", "1"]
+    assert len(after.live) == 2
+
+
+def test_a_database_that_stays_away_is_waited_for_once_and_not_for_each_job() -> None:
+    tries: list[str] = []
+
+    def work(item: Item) -> Item:
+        tries.append(item.claim.job_id)
+        if item.claim.job_id != "0":
+            raise AWAY
+        return item
+
+    after = each_job(batch("r", "s", "t", "u"), "insert_objects", work)
+
+    assert tries == ["0"] + ["1"] * 4
+    assert [item.error for item in after.items] == [None, AWAY, AWAY, AWAY]
 
 
 def test_jobs_work_together_where_they_may() -> None:
