@@ -10,7 +10,7 @@ from musehub_pipeline.storage.statements import statement
 
 FILES = [
     file.read_text("utf-8")
-    for file in resources.files("musehub_pipeline.storage").iterdir()
+    for file in sorted(resources.files("musehub_pipeline.storage").iterdir(), key=str)
     if file.name.endswith(".sql")
 ]
 NAMES = [name for file in FILES for name in re.findall(r"^-- name: *(.*)$", file, re.MULTILINE)]
