@@ -1,7 +1,7 @@
 """Where the items of one kind lie in a scratch file: 48 bytes an item, whatever its size."""
 
 from array import array
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from musehub_pipeline.domain.ids import DIGEST_BYTES
@@ -63,8 +63,10 @@ class Slices:
                 unique.append(previous, self._offsets[row], self._sizes[row])
         return unique
 
-    def without(self, digests: Container[bytes]) -> "Slices":
+    def without(self, digests: Collection[bytes]) -> "Slices":
         """Return the items whose digest is not among `digests`."""
+        if not digests:
+            return self
         rest = Slices()
         for item in self:
             if item.digest not in digests:
