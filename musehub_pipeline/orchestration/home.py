@@ -13,7 +13,7 @@ from musehub_pipeline.storage.database import database_url, ensure_database
 
 _FOLDER = Path(__file__).parent
 _VARIABLE = "MUSEHUB_DAGSTER_DATABASE_URL"
-_STATEMENT_MS = 60_000
+_NO_TIMEOUT = 0
 _KEPT_SECONDS = 1
 _CONNECTIONS = 10
 
@@ -55,7 +55,7 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
     for long, so that a database that has been restarted is connected to anew.
     """
     instance.optimize_for_webserver(
-        statement_timeout=_STATEMENT_MS, pool_recycle=_KEPT_SECONDS, max_overflow=_CONNECTIONS
+        statement_timeout=_NO_TIMEOUT, pool_recycle=_KEPT_SECONDS, max_overflow=_CONNECTIONS
     )
 
 
