@@ -11,7 +11,16 @@ from rich.live import Live
 from rich.table import Table
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import JsonFlag, out, pairs_table, print_json, print_json_line
+from musehub_pipeline.cli.console import (
+    JsonFlag,
+    err,
+    out,
+    pairs_table,
+    plain,
+    print_json,
+    print_json_line,
+)
+from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database, Row
 from musehub_pipeline.storage.operations import Operations
@@ -32,7 +41,8 @@ def status(
     waits is due now, or in backoff, or behind an earlier job of its repository. A job whose lease
     expired is due too: the run that held it died.
 
-    With --json and --watch there is one line of JSON an interval.
+    With --json and --watch there is one line of JSON an interval. Where the database goes away
+    meanwhile, that is said on stderr, and the next look is taken all the same.
     """
     settings = local.resolve(Settings.load())
     with Database(str(settings.database_url)) as database:
@@ -57,9 +67,13 @@ def _watch(look: Callable[[], Row], interval: float, *, as_json: bool) -> None:
 
 
 def _repeat(show: Callable[[], None], interval: float) -> None:
+    show()
     while True:
-        show()
         time.sleep(interval)
+        try:
+            show()
+        except Transient as error:
+            err.print(plain(str(error)))
 
 
 def _table(row: Row) -> Table:

@@ -10,10 +10,12 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from musehub_pipeline_tests.cli.terminal import PROGRAM, SECONDS, call, finish, start
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.servers.postgres import Postgres
 
 NOTHING = {
     "pending": 0,
@@ -161,6 +163,23 @@ def test_whoever_watches_gets_a_line_of_json_an_interval_until_ctrl_c(hub: Hub) 
     assert (finished.code, finished.err) == (0, "")
     assert {name: first[name] for name in NOTHING} == NOTHING
     assert (seen["pending"], seen["due"]) == (1, 1)
+
+
+def test_watching_goes_on_where_the_database_was_away(hub: Hub, postgres: Postgres) -> None:
+    process = start("status", "--watch", "--json", "--interval", "0.1")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+
+    with postgres.closed(str(make_url(str(hub.settings.database_url)).database)):
+        complaint = process.stderr.readline()
+    hub.enqueue("r")
+    while not json.loads(process.stdout.readline())["pending"]:
+        pass
+
+    process.send_signal(signal.SIGINT)
+    assert finish(process).code == 0
+    assert complaint.startswith("DATABASE_UNAVAILABLE: ")
 
 
 def test_on_a_terminal_the_table_is_drawn_again_in_its_place(hub: Hub) -> None:

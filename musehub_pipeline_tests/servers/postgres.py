@@ -12,6 +12,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -89,6 +91,19 @@ class Postgres:
         self._execute(
             sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         )
+
+    @contextmanager
+    def closed(self, name: str) -> Iterator[None]:
+        """Let nobody into a database for as long as the block lasts, whoever is in it already."""
+        database = sql.Identifier(name)
+        self._execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(database))
+        self._execute(
+            sql.SQL(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {}"
+            ).format(name)
+        )
+        yield
+        self._execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(database))
 
     def _execute(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
