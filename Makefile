@@ -48,9 +48,9 @@ format: $(STAMP) ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove what can be built again: virtual environments and caches
+clean: ## Remove what can be made again: virtual environments, caches and pictures
 	test ! -f $(STAMP) || rm -rf $(VENV)
-	rm -rf .venv .venv-newest .pytest_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf .venv .venv-newest .pytest_cache .ruff_cache .hypothesis .coverage .artefacts build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

@@ -33,6 +33,7 @@ class Dev:
     def __init__(self, hub: Hub, folder: Path) -> None:
         self.hub = hub
         self._folder = folder
+        self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -40,6 +41,7 @@ class Dev:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
         with (self._folder / "dev.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [PROGRAM, "dev", "--port", str(port)],
@@ -48,7 +50,7 @@ class Dev:
                 stdout=log,
                 stderr=log,
             )
-        self.wait(lambda: self._answers(port), seconds=_START_SECONDS)
+        self.wait(self._answers, seconds=_START_SECONDS)
 
     def _environment(self) -> dict[str, str]:
         settings = self.hub.settings
@@ -69,9 +71,9 @@ class Dev:
         )
         return json.loads(checked.stdout)["breaches"]
 
-    def _answers(self, port: int) -> bool:
+    def _answers(self) -> bool:
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=10)
+            urllib.request.urlopen(f"{self.url}/server_info", timeout=10)
             return True
         return False
 

@@ -1,0 +1,109 @@
+"""A real browser on the UI of `dev`; it keeps pictures, and every address that a page asked for."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, sync_playwright
+
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",  # it is of no use to root, as whom a container runs
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_SIZE = {"width": 1600, "height": 1000}
+_MILLISECONDS = 30_000
+
+# A canvas has pixels only. Chart.js draws each point as a circle, and wipes before it draws anew.
+_KEEP_CIRCLES = """
+const {arc, clearRect} = CanvasRenderingContext2D.prototype;
+Object.assign(CanvasRenderingContext2D.prototype, {
+  clearRect(...box) {
+    this.canvas.circles = [];
+    return clearRect.apply(this, box);
+  },
+  arc(...circle) {
+    (this.canvas.circles ??= []).push(circle.slice(0, 2));
+    return arc.apply(this, circle);
+  },
+});
+"""
+
+
+class Browser:
+    """A window on the UI at `url`; pictures of it go into a folder."""
+
+    def __init__(self, context: BrowserContext, *, url: str, pictures: Path) -> None:
+        self.addresses: set[str] = set()
+        self._url = url
+        self._pictures = pictures
+        context.set_default_timeout(_MILLISECONDS)
+        context.add_init_script(_KEEP_CIRCLES)
+        context.on("request", lambda request: self.addresses.add(request.url))
+        self.page: Page = context.new_page()
+        self.page.on("websocket", lambda socket: self.addresses.add(socket.url))
+
+    def open(self, path: str) -> None:
+        """Open a page of the UI."""
+        self.page.goto(f"{self._url}{path}")
+
+    def picture(self, name: str) -> None:
+        """Keep what the window shows."""
+        self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled")
+
+    def bars(self, count: int) -> list[tuple[str, dict[str, float]]]:
+        """Return the bars of a run that has ended, from left to right: step and rectangle.
+
+        The chart draws no bar that it has no room for, and finds its scale late: so wait for them.
+        """
+        bars = self.page.locator(".chart-element:is(.box, .dot)")
+        bars.nth(count - 1).wait_for()
+        measured = bars.evaluate_all(
+            "async bars => {"
+            "  const moves = bars.flatMap(bar => bar.getAnimations());"
+            "  await Promise.all(moves.map(move => move.finished));"
+            "  return bars.map(bar => [bar.dataset.tooltip, bar.getBoundingClientRect().toJSON()]);"
+            "}"
+        )
+        return sorted(measured, key=lambda bar: bar[1]["left"])
+
+    def points(self) -> dict[str, list[list[float]]]:
+        """Return where the points of each chart were drawn, x and y from the upper left."""
+        self.page.wait_for_function(
+            "() => { const charts = [...document.querySelectorAll('canvas')];"
+            "  return charts.length && charts.every(chart => chart.circles?.length); }"
+        )
+        drawn: list[tuple[str, list[list[float]]]] = self.page.locator("canvas").evaluate_all(
+            "charts => charts.map(chart => ["
+            "  chart.parentElement.parentElement.previousElementSibling.innerText, chart.circles])"
+        )
+        return dict(drawn)
+
+    def text(self, text: str) -> Locator:
+        """Return what on the page reads exactly so."""
+        return self.page.get_by_text(text, exact=True)
+
+
+@contextmanager
+def open_browser(*, url: str, pictures: Path, home: Path) -> Iterator[Browser]:
+    """Run Debian's Chromium, with an empty profile."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.fail("Debian package is missing: chromium")
+    pictures.mkdir(exist_ok=True)
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=program, args=_FLAGS, env=os.environ | {"HOME": str(home)}
+        ) as chromium,
+        chromium.new_context(viewport=_SIZE, locale="en-GB", timezone_id="UTC") as context,
+    ):
+        yield Browser(context, url=url, pictures=pictures)
