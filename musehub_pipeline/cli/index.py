@@ -84,7 +84,8 @@ def drain_beside(settings: Settings, crew: Workers, number: int) -> list[Row]:
                 crew.start(number)
                 for ended in crew.reports():
                     taken |= dict.fromkeys(ended)
-                    total = max(total, len(taken) + queue.count_due())  # more may be pushed
+                    if len(taken) >= total:  # more may have been pushed
+                        total = len(taken) + queue.count_due()
                     show(len(taken), total)
                 show(len(taken), len(taken))  # others may have taken the rest
         return Operations(database).outcomes(list(taken))
@@ -122,7 +123,7 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
                     advance(len(ended))
                     taken += ended
                     remaining = [job_id for job_id in remaining if job_id not in ended]
-                    if not (remaining if named else queue.count_due()):
+                    if not (remaining if named else queue.has_due()):
                         break
         outcomes = Operations(database).outcomes(job_ids or taken)
         for row in outcomes:

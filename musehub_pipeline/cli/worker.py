@@ -34,7 +34,7 @@ def work() -> None:
         runner = Runner(settings, instance)
         may_end = False
         while True:
-            ended = runner.run() if queue.count_due() else []
+            ended = runner.run() if queue.has_due() else []
             print_json_line(ended)
             if ended:
                 continue

@@ -6,6 +6,9 @@ costs at most a run that finds nothing.
 
 from dataclasses import dataclass
 
+MOST_COUNTED = 10_000
+"""Pending jobs that are counted at the most: a look costs the same whatever the backlog."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueJob:
@@ -21,7 +24,7 @@ class DueJob:
 class Backlog:
     """The queue as it stands."""
 
-    pending: int
+    pending: int  # no more than MOST_COUNTED
     running: int
     oldest_seconds: float | None  # age of the oldest pending job
     next_seconds: float | None  # until a pause or a lease ends

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from musehub_pipeline.domain.plan import Backlog, PlannedRun, plan_runs
+from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, PlannedRun, plan_runs
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases.services import Services
 
@@ -43,8 +43,9 @@ class Look:
         """Say it with numbers."""
         seen, oldest = self.backlog, self.backlog.oldest_seconds
         age = "" if oldest is None else f", the oldest for {oldest:.0f} s"
+        more = " or more" if seen.pending == MOST_COUNTED else ""
         return (
-            f"{seen.pending} jobs pending{age}, {len(seen.due)} due, {seen.running} running;"
+            f"{seen.pending}{more} jobs pending{age}, {len(seen.due)} due, {seen.running} running;"
             f" {self.in_flight} runs in flight"
         )
 

@@ -12,7 +12,7 @@ import msgspec
 from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
 from musehub_pipeline.domain.ids import hex_of, stored
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
-from musehub_pipeline.domain.plan import Backlog, DueJob
+from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, DueJob
 from musehub_pipeline.domain.result import Result, failed_line, retry_line
 from musehub_pipeline.storage.database import Database, Row
 
@@ -136,12 +136,18 @@ class Queue:
     def backlog(self, *, limit: int) -> Backlog:
         """Return the queue as it stands, with its `limit` oldest jobs that are due."""
         with self._database.transaction() as transaction:
-            row = transaction.row("backlog") or {}
+            row = transaction.row("backlog", {"most": MOST_COUNTED}) or {}
             due = transaction.rows("due", {"limit": limit})
         return Backlog(**row, due=tuple(DueJob(**job) for job in due))
 
+    def has_due(self) -> bool:
+        """Tell whether a claim would find something now; asked after each batch, so not counted."""
+        with self._database.transaction() as transaction:
+            found = transaction.rows("expired_leases") or transaction.rows("due", {"limit": 1})
+        return bool(found)
+
     def count_due(self) -> int:
-        """Return how many jobs could be claimed now."""
+        """Return how many jobs could be claimed now: a look at all that is unfinished."""
         with self._database.transaction() as transaction:
             row = transaction.row("count_due")
         return row["count"] if row else 0

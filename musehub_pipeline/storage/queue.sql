@@ -42,17 +42,16 @@ WITH due AS (
     FROM musehub_background_jobs AS j
     WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
         AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
+        AND j.repo_id NOT IN (
+            SELECT repo_id FROM musehub_background_jobs
+            WHERE job_type = 'mpack.index' AND status = 'running'
+        )
         AND NOT EXISTS (
             SELECT FROM musehub_background_jobs AS earlier
             WHERE earlier.repo_id = j.repo_id
-                AND earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
-                AND (
-                    earlier.status = 'running'
-                    OR (
-                        earlier.not_before > clock_timestamp()
-                        AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
-                    )
-                )
+                AND earlier.job_type = 'mpack.index' AND earlier.status = 'pending'
+                AND earlier.not_before > clock_timestamp()
+                AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
         )
     ORDER BY j.created_at, j.job_id
     LIMIT %(limit)s
@@ -90,17 +89,16 @@ FROM (
     SELECT j.job_id
     FROM musehub_background_jobs AS j
     WHERE j.job_type = 'mpack.index' AND j.status = 'pending' AND j.job_id = ANY(%(job_ids)s)
+        AND j.repo_id NOT IN (
+            SELECT repo_id FROM musehub_background_jobs
+            WHERE job_type = 'mpack.index' AND status = 'running'
+        )
         AND NOT EXISTS (
             SELECT FROM musehub_background_jobs AS earlier
             WHERE earlier.repo_id = j.repo_id
-                AND earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
-                AND (
-                    earlier.status = 'running'
-                    OR (
-                        (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
-                        AND NOT earlier.job_id = ANY(%(job_ids)s)
-                    )
-                )
+                AND earlier.job_type = 'mpack.index' AND earlier.status = 'pending'
+                AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
+                AND NOT earlier.job_id = ANY(%(job_ids)s)
         )
     FOR UPDATE OF j
 ) AS due
@@ -131,18 +129,38 @@ FROM (
 WHERE (status = 'pending' AND NOT coalesce(held, false) AND NOT coalesce(behind, false))
     OR (status = 'running' AND expired);
 
+-- name: expired_leases
+-- Whether a run died, so that a claim would first take its jobs back.
+SELECT FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status = 'running' AND lease_expires_at < clock_timestamp()
+LIMIT 1;
+
 -- name: backlog
--- How deep the queue is, and how many of its jobs are under way.
-SELECT
-    count(*) FILTER (WHERE status = 'pending') AS pending,
-    count(*) FILTER (WHERE status = 'running') AS running,
-    extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE status = 'pending'))::float
-        AS oldest_seconds,
-    extract(epoch FROM min(greatest(not_before, lease_expires_at)) FILTER (
-        WHERE greatest(not_before, lease_expires_at) > clock_timestamp()
-    ) - clock_timestamp())::float AS next_seconds
-FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status IN ('pending', 'running');
+-- How deep the queue is, as far as it is worth counting, how many of its jobs are under way, and
+-- when a pause or a lease ends.
+SELECT pending, running, oldest_seconds,
+    extract(epoch FROM least(pause_ends_at, lease_ends_at) - clock_timestamp())::float AS next_seconds
+FROM (
+    SELECT
+        count(*) AS pending,
+        extract(epoch FROM clock_timestamp() - min(created_at))::float AS oldest_seconds
+    FROM (
+        SELECT created_at FROM musehub_background_jobs
+        WHERE job_type = 'mpack.index' AND status = 'pending'
+        ORDER BY created_at, job_id
+        LIMIT %(most)s
+    ) AS oldest
+) AS waiting, (
+    SELECT min(not_before) AS pause_ends_at
+    FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status = 'pending' AND not_before > clock_timestamp()
+) AS in_backoff, (
+    SELECT
+        count(*) AS running,
+        min(lease_expires_at) FILTER (WHERE lease_expires_at > clock_timestamp()) AS lease_ends_at
+    FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status = 'running'
+) AS under_way;
 
 -- name: due
 -- The oldest jobs that a claim would take, and whether they would be taken alone.
@@ -150,17 +168,16 @@ SELECT j.job_id, j.repo_id, j.attempt, j.error_code IS NOT DISTINCT FROM 'LEASE_
 FROM musehub_background_jobs AS j
 WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
     AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
+    AND j.repo_id NOT IN (
+        SELECT repo_id FROM musehub_background_jobs
+        WHERE job_type = 'mpack.index' AND status = 'running'
+    )
     AND NOT EXISTS (
         SELECT FROM musehub_background_jobs AS earlier
         WHERE earlier.repo_id = j.repo_id
-            AND earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
-            AND (
-                earlier.status = 'running'
-                OR (
-                    earlier.not_before > clock_timestamp()
-                    AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
-                )
-            )
+            AND earlier.job_type = 'mpack.index' AND earlier.status = 'pending'
+            AND earlier.not_before > clock_timestamp()
+            AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
     )
 ORDER BY j.created_at, j.job_id
 LIMIT %(limit)s;

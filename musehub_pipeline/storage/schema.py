@@ -79,8 +79,8 @@ background_jobs = Table(
     Column("attempts", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     # Attempts before an operator tried the job again: they count no more.
     Column("attempts_forgiven", Integer, nullable=False, server_default="0"),
-    # The queue, oldest first; the queue of one repo; what is under way; which mpacks were judged;
-    # what ended lately.
+    # The queue, oldest first; the queue of one repo; what of it waits for another attempt; what is
+    # under way; what ended lately; which mpacks were judged.
     Index(
         "musehub_background_jobs_pending",
         "created_at",
@@ -93,6 +93,15 @@ background_jobs = Table(
         "created_at",
         "job_id",
         postgresql_where=text("job_type = 'mpack.index' AND status IN ('pending', 'running')"),
+    ),
+    Index(
+        "musehub_background_jobs_backoff",
+        "repo_id",
+        "created_at",
+        "job_id",
+        postgresql_where=text(
+            "job_type = 'mpack.index' AND status = 'pending' AND not_before IS NOT NULL"
+        ),
     ),
     Index(
         "musehub_background_jobs_running",

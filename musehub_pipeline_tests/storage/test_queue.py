@@ -263,6 +263,11 @@ def test_what_is_due_is_what_a_claim_takes(hub: Hub, queue: Queue) -> None:
     change(hub, hub.enqueue("other"), "job_type = 'mail.send'")
 
     assert queue.count_due() == len(due)
+    assert queue.has_due()
     assert claimed(queue) == due[:3]
+    assert queue.has_due()
     assert claimed(queue) == [dead]  # alone, for it may have killed its run
     assert queue.count_due() == 0
+    assert not queue.has_due()
+    expire(hub, dead)
+    assert queue.has_due()

@@ -6,6 +6,7 @@ import pytest
 
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.job import INDEX_VERSION
+from musehub_pipeline.domain.plan import MOST_COUNTED
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline_tests.hub import Hub
@@ -101,6 +102,17 @@ def test_the_backlog_tells_what_waits_and_what_is_due(hub: Hub, queue: Queue) ->
     ]
     assert behind not in {job.job_id for job in found.due}
     assert len(queue.backlog(limit=1).due) == 1
+
+
+def test_a_long_backlog_is_not_counted_to_its_end(hub: Hub, queue: Queue) -> None:
+    hub.sql(
+        "INSERT INTO musehub_background_jobs (job_id, repo_id, job_type, payload)"
+        " SELECT 'job-' || n, 'r', 'mpack.index', '{}' FROM generate_series(1, %(jobs)s) AS n",
+        {"jobs": MOST_COUNTED + 1},
+    )
+
+    assert queue.backlog(limit=1).pending == MOST_COUNTED
+    assert queue.count_due() == MOST_COUNTED + 1
 
 
 def test_a_new_job_is_noticed_at_once(hub: Hub, queue: Queue) -> None:
