@@ -9,29 +9,43 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psutil
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 from sqlalchemy import make_url
 
-from musehub_pipeline_tests.cli.terminal import PROGRAM
+from musehub_pipeline_tests.cli.terminal import PROGRAM, finish
 from musehub_pipeline_tests.hub import Hub
 
 _START_SECONDS = 90
 _STOP_SECONDS = 60
 LEASE_SECONDS = 5
+RUN = "multiprocessing.spawn"
+"""What is part of the command line of a run's process."""
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+"""What Dagster calls runs that are over."""
 
 
 class Dev:
     """The UI, the daemon and the code server, in processes of their own."""
 
-    def __init__(self, hub: Hub, folder: Path) -> None:
+    def __init__(self, hub: Hub, folder: Path, *, records: str = "dagster") -> None:
         self.hub = hub
+        url = make_url(str(hub.settings.database_url))
+        beside = url.set(database=f"{url.database}_{records}")
+        self.dagster_database_url = beside.render_as_string(hide_password=False)
+        self.environment = dict(os.environ) | {
+            "MUSEHUB_HOME": str(folder / "home"),
+            "MUSEHUB_DATABASE_URL": str(hub.settings.database_url),
+            "MUSEHUB_STORAGE_URL": str(hub.settings.storage_url),
+            "MUSEHUB_LEASE_SECONDS": str(LEASE_SECONDS),
+        }
         self._folder = folder
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,31 +59,29 @@ class Dev:
         with (self._folder / "dev.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [PROGRAM, "dev", "--port", str(port)],
-                env=self._environment(),
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         self.wait(self._answers, seconds=_START_SECONDS)
 
-    def _environment(self) -> dict[str, str]:
-        settings = self.hub.settings
-        return dict(os.environ) | {
-            "MUSEHUB_HOME": str(settings.home),
-            "MUSEHUB_DATABASE_URL": str(settings.database_url),
-            "MUSEHUB_STORAGE_URL": str(settings.storage_url),
-            "MUSEHUB_LEASE_SECONDS": str(LEASE_SECONDS),
-        }
+    def start_beside(
+        self, *arguments: object, through: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
+        """Start a command on the same settings, `through` another one where that is given."""
+        return subprocess.Popen(
+            [*through, PROGRAM, *map(str, arguments)],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def breaches(self) -> list[dict[str, Any]]:
         """Return what `fsck` finds."""
-        checked = subprocess.run(
-            [PROGRAM, "fsck", "--json"],
-            env=self._environment(),
-            stdout=subprocess.PIPE,
-            check=False,
-        )
-        return json.loads(checked.stdout)["breaches"]
+        return json.loads(finish(self.start_beside("fsck", "--json")).out)["breaches"]
 
     def _answers(self) -> bool:
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
@@ -140,15 +152,25 @@ class Dev:
 
     def runs(self) -> list[dict[str, Any]]:
         """Return Dagster's runs of `index_mpacks`: run_id, status and when they were requested."""
-        url = make_url(str(self.hub.settings.database_url))
-        beside = url.set(database=f"{url.database}_dagster")
-        with psycopg.connect(
-            beside.render_as_string(hide_password=False), row_factory=psycopg.rows.dict_row
-        ) as connection:
-            return connection.execute(
-                "SELECT run_id, status, create_timestamp AT TIME ZONE 'UTC' AS requested_at"
-                " FROM runs WHERE pipeline_name = 'index_mpacks' ORDER BY id"
-            ).fetchall()
+        return self._records(
+            "SELECT run_id, status, create_timestamp AT TIME ZONE 'UTC' AS requested_at"
+            " FROM runs WHERE pipeline_name = 'index_mpacks' ORDER BY id"
+        )
+
+    def said(self, run_id: str) -> list[str]:
+        """Return what a run has put into Dagster's log itself, oldest first."""
+        rows = self._records(
+            "SELECT event::jsonb ->> 'user_message' AS line FROM event_logs"
+            " WHERE run_id = %(run_id)s AND dagster_event_type IS NULL ORDER BY id",
+            {"run_id": run_id},
+        )
+        return [row["line"] for row in rows]
+
+    def _records(
+        self, statement: LiteralString, parameters: dict[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        with psycopg.connect(self.dagster_database_url, row_factory=dict_row) as connection:
+            return connection.execute(statement, parameters).fetchall()
 
 
 @pytest.fixture

@@ -2,31 +2,18 @@
 
 import pytest
 
-from musehub_pipeline_tests.acceptance.conftest import LEASE_SECONDS, Dev
+from musehub_pipeline_tests.acceptance.conftest import ENDED, LEASE_SECONDS, RUN, Dev
+from musehub_pipeline_tests.acceptance.publications import count_publications, publications
 from musehub_pipeline_tests.acceptance.pushes import push_many
-from musehub_pipeline_tests.hub import Hub
 
 # Parts of a command line; "" is everything at once.
 VICTIMS = {
-    "run": "multiprocessing.spawn",
+    "run": RUN,
     "daemon": "dagster._daemon",
     "code server": "api grpc",
     "everything": "",
 }
 JOBS = 8
-
-
-def count_publications(hub: Hub) -> None:
-    """Have the database itself note every transition to done, for good."""
-    hub.sql("CREATE TABLE published (job_id text)")
-    hub.sql(
-        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN INSERT INTO published VALUES (NEW.job_id); RETURN NULL; END $$"
-    )
-    hub.sql(
-        "CREATE TRIGGER note AFTER UPDATE ON musehub_background_jobs FOR EACH ROW"
-        " WHEN (NEW.status = 'done') EXECUTE FUNCTION note()"
-    )
 
 
 @pytest.mark.parametrize("victim", VICTIMS.values(), ids=VICTIMS)
@@ -40,12 +27,10 @@ def test_after_a_kill_every_push_is_published_once(dev: Dev, victim: str) -> Non
     dev.ensure_started()
 
     dev.wait(lambda: dev.statuses() == {"done": JOBS}, seconds=600)
-    ended = {"SUCCESS", "FAILURE", "CANCELED"}
     dev.wait(
-        lambda: {run["status"] for run in dev.runs()} <= ended, seconds=180 + 2 * LEASE_SECONDS
+        lambda: {run["status"] for run in dev.runs()} <= ENDED, seconds=180 + 2 * LEASE_SECONDS
     )
-    published = dev.hub.sql("SELECT job_id FROM published")
-    assert sorted(row["job_id"] for row in published) == sorted(jobs)
+    assert publications(dev.hub) == sorted(jobs)
     assert dev.breaches() == []
     assert dev.stop() == 0
 

@@ -1,0 +1,93 @@
+"""Runs that are killed, wherever they stand: their jobs are taken up again, and soon."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from musehub_pipeline.phases.pipeline import PHASES
+from musehub_pipeline_tests.acceptance.conftest import ENDED, LEASE_SECONDS, RUN, Dev
+from musehub_pipeline_tests.acceptance.gate import Gate
+from musehub_pipeline_tests.acceptance.publications import count_publications, publications
+from musehub_pipeline_tests.acceptance.pushes import push_many
+
+OPS = ("claim_jobs", *(phase.__name__ for phase in PHASES), "summarize")
+TABLES = ("musehub_objects", "musehub_object_refs", "musehub_snapshots", "musehub_commits")
+
+TICK_SECONDS = 5 + 5
+"""The sensor looks every five seconds within a tick, and Dagster takes five between two."""
+SLOW_SECONDS = 10
+"""What a machine may take longer, whose few cores are busy with starting the next runs."""
+
+
+@pytest.fixture
+def busy(dev: Dev) -> Dev:
+    """Each push gets a run of its own, and as many as there are ops run at a time."""
+    count_publications(dev.hub)
+    dev.environment["MUSEHUB_BATCH_JOBS"] = "1"
+    dev.environment["MUSEHUB_MAX_CONCURRENT_RUNS"] = str(len(OPS))
+    dev.start()
+    return dev
+
+
+def kill_runs(dev: Dev) -> list[str]:
+    """Kill all runs at once, and wait until Dagster and the queue have given them up."""
+    killed = [run["run_id"] for run in dev.runs()]
+    dev.kill(RUN)
+
+    def given_up() -> bool:
+        held = dev.hub.sql(
+            "SELECT FROM musehub_background_jobs"
+            " WHERE status = 'running' AND run_id = ANY(%(killed)s)",
+            {"killed": killed},
+        )
+        ended = {run["status"] for run in dev.runs() if run["run_id"] in killed} <= ENDED
+        return ended and not held
+
+    dev.wait(given_up, seconds=LEASE_SECONDS + TICK_SECONDS + SLOW_SECONDS)
+    return killed
+
+
+def assert_drained(dev: Dev, jobs: Sequence[str]) -> None:
+    dev.wait(lambda: dev.statuses() == {"done": len(jobs)}, seconds=180)
+    dev.wait(lambda: {run["status"] for run in dev.runs()} <= ENDED, seconds=60)
+    assert publications(dev.hub) == sorted(jobs)
+    assert dev.breaches() == []
+    assert dev.stop() == 0
+
+
+def died(dev: Dev) -> list[str]:
+    """Return the runs that jobs have noted as dead; each job was done at its next attempt."""
+    rows = dev.hub.sql("SELECT attempts FROM musehub_background_jobs")
+    runs: list[str] = []
+    for row in rows:
+        *dead, last = row["attempts"]
+        assert last["code"] is None
+        assert [attempt["code"] for attempt in dead] == ["LEASE_EXPIRED"] * len(dead)
+        runs += [attempt["run_id"] for attempt in dead]
+    return sorted(runs)
+
+
+def test_runs_are_killed_at_the_beginning_of_every_op(busy: Dev) -> None:
+    with Gate(busy.dagster_database_url) as gate:
+        # The run that comes last stops first: before it claims, it has no lease that would last.
+        gate.stand_before_ops(OPS[::-1])
+        jobs = push_many(busy.hub, repos=len(OPS), each=1)
+        busy.wait(lambda: gate.waiting() == len(OPS), seconds=180)
+
+        killed = kill_runs(busy)
+
+    assert_drained(busy, jobs)
+    assert len(killed) == len(OPS)
+    assert died(busy) == sorted(killed[:-1])
+
+
+def test_runs_are_killed_in_the_midst_of_every_write(busy: Dev) -> None:
+    with Gate(str(busy.hub.settings.database_url)) as gate:
+        gate.stand_behind_rows(TABLES)
+        jobs = push_many(busy.hub, repos=len(TABLES), each=1)
+        busy.wait(lambda: gate.waiting() == len(TABLES), seconds=180)
+
+        killed = kill_runs(busy)
+
+    assert_drained(busy, jobs)
+    assert died(busy) == sorted(killed)
