@@ -61,7 +61,8 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         Transient: SCRATCH_UNAVAILABLE.
     """
     with ExitStack() as stack:
-        database = stack.enter_context(Database(settings.database_url or ""))
+        # Who says nothing for a lease's time has lost its jobs, and may not lock others out.
+        database = stack.enter_context(Database(settings.database_url or "", idle=settings.lease))
         objects = stack.enter_context(
             ObjectStorage(
                 settings.storage_url or "", s3=s3 or settings.s3, threads=settings.storage_threads

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from typing import Any, LiteralString, Self, cast
 
 import psycopg
@@ -33,8 +35,11 @@ Row = dict[str, Any]
 class Database:
     """A pool of connections to one PostgreSQL database; safe to share between threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, idle: timedelta | None = None) -> None:
         """Prepare the pool; nothing is connected before it is needed.
+
+        A transaction in which nothing happens for `idle` is rolled back by the server: a process
+        that is frozen, or whose machine is gone, must not keep its locks.
 
         Raises:
             SettingsError: `url` is not the URL of a PostgreSQL database.
@@ -52,6 +57,8 @@ class Database:
             },
         )
         event.listen(self._engine, "connect", _adapt)
+        if idle is not None:
+            event.listen(self._engine, "connect", partial(_limit_idle, idle=idle))
 
     @property
     def engine(self) -> Engine:
@@ -175,6 +182,12 @@ class Transaction:
 def _adapt(connection: psycopg.Connection[Any], _: object) -> None:
     set_json_loads(_loads, connection)
     arrays.register(connection)
+
+
+def _limit_idle(connection: psycopg.Connection[Any], _: object, *, idle: timedelta) -> None:
+    milliseconds = str(round(idle / timedelta(milliseconds=1)))
+    connection.execute(statement("limit_idle"), {"milliseconds": milliseconds})
+    connection.commit()
 
 
 def _loads(text: str | bytes) -> Any:

@@ -1,6 +1,7 @@
 """The connection: transactions, and what its failures are called."""
 
 import socket
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -153,6 +154,24 @@ def test_a_connection_that_died_in_the_pool_is_replaced_unnoticed(
 
         assert create_repo(database) == 1
         assert backend(database) != pid
+
+
+def test_a_transaction_that_falls_silent_lets_go_of_its_locks(database_url: str) -> None:
+    def fall_silent() -> None:
+        with frozen.transaction() as transaction:
+            transaction.write("create_repo", REPO)
+            assert create_repo(other) == 1  # waits until the server has ended the first
+            transaction.write("create_repo", REPO | {"repo_id": "s", "slug": "s"})
+
+    with (
+        Database(database_url, idle=timedelta(seconds=0.5)) as frozen,
+        Database(database_url) as other,
+    ):
+        with pytest.raises(Transient, match=r"^DATABASE_UNAVAILABLE: .*idle-in-transaction"):
+            fall_silent()
+
+        assert repos(other) == 1
+        assert create_repo(frozen) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+-- The statement of `database.py`.
+
+-- name: limit_idle
+-- Within a transaction the server waits no longer than that for its client's next word.
+SELECT set_config('idle_in_transaction_session_timeout', %(milliseconds)s, false);
