@@ -44,7 +44,7 @@ WITH due AS (
         AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
         AND j.repo_id NOT IN (
             SELECT repo_id FROM musehub_background_jobs
-            WHERE job_type = 'mpack.index' AND status = 'running'
+            WHERE job_type = 'mpack.index' AND status = 'running' AND repo_id IS NOT NULL
         )
         AND NOT EXISTS (
             SELECT FROM musehub_background_jobs AS earlier
@@ -91,7 +91,7 @@ FROM (
     WHERE j.job_type = 'mpack.index' AND j.status = 'pending' AND j.job_id = ANY(%(job_ids)s)
         AND j.repo_id NOT IN (
             SELECT repo_id FROM musehub_background_jobs
-            WHERE job_type = 'mpack.index' AND status = 'running'
+            WHERE job_type = 'mpack.index' AND status = 'running' AND repo_id IS NOT NULL
         )
         AND NOT EXISTS (
             SELECT FROM musehub_background_jobs AS earlier
@@ -170,7 +170,7 @@ WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
     AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
     AND j.repo_id NOT IN (
         SELECT repo_id FROM musehub_background_jobs
-        WHERE job_type = 'mpack.index' AND status = 'running'
+        WHERE job_type = 'mpack.index' AND status = 'running' AND repo_id IS NOT NULL
     )
     AND NOT EXISTS (
         SELECT FROM musehub_background_jobs AS earlier

@@ -250,6 +250,18 @@ def test_a_named_job_waits_for_the_earlier_ones_that_are_not_named(hub: Hub, que
     assert reason(queue, second) == "failed, STORAGE_UNAVAILABLE: the disk is full"
 
 
+def test_a_hub_may_allow_jobs_of_no_repo_and_they_hold_up_nobody(hub: Hub, queue: Queue) -> None:
+    hub.sql("ALTER TABLE musehub_background_jobs ALTER COLUMN repo_id DROP NOT NULL")
+    odd, other, more = (hub.enqueue("r") for _ in range(3))
+    change(hub, odd, "repo_id = NULL")
+    assert claimed(queue, limit=1) == [odd]
+
+    assert [job.job_id for job in queue.backlog(limit=10).due] == [other, more]
+    assert named(queue, other) == [other]
+    change(hub, other, "status = 'done'")
+    assert claimed(queue) == [more]
+
+
 def test_what_is_due_is_what_a_claim_takes(hub: Hub, queue: Queue) -> None:
     put_off(hub, hub.enqueue("in backoff"))
     due = [hub.enqueue("in backoff, but first"), hub.enqueue("s"), hub.enqueue("s")]
