@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 from psycopg import sql
+from sqlalchemy.engine import URL
 
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.settings import Settings
@@ -43,7 +44,11 @@ def use_dagster_home(settings: Settings) -> Path:
     if not (folder / "dagster.yaml").exists():  # an operator's own stays
         parts = [(_FOLDER / name).read_text("utf-8") for name in ("dagster.yaml", "storage.yaml")]
         (folder / "dagster.yaml").write_text("".join(parts), "utf-8")
-    os.environ[_VARIABLE] = settings.dagster_database_url or _database_beside(settings)
+    given = settings.dagster_database_url
+    url = database_url(given) if given else _database_beside(settings)
+    # psycopg 3 would break how dagster-postgres notifies.
+    url = url.set(drivername="postgresql+psycopg2")
+    os.environ[_VARIABLE] = url.render_as_string(hide_password=False)
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
 
@@ -59,7 +64,7 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
     )
 
 
-def _database_beside(settings: Settings) -> str:
+def _database_beside(settings: Settings) -> URL:
     hub = database_url(str(settings.database_url))
     name = f"{hub.database}_dagster"
     try:
@@ -70,9 +75,7 @@ def _database_beside(settings: Settings) -> str:
         raise SettingsError(
             f"{_VARIABLE}: not set, and the database {name!r} cannot be made: {message}"
         ) from error
-    # psycopg 3 would break how dagster-postgres notifies.
-    url = hub.set(database=name, drivername="postgresql+psycopg2")
-    return url.render_as_string(hide_password=False)
+    return hub.set(database=name)
 
 
 def _relax(url: str, name: str) -> None:

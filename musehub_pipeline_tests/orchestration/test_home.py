@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+import dagster as dg
 import psycopg
 import pytest
 from sqlalchemy import make_url
@@ -63,3 +64,18 @@ def test_a_connection_that_the_server_closed_is_not_used_again(
         time.sleep(1.5)
 
         assert instance.get_runs_count() == 0
+
+
+def test_a_database_that_is_given_keeps_the_runs(
+    hub: Hub, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("MUSEHUB_DAGSTER_DATABASE_URL", "")
+    given = {"dagster_database_url": empty_database_url}
+    use_dagster_home(hub.settings.model_copy(update=given))
+
+    result = hub.index(hub.push(hub.create_repo(), small_history().mpack()))
+
+    with dg.DagsterInstance.get() as instance:
+        kept = [(run.run_id, run.status) for run in instance.get_runs()]
+    assert kept == [(result["run_id"], dg.DagsterRunStatus.SUCCESS)]
