@@ -46,8 +46,9 @@ class Dev:
             "MUSEHUB_STORAGE_URL": str(hub.settings.storage_url),
             "MUSEHUB_LEASE_SECONDS": str(LEASE_SECONDS),
         }
-        self._folder = folder
         self.url = ""
+        self._log = folder / "dev.log"
+        self._log.touch()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -56,7 +57,7 @@ class Dev:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        with (self._folder / "dev.log").open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [PROGRAM, "dev", "--port", str(port)],
                 env=self.environment,
@@ -139,9 +140,12 @@ class Dev:
         deadline = time.monotonic() + seconds
         while not until():
             if time.monotonic() > deadline:
-                log = (self._folder / "dev.log").read_text(errors="replace")
-                pytest.fail(f"waited {seconds} s in vain\n{self.statuses()}\n{log[-4000:]}")
+                pytest.fail(f"waited {seconds} s in vain\n{self.statuses()}\n{self.log()[-4000:]}")
             time.sleep(0.1)
+
+    def log(self) -> str:
+        """Return what its processes have written to stdout and stderr."""
+        return self._log.read_text(errors="replace")
 
     def statuses(self) -> dict[str, int]:
         """Return how many jobs there are of each status."""
@@ -181,4 +185,4 @@ def dev(hub: Hub, tmp_path: Path) -> Iterator[Dev]:
         yield dev
     finally:
         dev.end()
-        print((tmp_path / "dev.log").read_text(errors="replace")[-2000:], file=sys.stderr)
+        print(dev.log()[-2000:], file=sys.stderr)
