@@ -13,7 +13,7 @@ from musehub_pipeline_tests.cli.terminal import finish
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.storage.queueing import change
 
-OFFSETS = {"right": 0, "fast": 3600, "slow": -3600}  # seconds
+OFFSETS = {"fast": 3600, "slow": -3600}  # seconds
 LONGEST_PAUSE = timedelta(seconds=2)  # after a first failure, by default
 
 

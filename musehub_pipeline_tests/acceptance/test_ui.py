@@ -25,9 +25,9 @@ BUDGET_MS = 100  # a small push is unpacked in a tenth of that, whatever the dis
 
 
 def test_the_ui_shows_three_pushes_and_asks_nobody_else(
-    dev: Dev, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pytestconfig: pytest.Config
+    dev: Dev, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    monkeypatch.setenv("MUSEHUB_PHASE_BUDGETS_MS", f"unpack_ms={BUDGET_MS}")
+    dev.environment["MUSEHUB_PHASE_BUDGETS_MS"] = f"unpack_ms={BUDGET_MS}"
     small = small_history()
     large = write_mpack(tmp_path / "large.mpack", LARGE)
     dev.start()
