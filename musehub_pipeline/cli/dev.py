@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +25,7 @@ _HOST = "127.0.0.1"
 _RUNS_STOP_SECONDS = 10
 _STOP_SECONDS = 5
 _POLL_SECONDS = 0.2
+_LOOK_SECONDS = 5
 
 
 class PortTaken(PipelineError):
@@ -36,7 +39,7 @@ def dev(
 
     It runs in the foreground; Ctrl-C or SIGTERM stops all of it.
     """
-    from musehub_pipeline.orchestration.home import use_dagster_home, workspace
+    from musehub_pipeline.orchestration.home import restore_records, use_dagster_home, workspace
 
     _check_port(port)
     settings = local.resolve(Settings.load())
@@ -46,7 +49,8 @@ def dev(
     out.print(f"the UI will be on http://{_HOST}:{port}; runs are kept in {home}")
     command = [sys.executable, "-m", "dagster", "dev", "--host", _HOST, "--port", str(port)]
     command += ["--workspace", str(workspace())]
-    raise typer.Exit(_run_group(command, environment, folder=home))
+    look_after = partial(restore_records, settings)
+    raise typer.Exit(_run_group(command, environment, folder=home, look_after=look_after))
 
 
 def _check_port(port: int) -> None:
@@ -58,13 +62,19 @@ def _check_port(port: int) -> None:
             raise PortTaken(f"port {port} of {_HOST}: {error.strerror}; try --port") from error
 
 
-def _run_group(command: list[str], environment: dict[str, str], *, folder: Path) -> int:
-    """Run a command in a process group of its own until it ends or this process is told to."""
+def _run_group(
+    command: list[str], environment: dict[str, str], *, folder: Path, look_after: Callable[[], None]
+) -> int:
+    """Run a command in a process group of its own until it ends or this process is told to.
+
+    Meanwhile `look_after` is called again and again.
+    """
     told_to_stop = threading.Event()
     # Caught before the child starts: signals that are ignored here would be ignored there too.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told_to_stop.set())
     process = subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True)
+    threading.Thread(target=_repeat, args=(look_after, told_to_stop), daemon=True).start()
     try:
         while not told_to_stop.wait(_POLL_SECONDS):
             if (code := process.poll()) is not None:
@@ -73,6 +83,12 @@ def _run_group(command: list[str], environment: dict[str, str], *, folder: Path)
     finally:
         _kill_group(process)
     return 0
+
+
+def _repeat(look_after: Callable[[], None], told_to_stop: threading.Event) -> None:
+    while not told_to_stop.wait(_LOOK_SECONDS):
+        with suppress(PipelineError):  # the server is away; Dagster says so itself
+            look_after()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

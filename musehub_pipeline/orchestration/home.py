@@ -44,8 +44,11 @@ def use_dagster_home(settings: Settings) -> Path:
     if not (folder / "dagster.yaml").exists():  # an operator's own stays
         parts = [(_FOLDER / name).read_text("utf-8") for name in ("dagster.yaml", "storage.yaml")]
         (folder / "dagster.yaml").write_text("".join(parts), "utf-8")
-    given = settings.dagster_database_url
-    url = database_url(given) if given else _database_beside(settings)
+    if configured := settings.dagster_database_url:
+        url = database_url(configured)
+    else:
+        url = _database_beside(settings)
+        _ensure_database_beside(settings)
     # psycopg 3 would break how dagster-postgres notifies.
     url = url.set(drivername="postgresql+psycopg2")
     os.environ[_VARIABLE] = url.render_as_string(hide_password=False)
@@ -64,18 +67,37 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
     )
 
 
+def restore_records(settings: Settings) -> None:
+    """Make Dagster's database again, empty, where it is gone; one that was configured is not ours.
+
+    Raises:
+        SettingsError: it cannot be made.
+    """
+    ours = settings.dagster_database_url is None and _VARIABLE in os.environ
+    if ours and _ensure_database_beside(settings):
+        with dg.DagsterInstance.get():
+            pass  # makes the tables
+
+
 def _database_beside(settings: Settings) -> URL:
     hub = database_url(str(settings.database_url))
-    name = f"{hub.database}_dagster"
+    return hub.set(database=f"{hub.database}_dagster")
+
+
+def _ensure_database_beside(settings: Settings) -> bool:
+    """Make the database beside the hub's, unless it is there; return whether it was not."""
+    hub = database_url(str(settings.database_url))
+    name = str(_database_beside(settings).database)
     try:
-        if ensure_database(hub, name):
+        made = ensure_database(hub, name)
+        if made:
             _relax(hub.set(drivername="postgresql").render_as_string(hide_password=False), name)
     except psycopg.Error as error:
         message = str(error).strip().split("\n", 1)[0]
         raise SettingsError(
             f"{_VARIABLE}: not set, and the database {name!r} cannot be made: {message}"
         ) from error
-    return hub.set(database=name)
+    return made
 
 
 def _relax(url: str, name: str) -> None:
