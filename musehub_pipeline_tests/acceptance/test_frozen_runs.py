@@ -19,7 +19,7 @@ def test_a_run_that_wakes_up_too_late_publishes_nothing_and_says_so(dev: Dev) ->
         within_a_transaction.stand_behind_rows(["musehub_commits"])
         jobs = push_many(dev.hub, repos=2, each=1)
         dev.wait(
-            lambda: (before_an_op.waiting(), within_a_transaction.waiting()) == (1, 1), seconds=180
+            lambda: (before_an_op.waiting(), within_a_transaction.waiting()) == (1, 1), seconds=300
         )
         held = {job_id: dev.hub.job(job_id) for job_id in jobs}
         frozen = dev.processes(RUN)
@@ -27,11 +27,11 @@ def test_a_run_that_wakes_up_too_late_publishes_nothing_and_says_so(dev: Dev) ->
         for process in frozen:
             process.suspend()
 
-    dev.wait(lambda: dev.statuses() == {"done": len(jobs)}, seconds=180)
+    dev.wait(lambda: dev.statuses() == {"done": len(jobs)}, seconds=600)
     done = {job_id: dev.hub.job(job_id) for job_id in jobs}
     for process in frozen:
         process.resume()
-    dev.wait(lambda: not any(process.is_running() for process in frozen), seconds=60)
+    dev.wait(lambda: not any(process.is_running() for process in frozen), seconds=180)
 
     assert {job_id: dev.hub.job(job_id) for job_id in jobs} == done
     assert publications(dev.hub) == sorted(jobs)

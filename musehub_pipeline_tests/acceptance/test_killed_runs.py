@@ -52,8 +52,8 @@ def holders(dev: Dev) -> list[str]:
 
 
 def assert_drained(dev: Dev, jobs: Sequence[str]) -> None:
-    dev.wait(lambda: dev.statuses() == {"done": len(jobs)}, seconds=180)
-    dev.wait(lambda: {run["status"] for run in dev.runs()} <= ENDED, seconds=60)
+    dev.wait(lambda: dev.statuses() == {"done": len(jobs)}, seconds=600)
+    dev.wait(lambda: {run["status"] for run in dev.runs()} <= ENDED, seconds=180)
     assert publications(dev.hub) == sorted(jobs)
     assert dev.breaches() == []
     assert dev.stop() == 0
@@ -76,7 +76,7 @@ def test_runs_are_killed_at_the_beginning_of_every_op(busy: Dev) -> None:
         # The run that comes last stops first: before it claims, it has no lease that would last.
         gate.stand_before_ops(OPS[::-1])
         jobs = push_many(busy.hub, repos=len(OPS), each=1)
-        busy.wait(lambda: gate.waiting() == len(OPS), seconds=180)
+        busy.wait(lambda: gate.waiting() == len(OPS), seconds=300)
 
         held = kill_runs(busy)
 
@@ -89,7 +89,7 @@ def test_runs_are_killed_in_the_midst_of_every_write(busy: Dev) -> None:
     with Gate(str(busy.hub.settings.database_url)) as gate:
         gate.stand_behind_rows(TABLES)
         jobs = push_many(busy.hub, repos=len(TABLES), each=1)
-        busy.wait(lambda: gate.waiting() == len(TABLES), seconds=180)
+        busy.wait(lambda: gate.waiting() == len(TABLES), seconds=300)
 
         held = kill_runs(busy)
 

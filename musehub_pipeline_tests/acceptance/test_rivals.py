@@ -46,8 +46,8 @@ def test_each_job_is_published_once_whoever_goes_for_it(dev: Dev, rival: Dev) ->
         )
 
     finished = [finish(process) for process in by_hand]
-    dev.wait(lambda: dev.statuses() == {"done": 2 * RUNS}, seconds=180)
-    dev.wait(lambda: {run["status"] for run in dev.runs() + rival.runs()} <= ENDED, seconds=60)
+    dev.wait(lambda: dev.statuses() == {"done": 2 * RUNS}, seconds=600)
+    dev.wait(lambda: {run["status"] for run in dev.runs() + rival.runs()} <= ENDED, seconds=180)
     assert [[row["job_id"] for row in each.json] for each in finished] == [[jobs[0]]] * BY_HAND
     assert publications(dev.hub) == sorted(jobs)
     rows = dev.hub.sql("SELECT run_id, attempt, attempts FROM musehub_background_jobs")
