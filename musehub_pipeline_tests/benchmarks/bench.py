@@ -9,11 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from unittest.mock import patch
 
+import dagster as dg
 import msgspec
 import psutil
 import psycopg
 
+from musehub_pipeline.orchestration.home import use_dagster_home
+from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.pipeline import PHASES, Phase
@@ -96,6 +100,15 @@ class Bench:
             yield url
         finally:
             self.postgres.drop_database(name)
+
+    @contextmanager
+    def dagster(self) -> Iterator[dg.DagsterInstance]:
+        """Open a Dagster of its own that keeps its records in PostgreSQL, as in production."""
+        with patch.dict(os.environ), self.database() as url_beside:
+            os.environ.pop("DAGSTER_HOME", None)
+            use_dagster_home(self.settings(url_beside))
+            with dagster_instance() as instance:
+                yield instance
 
     @cached_property
     def s3(self) -> S3Server:

@@ -1,12 +1,9 @@
 """A whole Dagster run over its phases."""
 
-import os
 from collections.abc import Iterator
-from unittest.mock import patch
 
 from musehub_pipeline.domain.job import Status
-from musehub_pipeline.orchestration.home import use_dagster_home
-from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+from musehub_pipeline.orchestration.in_process import Runner
 from musehub_pipeline.phases.services import open_services
 from musehub_pipeline_tests.benchmarks.bench import Bench, checkpoint, index, push, status, upload
 from musehub_pipeline_tests.benchmarks.figures import Figure, excess, interleave, seconds
@@ -44,11 +41,8 @@ def dagster_run(bench: Bench) -> Iterator[Figure]:
 
             return seconds(run)
 
-    with patch.dict(os.environ), bench.database() as url_beside:
-        os.environ.pop("DAGSTER_HOME", None)
-        use_dagster_home(bench.settings(url_beside))
-        with dagster_instance() as instance:
-            pairs = interleave(dagster, bare, runs=bench.runs)
+    with bench.dagster() as instance:
+        pairs = interleave(dagster, bare, runs=bench.runs)
     yield excess(
         "dagster_run",
         f"{mpack.size_bytes / 1e6:,.1f} MB, claim to summary, over the phases called bare",

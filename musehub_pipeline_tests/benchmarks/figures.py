@@ -1,4 +1,4 @@
-"""What a benchmark finds: figures, each against a bare limit that was measured beside it."""
+"""What a benchmark finds: figures, each beside something bare that was measured in the same run."""
 
 import gc
 from collections.abc import Callable, Sequence
@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from musehub_pipeline.phases.report import percentile
 
 MIB = 1 << 20
 
@@ -36,7 +38,8 @@ class Figure:
     bound: Literal["at least", "at most"]
     runs: Sequence[Pair[float]]
     note: str = ""
-    is_excess: bool = False  # `ratio` is a difference, in `unit`
+    # What `ratio` is: as its name says, a difference in `unit`, or what was measured itself.
+    shows: Literal["ratio", "excess", "amount"] = "ratio"
 
     @property
     def ok(self) -> bool:
@@ -101,7 +104,25 @@ def excess(
     """Return by how many units the pipeline is above the bare figure."""
     ratios = [pair.measured - pair.bare for pair in pairs]
     figure = _figure(name, what, pairs, ratios, "at most", limit=limit, note=note)
-    return replace(figure, unit=unit, is_excess=True)
+    return replace(figure, unit=unit, shows="excess")
+
+
+def amount(
+    name: str,
+    what: str,
+    pairs: Sequence[Pair[float]],
+    *,
+    unit: str,
+    bound: Literal["at least", "at most"] = "at most",
+    limit: float | None,
+    percent: int = 50,
+    note: str = "",
+) -> Figure:
+    """Return what was measured itself, for a limit that is stated so; a percentile of the runs."""
+    measured = percentile(sorted(pair.measured for pair in pairs), percent)
+    bare = percentile(sorted(pair.bare for pair in pairs), percent)
+    figure = _figure(name, what, pairs, [measured], bound, limit=limit, note=note)
+    return replace(figure, measured=measured, bare=bare, unit=unit, shows="amount")
 
 
 def _figure(
