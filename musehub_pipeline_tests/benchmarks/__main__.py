@@ -20,9 +20,11 @@ from rich.table import Table
 from musehub_pipeline_tests.benchmarks.bench import Bench
 from musehub_pipeline_tests.benchmarks.dagster_run import dagster_run
 from musehub_pipeline_tests.benchmarks.database import database
+from musehub_pipeline_tests.benchmarks.drain import index_throughput, overhead
 from musehub_pipeline_tests.benchmarks.fetch import fetch
 from musehub_pipeline_tests.benchmarks.figures import Figure
 from musehub_pipeline_tests.benchmarks.ingest import phases, ten_times
+from musehub_pipeline_tests.benchmarks.lone_push import lone_push
 from musehub_pipeline_tests.benchmarks.memory import memory
 from musehub_pipeline_tests.benchmarks.puts import put_objects_directory, put_objects_s3
 from musehub_pipeline_tests.benchmarks.queue import queue
@@ -37,6 +39,9 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "phases": phases,
     "dagster": dagster_run,
     "queue": queue,
+    "index-throughput": index_throughput,
+    "overhead": overhead,
+    "lone-push": lone_push,
     "ten-times": ten_times,
     "memory": memory,
 }

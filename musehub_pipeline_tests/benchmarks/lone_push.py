@@ -1,0 +1,109 @@
+"""A push into an empty queue under `musehub-pipeline dev`: how long its pusher waits."""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import NamedTuple
+from unittest.mock import patch
+
+from musehub_pipeline.domain.job import Status
+from musehub_pipeline.phases.services import open_queue
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline_tests.acceptance.conftest import Dev
+from musehub_pipeline_tests.benchmarks.bench import Bench
+from musehub_pipeline_tests.benchmarks.figures import Figure, Pair, amount, seconds
+from musehub_pipeline_tests.factories import small_history
+from musehub_pipeline_tests.hub import Hub
+
+_PUSHES = 20
+_FEWEST = 5
+_LONGEST_PAUSE_SECONDS = 8
+_DONE_SECONDS = 180
+_DETECTION_SECONDS = 1
+
+
+class Seen(NamedTuple):
+    """What became of a push, in seconds since the insert of its row."""
+
+    heard: float  # by a bare LISTEN
+    requested: float  # a run
+    done: float
+    work: float  # from the claim to the end: what of that the pipeline itself took
+
+
+def lone_push(bench: Bench) -> Iterator[Figure]:
+    """Compare with a bare LISTEN, and with the work itself."""
+    pushes = max(bench.some(_PUSHES), _FEWEST)
+    pause = random.Random(pushes)
+    with running_dev(bench) as dev:
+        _push(dev, "warm-up")
+        seen: list[Seen] = []
+        for number in range(pushes):
+            time.sleep(pause.uniform(0, _LONGEST_PAUSE_SECONDS))
+            seen.append(_push(dev, f"song-{number}"))
+    detected = [Pair(push.requested, push.heard) for push in seen]
+    done = [Pair(push.done, push.work) for push in seen]
+    for percent, limit in ((50, _DETECTION_SECONDS), (95, None)):
+        yield amount(
+            f"lone_push_detected_p{percent}",
+            f"{pushes} pushes, from the insert to the request of a run, beside a bare LISTEN",
+            detected,
+            unit="s",
+            limit=limit,
+            percent=percent,
+        )
+    for percent in (50, 95):
+        yield amount(
+            f"lone_push_done_p{percent}",
+            f"{pushes} pushes, from the insert to done, beside the work itself",
+            done,
+            unit="s",
+            limit=None,
+            percent=percent,
+        )
+
+
+@contextmanager
+def running_dev(bench: Bench) -> Iterator[Dev]:
+    """Run the UI, the daemon and the code server with a new hub for the block."""
+    with bench.database() as database_url, patch.dict(os.environ):
+        os.environ.pop("DAGSTER_HOME", None)
+        dev = Dev(Hub(bench.settings(database_url)), bench.new_folder("dev"))
+        try:
+            dev.start()
+            yield dev
+            dev.stop()
+        finally:
+            dev.end()
+
+
+def _push(dev: Dev, slug: str) -> Seen:
+    """Push to a new repository, and wait until that is done."""
+    hub = dev.hub
+    repo_id = hub.create_repo(slug)
+    history = small_history()
+    mpack, head = history.mpack(), list(history.commits)[-1]
+    jobs: list[str] = []
+    with (
+        Database(str(hub.settings.database_url)) as database,
+        open_queue(database, hub.settings).notices() as wait,
+    ):
+
+        def push_and_hear() -> None:
+            jobs.append(hub.push(repo_id, mpack, head=head))
+            assert wait(_DONE_SECONDS)
+
+        heard = seconds(push_and_hear)
+    dev.wait(lambda: hub.job(jobs[0])["status"] == Status.DONE, seconds=_DONE_SECONDS)
+    row = hub.job(jobs[0])
+    [run] = [run for run in dev.runs() if run["run_id"] == row["run_id"]]
+    inserted: datetime = row["created_at"]
+    return Seen(
+        heard=heard,
+        requested=(run["requested_at"] - inserted).total_seconds(),
+        done=(row["finished_at"] - inserted).total_seconds(),
+        work=row["result"]["elapsed_ms"] / 1e3,
+    )
