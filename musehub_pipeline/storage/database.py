@@ -1,6 +1,7 @@
 """The connection to PostgreSQL: a pool, transactions, and the names of its failures."""
 
 import json
+import select
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,7 +15,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from musehub_pipeline.domain.errors import PipelineError, SettingsError, Transient, Trouble
@@ -49,7 +50,6 @@ class Database:
             self.url,
             pool_size=_POOL_SIZE,
             max_overflow=0,
-            pool_pre_ping=True,
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
                 # A prepared statement keeps the plan that it got while its table was empty.
@@ -57,6 +57,7 @@ class Database:
             },
         )
         event.listen(self._engine, "connect", _adapt)
+        event.listen(self._engine, "checkout", _check_open)
         if idle is not None:
             event.listen(self._engine, "connect", partial(_limit_idle, idle=idle))
 
@@ -177,6 +178,20 @@ class Transaction:
     def write(self, name: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Run the statement `name` and return how many rows it inserted or changed."""
         return max(0, self._cursor.execute(statement(name), parameters).rowcount)
+
+
+def _check_open(connection: psycopg.Connection[Any], *_: object) -> None:
+    """Have the pool connect anew where the server has closed a connection that waited.
+
+    It says so before it goes, and says nothing else to who has not asked. To ask it whether it is
+    there, as the pool would, takes as long as many a statement.
+    """
+    if connection.closed:
+        raise DisconnectionError
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise DisconnectionError
 
 
 def _adapt(connection: psycopg.Connection[Any], _: object) -> None:
