@@ -140,7 +140,8 @@ class Dev:
         deadline = time.monotonic() + seconds
         while not until():
             if time.monotonic() > deadline:
-                pytest.fail(f"waited {seconds} s in vain\n{self.statuses()}\n{self.log()[-4000:]}")
+                message = f"waited {seconds} s in vain\n{self.statuses()}\n{self.log()[-4000:]}"
+                raise AssertionError(message)
             time.sleep(0.1)
 
     def log(self) -> str:
