@@ -41,7 +41,7 @@ check: $(STAMP) ## Check style, types and that Dagster can load the definitions
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/dagster definitions validate
 
-bench: $(STAMP) ## Measure throughput and memory (ARGS='...')
+bench: $(STAMP) ## Measure throughput, memory, the queue and a lone push (ARGS='...')
 	$(BIN)/python -m musehub_pipeline_tests.benchmarks $(ARGS)
 
 format: $(STAMP) ## Put the code into shape

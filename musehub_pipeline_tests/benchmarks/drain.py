@@ -45,9 +45,9 @@ def index_throughput(bench: Bench) -> Iterator[Figure]:
         yield speed("index_drain", f"{what}, against the phases called bare", pairs, limit=0.7)
         yield amount(
             "index_rate",
-            f"{what}; beside the phases called bare",
+            f"{what}, a second; beside the phases called bare",
             [Pair(jobs / pair.measured, jobs / pair.bare) for pair in pairs],
-            unit="mpacks/s",
+            unit="/s",
             bound="at least",
             limit=100,
         )
