@@ -59,21 +59,25 @@ class Browser:
         """Keep what the window shows."""
         self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled")
 
-    def bars(self, count: int) -> list[tuple[str, dict[str, float]]]:
-        """Return the bars of a run that has ended, from left to right: step and rectangle.
+    def bars(self, count: int) -> list[tuple[str, float]]:
+        """Wait for the bars of steps that succeeded; return step and width, from left to right.
 
-        The chart draws no bar that it has no room for, and finds its scale late: so wait for them.
+        Until the chart knows the times its boxes are white and too wide, and it draws none that
+        it has no room for.
         """
-        bars = self.page.locator(".chart-element:is(.box, .dot)")
+        bars = self.page.locator(".chart-element:is(.box, .dot)[style*=accent-green]")
         bars.nth(count - 1).wait_for()
-        measured = bars.evaluate_all(
+        measured: list[tuple[float, str, float]] = bars.evaluate_all(
             "async bars => {"
             "  const moves = bars.flatMap(bar => bar.getAnimations());"
             "  await Promise.all(moves.map(move => move.finished));"
-            "  return bars.map(bar => [bar.dataset.tooltip, bar.getBoundingClientRect().toJSON()]);"
+            "  return bars.map(bar => {"
+            "    const {left, width} = bar.getBoundingClientRect();"
+            "    return [left, bar.dataset.tooltip, width];"
+            "  });"
             "}"
         )
-        return sorted(measured, key=lambda bar: bar[1]["left"])
+        return [(step, width) for _, step, width in sorted(measured)]
 
     def points(self) -> dict[str, list[list[float]]]:
         """Return where the points of each chart were drawn, x and y from the upper left."""
@@ -98,7 +102,8 @@ def open_browser(*, url: str, pictures: Path, home: Path) -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
         pytest.fail("Debian package is missing: chromium")
-    pictures.mkdir(exist_ok=True)
+    shutil.rmtree(pictures, ignore_errors=True)
+    pictures.mkdir()
     with (
         sync_playwright() as playwright,
         playwright.chromium.launch(
@@ -106,4 +111,9 @@ def open_browser(*, url: str, pictures: Path, home: Path) -> Iterator[Browser]:
         ) as chromium,
         chromium.new_context(viewport=_SIZE, locale="en-GB", timezone_id="UTC") as context,
     ):
-        yield Browser(context, url=url, pictures=pictures)
+        browser = Browser(context, url=url, pictures=pictures)
+        try:
+            yield browser
+        except Exception:
+            browser.picture("failure")
+            raise
