@@ -122,6 +122,7 @@ class Index:
         with self._database.transaction() as transaction:
             # The next rows are made while PostgreSQL is busy with these.
             chunks = ahead(parameters, pool=self._pool)
+            transaction.write("leave_to_publication")
             return sum(transaction.write(name, constants | chunk) for chunk in chunks)
 
 

@@ -41,6 +41,10 @@ WHERE repo_id = %(repo_id)s AND snapshot_id = ANY(%(ids)b);
 SELECT commit_id FROM musehub_commits
 WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(ids)b);
 
+-- name: leave_to_publication
+-- Rows of the index need not be on disk before the commit that publishes them: it waits for all before it.
+SET LOCAL synchronous_commit = off;
+
 -- name: insert_objects
 -- Rows for stored bytes; a row of another size is healed.
 INSERT INTO musehub_objects AS existing (object_id, size_bytes, storage_uri, created_at)
