@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 from musehub_pipeline_tests.cli.terminal import PROGRAM, finish
 from musehub_pipeline_tests.hub import Hub
 
-_START_SECONDS = 90
+_START_SECONDS = 180
 _STOP_SECONDS = 60
 LEASE_SECONDS = 5
 RUN = "multiprocessing.spawn"
