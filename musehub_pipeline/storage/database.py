@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -79,22 +79,36 @@ class Database:
         Raises:
             Transient: DATABASE_UNAVAILABLE, where the server failed and may recover.
         """
+        with self._lent() as lent:
+            connection = _driver(lent)
+            with connection.transaction(), _dropped_if_active(lent):
+                yield Transaction(connection)
+
+    @contextmanager
+    def reads(self) -> Generator["Transaction"]:
+        """Run each statement of the block by itself: one trip to the server, and not three.
+
+        Raises:
+            Transient: as `transaction`.
+        """
+        with self._lent() as lent:
+            connection = _driver(lent)
+            connection.autocommit = True
+            try:
+                with _dropped_if_active(lent):
+                    yield Transaction(connection)
+            finally:
+                if not connection.closed:
+                    connection.autocommit = False
+
+    @contextmanager
+    def _lent(self) -> Generator[PoolProxiedConnection]:
         try:
             connection = self._engine.raw_connection()
         except (psycopg.Error, DBAPIError, PoolTimeoutError) as error:
             raise unavailable(self.url, error) from error
         try:
-            # The URL names psycopg as its driver.
-            driver = cast("psycopg.Connection[Any]", connection.driver_connection)
-            with driver.transaction():
-                try:
-                    yield Transaction(driver)
-                except BaseException:
-                    # A signal may have ended the wait for an answer, which is still to come.
-                    if driver.info.transaction_status is TransactionStatus.ACTIVE:
-                        connection.invalidate()
-                    raise
-            connection.commit()
+            yield connection
         except psycopg.Error as error:
             if is_transient(error):
                 connection.invalidate()
@@ -178,6 +192,21 @@ class Transaction:
     def write(self, name: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Run the statement `name` and return how many rows it inserted or changed."""
         return max(0, self._cursor.execute(statement(name), parameters).rowcount)
+
+
+def _driver(lent: PoolProxiedConnection) -> psycopg.Connection[Any]:
+    return cast("psycopg.Connection[Any]", lent.driver_connection)  # which the URL names
+
+
+@contextmanager
+def _dropped_if_active(lent: PoolProxiedConnection) -> Generator[None]:
+    """Drop a connection where a signal has ended the wait for an answer, which is still to come."""
+    try:
+        yield
+    except BaseException:
+        if _driver(lent).info.transaction_status is TransactionStatus.ACTIVE:
+            lent.invalidate()
+        raise
 
 
 def _check_open(connection: psycopg.Connection[Any], *_: object) -> None:

@@ -47,13 +47,13 @@ class Index:
 
     def deleted_repos(self, repo_ids: Collection[str]) -> dict[str, bool]:
         """Return those of `repo_ids` that exist, and whether each has been deleted."""
-        with self._database.transaction() as transaction:
+        with self._database.reads() as transaction:
             rows = transaction.rows("repos", {"repo_ids": sorted(set(repo_ids))})
         return {row["repo_id"]: row["deleted_at"] is not None for row in rows}
 
     def branch_head(self, repo_id: str, branch: str) -> str | None:
         """Return the commit id at which a branch stands; None where it has none."""
-        with self._database.transaction() as transaction:
+        with self._database.reads() as transaction:
             row = transaction.row("branch_head", {"repo_id": repo_id, "branch": branch})
         return row["head_commit_id"] if row else None
 
@@ -64,7 +64,7 @@ class Index:
             "ancestor": id_of(ancestor),
             "descendants": [id_of(digest) for digest in sorted(descendants)],
         }
-        with self._database.transaction() as transaction:
+        with self._database.reads() as transaction:
             row = transaction.row("is_ancestor", parameters)
         return bool(row and row["exists"])
 
@@ -110,7 +110,7 @@ class Index:
         if not digests:
             return
         ordered = sorted(digests)
-        with self._database.transaction() as transaction:
+        with self._database.reads() as transaction:
             for start in range(0, len(ordered), _ASKED_IDS):
                 chunk = id_array(ordered[start : start + _ASKED_IDS])
                 yield from transaction.tuples(name, constants | {"ids": chunk})
