@@ -8,7 +8,7 @@ from musehub_pipeline.domain.slices import Slices
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.services import Services
-from musehub_pipeline.storage.index import CHUNK_BYTES, CHUNK_ROWS
+from musehub_pipeline.storage.index import CHUNK_BYTES, CHUNK_ROWS, WORTH_ASKING
 
 
 def insert_commits(batch: Batch, services: Services) -> Batch:
@@ -17,7 +17,8 @@ def insert_commits(batch: Batch, services: Services) -> Batch:
     def insert(item: Item) -> Item:
         _, mpack, contents = item.sound
         repo_id = item.claim.repo_id
-        held = services.index.held("commit", repo_id, set(contents.commits.digests()))
+        asked = contents.commits.digests() if len(contents.commits) >= WORTH_ASKING else ()
+        held = services.index.held("commit", repo_id, set(asked))
         rows = _rows(mpack, contents.commits.without(held))
         return item.counted(commits_inserted=services.index.insert_commits(repo_id, rows))
 

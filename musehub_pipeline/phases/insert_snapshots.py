@@ -9,7 +9,7 @@ from musehub_pipeline.domain.snapshot import decode_snapshot, manifest_json
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.services import Services
-from musehub_pipeline.storage.index import CHUNK_BYTES, CHUNK_ROWS, SnapshotRow
+from musehub_pipeline.storage.index import CHUNK_BYTES, CHUNK_ROWS, WORTH_ASKING, SnapshotRow
 
 
 def insert_snapshots(batch: Batch, services: Services) -> Batch:
@@ -18,7 +18,8 @@ def insert_snapshots(batch: Batch, services: Services) -> Batch:
     def insert(item: Item) -> Item:
         _, mpack, contents = item.sound
         repo_id = item.claim.repo_id
-        held = services.index.held("snapshot", repo_id, set(contents.snapshots.digests()))
+        asked = contents.snapshots.digests() if len(contents.snapshots) >= WORTH_ASKING else ()
+        held = services.index.held("snapshot", repo_id, set(asked))
         rows = _rows(mpack, contents.snapshots.without(held))
         inserted = services.index.insert_snapshots(repo_id, rows)
         return item.counted(snapshots_inserted=inserted)

@@ -85,7 +85,7 @@ class Database:
                 yield Transaction(connection)
 
     @contextmanager
-    def reads(self) -> Generator["Transaction"]:
+    def autocommit(self) -> Generator["Transaction"]:
         """Run each statement of the block by itself: one trip to the server, and not three.
 
         Raises:

@@ -8,6 +8,7 @@ descent of its B-tree. Every write is idempotent and returns how many rows were 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import chain, islice
 from typing import Any, NamedTuple, Self
 
 from musehub_pipeline.domain.commit import CommitRow
@@ -19,6 +20,9 @@ from musehub_pipeline.storage.parallel import ahead
 
 CHUNK_ROWS = 2_000
 CHUNK_BYTES = 4 << 20
+WORTH_ASKING = 500
+"""Rows from which on it is faster to ask which of them exist than to try to insert them all."""
+
 _ASKED_IDS = 5_000
 
 _TIMES = ("created", "timestamp")  # the columns that are no text
@@ -47,13 +51,13 @@ class Index:
 
     def deleted_repos(self, repo_ids: Collection[str]) -> dict[str, bool]:
         """Return those of `repo_ids` that exist, and whether each has been deleted."""
-        with self._database.reads() as transaction:
+        with self._database.autocommit() as transaction:
             rows = transaction.rows("repos", {"repo_ids": sorted(set(repo_ids))})
         return {row["repo_id"]: row["deleted_at"] is not None for row in rows}
 
     def branch_head(self, repo_id: str, branch: str) -> str | None:
         """Return the commit id at which a branch stands; None where it has none."""
-        with self._database.reads() as transaction:
+        with self._database.autocommit() as transaction:
             row = transaction.row("branch_head", {"repo_id": repo_id, "branch": branch})
         return row["head_commit_id"] if row else None
 
@@ -64,7 +68,7 @@ class Index:
             "ancestor": id_of(ancestor),
             "descendants": [id_of(digest) for digest in sorted(descendants)],
         }
-        with self._database.reads() as transaction:
+        with self._database.autocommit() as transaction:
             row = transaction.row("is_ancestor", parameters)
         return bool(row and row["exists"])
 
@@ -110,7 +114,7 @@ class Index:
         if not digests:
             return
         ordered = sorted(digests)
-        with self._database.reads() as transaction:
+        with self._database.autocommit() as transaction:
             for start in range(0, len(ordered), _ASKED_IDS):
                 chunk = id_array(ordered[start : start + _ASKED_IDS])
                 yield from transaction.tuples(name, constants | {"ids": chunk})
@@ -119,11 +123,17 @@ class Index:
         self, name: str, parameters: Iterable[dict[str, Any]], constants: dict[str, Any]
     ) -> int:
         transaction: Transaction
+        chunks = iter(parameters)
+        begin = list(islice(chunks, 2))
+        if not begin:
+            return 0
+        if len(begin) == 1:  # a small push
+            with self._database.autocommit() as transaction:
+                return transaction.write(name, constants | begin[0])
         with self._database.transaction() as transaction:
             # The next rows are made while PostgreSQL is busy with these.
-            chunks = ahead(parameters, pool=self._pool)
-            transaction.write("leave_to_publication")
-            return sum(transaction.write(name, constants | chunk) for chunk in chunks)
+            upcoming = ahead(chain(begin, chunks), pool=self._pool)
+            return sum(transaction.write(name, constants | chunk) for chunk in upcoming)
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

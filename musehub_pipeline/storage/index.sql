@@ -1,4 +1,7 @@
 -- The statements of `index.py`.
+--
+-- Rows of the index are written lazily: they need not be on disk before the commit that publishes
+-- them, and that one waits for all before it.
 
 -- name: repos
 -- Which of the repos exist, and which are deleted.
@@ -41,35 +44,35 @@ WHERE repo_id = %(repo_id)s AND snapshot_id = ANY(%(ids)b);
 SELECT commit_id FROM musehub_commits
 WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(ids)b);
 
--- name: leave_to_publication
--- Rows of the index need not be on disk before the commit that publishes them: it waits for all before it.
-SET LOCAL synchronous_commit = off;
-
 -- name: insert_objects
 -- Rows for stored bytes; a row of another size is healed.
+WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO musehub_objects AS existing (object_id, size_bytes, storage_uri, created_at)
 SELECT object_id, size_bytes, %(uri)s || substr(object_id, 8, 2) || '/' || substr(object_id, 8), now()
-FROM unnest(%(ids)b::text[], %(sizes)b::bigint[]) AS new (object_id, size_bytes)
+FROM lazily, unnest(%(ids)b::text[], %(sizes)b::bigint[]) AS new (object_id, size_bytes)
 ON CONFLICT (object_id) DO UPDATE
 SET size_bytes = excluded.size_bytes, storage_uri = excluded.storage_uri
 WHERE existing.size_bytes IS DISTINCT FROM excluded.size_bytes;
 
 -- name: upsert_object_refs
 -- The repo's claims on objects that it supplied.
+WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO musehub_object_refs (repo_id, object_id, created_at)
-SELECT %(repo_id)s, object_id, now() FROM unnest(%(ids)b::text[]) AS new (object_id)
+SELECT %(repo_id)s, object_id, now() FROM lazily, unnest(%(ids)b::text[]) AS new (object_id)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_snapshots
 -- Manifests of the repo.
+WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO musehub_snapshots (repo_id, snapshot_id, manifest, created_at)
 SELECT %(repo_id)s, snapshot_id, manifest::jsonb, coalesce(created_at, now())
-FROM unnest(%(ids)b::text[], %(manifests)b::text[], %(created)b::timestamptz[])
+FROM lazily, unnest(%(ids)b::text[], %(manifests)b::text[], %(created)b::timestamptz[])
     AS new (snapshot_id, manifest, created_at)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_commits
 -- Commits of the repo.
+WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO musehub_commits (
     repo_id, commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta,
     created_at
@@ -77,7 +80,7 @@ INSERT INTO musehub_commits (
 SELECT
     %(repo_id)s, commit_id, branch, parent_ids::jsonb, message, author, timestamp, snapshot_id,
     commit_meta::jsonb, now()
-FROM unnest(
+FROM lazily, unnest(
     %(commit_id)b::text[], %(branch)b::text[], %(parent_ids)b::text[], %(message)b::text[],
     %(author)b::text[], %(timestamp)b::timestamptz[], %(snapshot_id)b::text[],
     %(commit_meta)b::text[]

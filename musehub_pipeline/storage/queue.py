@@ -124,7 +124,7 @@ class Queue:
         """Return those mpacks that this version has judged before; ids in the stored spelling."""
         spellings = {spelling for key in mpack_keys for spelling in (key, hex_of(key))}
         parameters = {"mpack_keys": sorted(spellings), "index_version": INDEX_VERSION}
-        with self._database.reads() as transaction:
+        with self._database.autocommit() as transaction:
             return {
                 stored(row["mpack_key"]) for row in transaction.rows("verified_mpacks", parameters)
             }
@@ -142,13 +142,13 @@ class Queue:
 
     def has_due(self) -> bool:
         """Tell whether a claim would find something now; asked after each batch, so not counted."""
-        with self._database.reads() as transaction:
+        with self._database.autocommit() as transaction:
             found = transaction.rows("expired_leases") or transaction.rows("due", {"limit": 1})
         return bool(found)
 
     def count_due(self) -> int:
         """Return how many jobs could be claimed now: a look at all that is unfinished."""
-        with self._database.reads() as transaction:
+        with self._database.autocommit() as transaction:
             row = transaction.row("count_due")
         return row["count"] if row else 0
 
@@ -159,7 +159,7 @@ class Queue:
 
     def job(self, job_id: str) -> Row | None:
         """Return a job's row, if there is one."""
-        with self._database.reads() as transaction:
+        with self._database.autocommit() as transaction:
             return transaction.row("job", {"job_id": job_id})
 
     def require(self, job_id: str) -> Row:
