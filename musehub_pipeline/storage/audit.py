@@ -10,21 +10,19 @@ Sets are compared by PostgreSQL, on temporary tables: it goes over each once, an
 into its memory is on its disk.
 """
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from musehub_pipeline.domain.inventory import Kind
 from musehub_pipeline.storage.arrays import id_array, text_array
 from musehub_pipeline.storage.database import Database, Transaction
+from musehub_pipeline.storage.portions import portions
 
 PORTION_ROWS = 5_000
 _PORTION_SNAPSHOTS = 1_000
 
 _TABLES = ("repos", "pushes", "items", "unsupplied", "named", "stored")
-
-_Item = TypeVar("_Item")
 
 
 class Audit:
@@ -81,7 +79,7 @@ class Audit:
     def note_stored(self, objects: Iterable[tuple[bytes, int]]) -> Iterator[int]:
         """Note what storage holds, as (digest, size in bytes); yield how much has been noted."""
         noted = 0
-        for portion in _portions(objects, PORTION_ROWS):
+        for portion in portions(objects, PORTION_ROWS):
             ids = id_array(digest for digest, _ in portion)
             sizes = [size for _, size in portion]
             noted += self._transaction.write("fsck_note_stored", {"ids": ids, "sizes": sizes})
@@ -91,7 +89,7 @@ class Audit:
     def note_named(self) -> Iterator[int]:
         """Note what manifests name; yield how many snapshots have been looked at."""
         looked_at = 0
-        for portion in _portions(self.ask("fsck_snapshot_keys"), _PORTION_SNAPSHOTS):
+        for portion in portions(self.ask("fsck_snapshot_keys"), _PORTION_SNAPSHOTS):
             repo_ids, snapshot_ids = zip(*portion, strict=True)
             self._transaction.write(
                 "fsck_note_named",
@@ -142,9 +140,3 @@ def open_audit(database: Database, *, repo_id: str | None) -> Generator[Audit]:
         audit = Audit(transaction, repo_id=repo_id)
         audit.begin()
         yield audit
-
-
-def _portions(items: Iterable[_Item], size: int) -> Iterator[Sequence[_Item]]:
-    iterator = iter(items)
-    while portion := list(islice(iterator, size)):
-        yield portion

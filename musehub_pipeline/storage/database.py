@@ -4,7 +4,7 @@ import json
 import select
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, LiteralString, Self, cast
 
@@ -116,6 +116,16 @@ class Database:
             raise
         finally:
             connection.close()
+
+    def now(self) -> datetime:
+        """Return the time by the server's clock, which all ages and leases go by.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE.
+        """
+        with self.transaction() as transaction:
+            [(now,)] = transaction.tuples("now", {})
+        return now
 
     @contextmanager
     def notices(self, channel: LiteralString) -> Generator[Callable[[float], bool]]:

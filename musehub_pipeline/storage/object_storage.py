@@ -2,22 +2,27 @@
 
 import logging
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from obstore import exceptions
 
 from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
+from musehub_pipeline.domain.ids import PREFIX, is_id
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.slices import Slice, Slices
 from musehub_pipeline.storage.durability import sync_filesystem
 from musehub_pipeline.storage.files import CHUNK_BYTES, Buffer, read_file, write_hashing
 from musehub_pipeline.storage.parallel import in_threads
 from musehub_pipeline.storage.store import S3Options, Store, open_store, parse_storage_url
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta  # there for type checkers only
 
 _PART_BYTES = 8 << 20
 _SLICES_A_TASK = 16
@@ -32,6 +37,15 @@ class PutCount(NamedTuple):
 
     objects: int
     size_bytes: int
+
+
+class Upload(NamedTuple):
+    """What was uploaded under ``mpacks/``; `hex_digest` is None where its key is no mpack's."""
+
+    key: str
+    hex_digest: str | None
+    size_bytes: int
+    uploaded_at: datetime
 
 
 class ObjectStorage:
@@ -72,6 +86,27 @@ class ObjectStorage:
     def mpack_size(self, hex_digest: str) -> int | None:
         """Return the size of an mpack in bytes; None where there is none."""
         return self._size(f"mpacks/{hex_digest}")
+
+    def find_mpacks(self, hex_digests: Collection[str]) -> dict[str, Upload]:
+        """Return those of some mpacks that are stored, without reading them.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+
+        def find(hex_digest: str) -> tuple[str, "ObjectMeta | None"]:
+            return hex_digest, self._head(f"mpacks/{hex_digest}")
+
+        found = in_threads(find, hex_digests, pool=self._pool, threads=self._threads)
+        return {hex_digest: _upload(entry) for hex_digest, entry in found if entry is not None}
+
+    def stored_mpacks(self) -> Iterator[Upload]:
+        """Yield every mpack that is stored, and whatever else lies among them, in no order.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        return map(_upload, self._list("mpacks/"))
 
     def fetch_mpack(self, hex_digest: str, destination: Path, *, limit: int) -> int:
         """Stream an mpack into a new file and return its size in bytes.
@@ -155,12 +190,9 @@ class ObjectStorage:
         Raises:
             Transient: STORAGE_UNAVAILABLE.
         """
-        with self._errors("LIST objects/"):
-            listed = self._store.list("objects/", chunk_size=_LISTED_AT_ONCE)  # pyright: ignore[reportUnknownMemberType]
-            for entries in listed:
-                for entry in entries:
-                    if found := _OBJECT_KEY.fullmatch(entry["path"]):
-                        yield bytes.fromhex(found[2]), entry["size"]
+        for entry in self._list("objects/"):
+            if found := _OBJECT_KEY.fullmatch(entry["path"]):
+                yield bytes.fromhex(found[2]), entry["size"]
 
     def sync(self) -> None:
         """Make everything that was put durable: a directory's bytes may still be in memory.
@@ -207,11 +239,21 @@ class ObjectStorage:
         return found == size
 
     def _size(self, key: str) -> int | None:
+        found = self._head(key)
+        return None if found is None else found["size"]
+
+    def _head(self, key: str) -> "ObjectMeta | None":
         with self._errors(f"HEAD {key}"):
             try:
-                return self._store.head(key)["size"]
+                return self._store.head(key)
             except FileNotFoundError:
                 return None
+
+    def _list(self, prefix: str) -> Iterator["ObjectMeta"]:
+        with self._errors(f"LIST {prefix}"):
+            listed = self._store.list(prefix, chunk_size=_LISTED_AT_ONCE)  # pyright: ignore[reportUnknownMemberType]
+            for entries in listed:
+                yield from entries
 
     @contextmanager
     def _errors(self, request: str) -> Generator[None]:
@@ -225,3 +267,10 @@ class ObjectStorage:
             raise Transient(
                 Trouble.STORAGE_UNAVAILABLE, f"{self.url}: {request}: {first_line}"
             ) from error
+
+
+def _upload(entry: "ObjectMeta") -> Upload:
+    key = entry["path"]
+    name = key.removeprefix("mpacks/")
+    hex_digest = name if is_id(PREFIX + name) else None
+    return Upload(key, hex_digest, entry["size"], entry["last_modified"])

@@ -1,5 +1,6 @@
 """Repos and pushes, as the hub writes them: for the command line, which plays the hub's part."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -7,7 +8,8 @@ from uuid import uuid4
 import msgspec
 
 from musehub_pipeline.domain.errors import PipelineError
-from musehub_pipeline.storage.database import Database
+from musehub_pipeline.domain.ids import hex_of
+from musehub_pipeline.storage.database import Database, Transaction
 
 
 class RepoNotFound(PipelineError):
@@ -58,21 +60,52 @@ class Repos:
 
     def enqueue(self, repo: Repo, payload: dict[str, Any]) -> str:
         """Insert a pending job for a pushed mpack and return its id."""
-        job_id = f"job_{uuid4().hex}"
-        parameters = {
-            "job_id": job_id,
-            "repo_id": repo.repo_id,
-            "payload": msgspec.json.encode(payload).decode(),
-        }
         with self._database.transaction() as transaction:
-            transaction.write("enqueue", parameters)
-        return job_id
+            return _enqueue(transaction, repo, payload)
+
+    def enqueue_unnamed(
+        self, repo: Repo, payloads: Sequence[dict[str, Any]]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Insert a pending job for each mpack that no job of the repo names, all or none of them.
+
+        Returns the ids of the new jobs, and those of the jobs that were there, by the mpack's key.
+        Its spelling in the payloads is the stored one.
+
+        Raises:
+            RepoNotFound: the repo has been deleted meanwhile.
+        """
+        keys = [payload["mpack_key"] for payload in payloads]
+        spellings = [*keys, *map(hex_of, keys)]
+        with self._database.transaction() as transaction:
+            if transaction.row("lock_repo", {"repo_id": repo.repo_id}) is None:
+                raise RepoNotFound(f"the repository {repo.repo_id!r} has been deleted")
+            rows = transaction.rows(
+                "jobs_of_mpacks", {"repo_id": repo.repo_id, "spellings": spellings}
+            )
+            present = {row["mpack_key"]: row["job_id"] for row in rows}
+            enqueued = {
+                payload["mpack_key"]: _enqueue(transaction, repo, payload)
+                for payload in payloads
+                if payload["mpack_key"] not in present
+            }
+        return enqueued, present
 
     def heads(self, repo: Repo) -> dict[str, dict[str, Any]]:
         """Return for each branch its head's commit_id and commit_meta."""
         with self._database.transaction() as transaction:
             rows = transaction.rows("heads", {"repo_id": repo.repo_id})
         return {row.pop("name"): row for row in rows}
+
+
+def _enqueue(transaction: Transaction, repo: Repo, payload: dict[str, Any]) -> str:
+    job_id = f"job_{uuid4().hex}"
+    parameters = {
+        "job_id": job_id,
+        "repo_id": repo.repo_id,
+        "payload": msgspec.json.encode(payload).decode(),
+    }
+    transaction.write("enqueue", parameters)
+    return job_id
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -1,0 +1,69 @@
+"""Rows for mpacks that no job of a repository names: each once, whoever asks and however often."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.repos import RepoNotFound, Repos
+from musehub_pipeline_tests.hub import Hub
+
+KEYS = [f"sha256:{number:064x}" for number in range(4)]
+PAYLOADS = [{"mpack_key": key, "branch": None} for key in KEYS]
+
+
+@pytest.fixture
+def repos(hub: Hub) -> Iterator[Repos]:
+    hub.create_repo()
+    with Database(str(hub.settings.database_url)) as database:
+        yield Repos(database)
+
+
+def rows(hub: Hub) -> list[tuple[str, str]]:
+    found = hub.sql("SELECT * FROM musehub_background_jobs ORDER BY created_at, job_id")
+    return [(row["job_id"], row["payload"]["mpack_key"]) for row in found]
+
+
+def test_rows_are_made_in_the_order_given(hub: Hub, repos: Repos) -> None:
+    enqueued, present = repos.enqueue_unnamed(repos.find("ada/song"), PAYLOADS[::-1])
+
+    assert list(enqueued) == KEYS[::-1]
+    assert rows(hub) == [(enqueued[key], key) for key in KEYS[::-1]]
+    assert present == {}
+
+
+def test_what_a_job_of_the_repo_names_gets_no_second_one(hub: Hub, repos: Repos) -> None:
+    hub.create_repo("talk")
+    bare, prefixed = (hub.enqueue("repo-song", mpack_key=key) for key in (KEYS[0][7:], KEYS[1]))
+    hub.sql("UPDATE musehub_background_jobs SET status = 'failed'")
+    newest = hub.enqueue("repo-song", mpack_key=KEYS[1][7:])
+    hub.enqueue("repo-talk", mpack_key=KEYS[2])
+
+    enqueued, present = repos.enqueue_unnamed(repos.find("ada/song"), PAYLOADS)
+
+    assert present == {KEYS[0]: bare, KEYS[1]: newest}
+    assert list(enqueued) == KEYS[2:]
+    assert len({bare, prefixed, newest, *enqueued.values()}) == 5
+    assert len(rows(hub)) == 6
+
+
+def test_two_that_enqueue_at_once_make_one_row_each(hub: Hub, repos: Repos) -> None:
+    repo = repos.find("ada/song")
+
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: repos.enqueue_unnamed(repo, PAYLOADS), range(8)))
+
+    [enqueued] = [enqueued for enqueued, _ in reports if enqueued]
+    assert [present for _, present in reports if present] == [enqueued] * 7
+    assert rows(hub) == [(enqueued[key], key) for key in KEYS]
+
+
+def test_a_repo_that_was_deleted_meanwhile_gets_nothing(hub: Hub, repos: Repos) -> None:
+    repo = repos.find("ada/song")
+    hub.sql("UPDATE musehub_repos SET deleted_at = now()")
+
+    with pytest.raises(RepoNotFound, match="'repo-song' has been deleted"):
+        repos.enqueue_unnamed(repo, PAYLOADS)
+
+    assert rows(hub) == []
