@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +44,16 @@ def _json_default(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value)
+
+
+def print_json_list(values: Iterable[object]) -> None:
+    """Print values as a list in JSON, one a line, as they come: for any number of them."""
+    sys.stdout.write("[")
+    separator = "\n"
+    for value in values:
+        sys.stdout.write(f"{separator}  {json.dumps(value, default=_json_default)}")
+        separator = ",\n"
+    sys.stdout.write("\n]\n")
 
 
 def print_json_line(value: object) -> None:
@@ -90,9 +100,14 @@ def cell(value: object) -> str:
     return plain(str(value))
 
 
+def duration(seconds: float | None) -> str | None:
+    """Return seconds as days, hours, minutes and seconds."""
+    return None if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
 @contextmanager
-def progress_bar(description: str, unit: str) -> Generator[Callable[[int, int], None]]:
-    """Show a bar while the block runs; the function that it gives takes (done, total)."""
+def progress_bar(description: str, unit: str) -> Generator[Callable[[int, int | None], None]]:
+    """Show a bar while the block runs; the function that it gives takes (done, total if known)."""
     with _progress(unit) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

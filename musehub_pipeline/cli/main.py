@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from musehub_pipeline.cli import db, jobs
+from musehub_pipeline.cli import backfill, db, jobs
 from musehub_pipeline.cli.console import err, plain
 from musehub_pipeline.cli.demo import demo
 from musehub_pipeline.cli.dev import dev
@@ -39,6 +39,7 @@ app.command()(index)
 app.command()(fsck)
 app.command()(status)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(backfill.app, name="backfill")
 app.add_typer(db.app, name="db")
 
 

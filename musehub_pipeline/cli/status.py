@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ from rich.table import Table
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
     JsonFlag,
+    duration,
     err,
     out,
     pairs_table,
@@ -83,7 +83,7 @@ def _table(row: Row) -> Table:
         {
             "at": row["at"],
             "pending": row["pending"],
-            "oldest pending": _duration(row["oldest_pending_seconds"]),
+            "oldest pending": duration(row["oldest_pending_seconds"]),
             "due now": row["due"],
             "in backoff": row["in_backoff"],
             "running": row["running"],
@@ -95,10 +95,6 @@ def _table(row: Row) -> Table:
             "wait, p50 and p95": _milliseconds(row["queue_wait_ms_p50"], row["queue_wait_ms_p95"]),
         }
     )
-
-
-def _duration(seconds: float | None) -> str | None:
-    return None if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def _milliseconds(*values: float | None) -> str | None:
