@@ -46,7 +46,7 @@ def discover(
     mpacks: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Only these mpacks.", metavar="[MPACK]...", parser=parse_mpack, show_default="all"
+            help="Only these mpacks.", metavar="MPACK", parser=parse_mpack, show_default="all"
         ),
     ] = None,
     older_than: Annotated[
@@ -70,8 +70,8 @@ def discover(
 ) -> None:
     """List mpacks in storage that no job names, the oldest first.
 
-    Storage is listed, and compared with the job table. What was uploaded moments ago may be about
-    to get its row. With --json all of them are printed, whatever --limit says.
+    What was uploaded moments ago may be about to get its row. Jobs that MUSEHUB_KEEP_DONE_DAYS has
+    pruned name nothing any more. With --json all are printed, whatever --limit says.
 
     With --enqueue, the named mpacks get jobs in the repository, the oldest upload first: all of
     them, or none where one is not there or is too young. Such a job indexes what is in the mpack

@@ -23,7 +23,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
 def test_the_commands_are_those_of_the_design() -> None:
-    groups = {"", "jobs", "db"}
+    groups = {"", "jobs", "backfill", "db"}
 
     assert {" ".join(names) for names in COMMANDS} - groups == {
         "demo",
@@ -37,6 +37,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "jobs show",
         "jobs retry",
         "jobs cancel",
+        "backfill discover",
         "db upgrade",
         "db current",
         "db query",
