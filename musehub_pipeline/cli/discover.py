@@ -36,8 +36,7 @@ def parse_mpack(text: str) -> str:
     """Return the 64 hex digits of an mpack's id."""
     if not is_id(text):
         raise typer.BadParameter(
-            f"{one_line(text, longest=_KEY_SHOWN)!r} is no mpack: 64 lowercase hex digits, bare or"
-            " after sha256:"
+            f"{text!r:.120} is no mpack: 64 lowercase hex digits, bare or after sha256:"
         )
     return hex_of(text)
 

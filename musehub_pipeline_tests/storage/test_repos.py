@@ -1,14 +1,18 @@
 """Rows for mpacks that no job of a repository names: each once, whoever asks and however often."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.repos import RepoNotFound, Repos
 from musehub_pipeline_tests.hub import Hub
 
+SECONDS = 30
 KEYS = [f"sha256:{number:064x}" for number in range(4)]
 PAYLOADS = [{"mpack_key": key, "branch": None} for key in KEYS]
 
@@ -18,6 +22,14 @@ def repos(hub: Hub) -> Iterator[Repos]:
     hub.create_repo()
     with Database(str(hub.settings.database_url)) as database:
         yield Repos(database)
+
+
+def wait_for_a_lock(hub: Hub) -> None:
+    """Return when somebody waits for a lock."""
+    deadline = time.monotonic() + SECONDS
+    while not hub.sql("SELECT FROM pg_locks WHERE NOT granted"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def rows(hub: Hub) -> list[tuple[str, str]]:
@@ -48,15 +60,22 @@ def test_what_a_job_of_the_repo_names_gets_no_second_one(hub: Hub, repos: Repos)
     assert len(rows(hub)) == 6
 
 
-def test_two_that_enqueue_at_once_make_one_row_each(hub: Hub, repos: Repos) -> None:
+def test_who_enqueues_meanwhile_is_waited_for(hub: Hub, repos: Repos) -> None:
     repo = repos.find("ada/song")
+    with ThreadPoolExecutor(1) as pool:
+        with psycopg.connect(str(hub.settings.database_url)) as rival:
+            rival.execute("SELECT FROM musehub_repos FOR NO KEY UPDATE")
+            waiting = pool.submit(repos.enqueue_unnamed, repo, PAYLOADS)
+            wait_for_a_lock(hub)
+            rival.execute(
+                "INSERT INTO musehub_background_jobs (job_id, repo_id, job_type, payload)"
+                " VALUES ('rival', %s, 'mpack.index', %s)",
+                [repo.repo_id, Jsonb({"mpack_key": KEYS[2]})],
+            )
+        enqueued, present = waiting.result(SECONDS)
 
-    with ThreadPoolExecutor(4) as pool:
-        reports = list(pool.map(lambda _: repos.enqueue_unnamed(repo, PAYLOADS), range(8)))
-
-    [enqueued] = [enqueued for enqueued, _ in reports if enqueued]
-    assert [present for _, present in reports if present] == [enqueued] * 7
-    assert rows(hub) == [(enqueued[key], key) for key in KEYS]
+    assert (list(enqueued), present) == ([KEYS[0], KEYS[1], KEYS[3]], {KEYS[2]: "rival"})
+    assert len(rows(hub)) == 4
 
 
 def test_a_repo_that_was_deleted_meanwhile_gets_nothing(hub: Hub, repos: Repos) -> None:
