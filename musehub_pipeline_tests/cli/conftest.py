@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from musehub_pipeline.settings import Settings
+from musehub_pipeline_tests.cli.orphans import MPACKS, backdate
 from musehub_pipeline_tests.cli.terminal import Finished, Git, run
 from musehub_pipeline_tests.conftest import s3_settings
 from musehub_pipeline_tests.hub import Hub
@@ -77,6 +79,15 @@ def any_hub(
             monkeypatch.setenv(name, value)
     put_into_environment(settings, dagster_home, monkeypatch)
     return Hub(settings)
+
+
+@pytest.fixture
+def orphans(hub: Hub) -> Hub:
+    """Mpacks that no job names, three, two and one days old; and a repository, ada/song."""
+    hub.create_repo()
+    for days, mpack in zip((3, 2, 1), MPACKS, strict=True):
+        backdate(hub, hub.upload(mpack), timedelta(days=days))
+    return hub
 
 
 @pytest.fixture
