@@ -2,11 +2,13 @@
 
 import dagster as dg
 
+from musehub_pipeline.orchestration.backfill import backfill_mpacks_job
 from musehub_pipeline.orchestration.jobs import index_mpacks_job
 from musehub_pipeline.orchestration.observation import MPACK_INDEX, phase_budgets
 from musehub_pipeline.orchestration.pruning import prune_history_schedule
 from musehub_pipeline.orchestration.resources import MusehubResource
 from musehub_pipeline.orchestration.sensor import pending_mpacks_sensor
+from musehub_pipeline.settings import Settings
 
 
 def build_defs(
@@ -16,10 +18,11 @@ def build_defs(
     """Return the definitions, with another resource where one is given."""
     resource = musehub or MusehubResource()
     index_mpacks = index_mpacks_job(resource)
+    backfill_mpacks = backfill_mpacks_job(resource, start=Settings.load().backfill_start)
     return dg.Definitions(
         assets=[MPACK_INDEX],
         asset_checks=[phase_budgets],
-        jobs=[index_mpacks],
+        jobs=[index_mpacks, backfill_mpacks],
         sensors=[pending_mpacks_sensor(index_mpacks)],
         schedules=[prune_history_schedule(resource)],
         resources={"musehub": resource},

@@ -4,7 +4,7 @@ With none set, everything lives in ``./.musehub``: an embedded PostgreSQL and a 
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     max_concurrent_runs: int = Field(4, ge=1, description="Runs that the sensor has in flight")
     keep_runs_days: int = Field(30, ge=0, description="Days that Dagster keeps ended runs; 0: ever")
     keep_done_days: int = Field(0, ge=0, description="Days that rows of done jobs stay; 0: ever")
+    backfill_start: date = Field(
+        date(2025, 1, 1), description="The first day of pushes that can be indexed again"
+    )
     lease_seconds: Seconds = Field(
         60,
         ge=1,

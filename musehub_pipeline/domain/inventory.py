@@ -38,7 +38,8 @@ class Inventory:
 
     `verifier` is None where an mpack of these very bytes was verified before: its contents are not
     hashed again. `repo` is asked what is known already. At most `max_named_objects` different
-    objects may be named. With `verify_ids` false, a commit or snapshot id of an unknown scheme is
+    objects may be named. Without `pass_over` what the repo holds is checked and listed like what is
+    new. With `verify_ids` false, a commit or snapshot id of an unknown scheme is
     counted, not rejected.
     """
 
@@ -46,6 +47,7 @@ class Inventory:
     repo: Repo
     verify_ids: bool
     max_named_objects: int
+    pass_over: bool = True
     counts: dict[str, int] = field(default_factory=dict)
     objects: Slices = field(default_factory=Slices)
     missing_objects: Slices = field(default_factory=Slices)  # that storage lacks
@@ -63,8 +65,9 @@ class Inventory:
         """Begin with nothing."""
         self._last_named: set[str] = set()  # by the last manifest
         self._objects = InBulk(ask=self._ask_objects, take=self._take_objects)
-        self._snapshots = _Unheld("snapshot", self.repo, self.held_snapshots, self._check_snapshot)
-        self._commits = _Unheld("commit", self.repo, self.held_commits, self._check_commit)
+        repo = self.repo if self.pass_over else None
+        self._snapshots = _Unheld("snapshot", repo, self.held_snapshots, self._check_snapshot)
+        self._commits = _Unheld("commit", repo, self.held_commits, self._check_commit)
 
     def count(self, kind: str, items: int) -> None:
         """Note the length of a list."""
@@ -148,12 +151,15 @@ class _Item(NamedTuple):
 
 
 class _Unheld:
-    """Checks those items of a list that the repo does not hold; the others it passes over."""
+    """Checks those items of a list that the repo does not hold; the others it passes over.
+
+    Without a repo it passes over nothing.
+    """
 
     def __init__(
         self,
         kind: Kind,
-        repo: Repo,
+        repo: Repo | None,
         passed_over: set[bytes],
         check: Callable[[bytes, int, bytes], None],
     ) -> None:
@@ -173,6 +179,8 @@ class _Unheld:
         self._items.finish()
 
     def _ask(self, items: list[_Item]) -> set[bytes]:
+        if self._repo is None:
+            return set()
         return self._repo.held(self._kind, {item.digest for item in items})
 
     def _take(self, items: list[_Item], held: set[bytes]) -> None:

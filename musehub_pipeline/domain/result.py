@@ -59,6 +59,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     PUT_BACK = "pending again"
     LOST = "lost"  # to another run
+    KEPT = "kept as it was"  # by a backfill
 
 
 def in_order(result: Mapping[str, Any]) -> Result:
@@ -91,6 +92,11 @@ def lost_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
 def retry_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
     """Return the summary line of a job that went back to pending."""
     return f"🔁 [mpack.index] pending again job={job_id} repo={repo_id} code={code} {message!r}"
+
+
+def kept_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
+    """Return the summary line of a job that a backfill could not index again."""
+    return f"↩️ [mpack.index] kept as it was job={job_id} repo={repo_id} code={code} {message!r}"
 
 
 def over_budget_line(*, job_id: str, repo_id: str, times: Mapping[str, tuple[float, float]]) -> str:

@@ -70,8 +70,7 @@ def phase_budgets(
 
 def log_run(context: dg.OpExecutionContext, batch: Batch, *, budgets: Budgets) -> None:
     """Log how the jobs of a run fared: their lines, and what the asset's page shows."""
-    for level, text in log_entries(batch.lines):
-        context.log.log(level, text)
+    log_lines(context, batch)
     if batch.items:
         seconds = monotonic() - batch.items[0].claimed_at
         metadata = figures(batch, seconds)
@@ -79,6 +78,12 @@ def log_run(context: dg.OpExecutionContext, batch: Batch, *, budgets: Budgets) -
     if batch.results and budgets:
         # It takes evaluations too, its annotation has not heard of them.
         context.log_event(_judgement(batch, budgets))  # pyright: ignore[reportArgumentType]
+
+
+def log_lines(context: dg.OpExecutionContext, batch: Batch) -> None:
+    """Log the line of each job of a batch."""
+    for level, text in log_entries(batch.lines):
+        context.log.log(level, text)
 
 
 def log_entries(lines: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:

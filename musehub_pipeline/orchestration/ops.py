@@ -37,10 +37,13 @@ def claim_jobs(
     return dg.Output(batch, metadata=batch_metadata(batch, monotonic() - started))
 
 
-def phase_op(phase: Phase) -> dg.OpDefinition:
-    """Return the op that runs `phase`, with its name and its docstring."""
+def phase_op(phase: Phase, *, place: int) -> dg.OpDefinition:
+    """Return the op that runs `phase`, with its name and its docstring.
 
-    @dg.op(name=phase.__name__, description=inspect.getdoc(phase))
+    Its priority is its `place`: where many batches pass through one run, each is finished first.
+    """
+
+    @dg.op(name=phase.__name__, description=inspect.getdoc(phase), tags=priority(place))
     def run_phase(batch: Batch, musehub: MusehubServices) -> dg.Output[Batch]:
         started = monotonic()
         after = phase(batch, musehub)
@@ -84,4 +87,9 @@ def _counts(items: tuple[Item, ...]) -> Counter[str]:
     return total
 
 
-PHASE_OPS = tuple(phase_op(phase) for phase in PHASES)
+def priority(place: int) -> dict[str, str]:
+    """Return the tags of an op that stands at a place of its chain."""
+    return {"dagster/priority": str(place)}
+
+
+PHASE_OPS = tuple(phase_op(phase, place=place) for place, phase in enumerate(PHASES, start=1))

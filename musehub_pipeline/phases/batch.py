@@ -17,7 +17,7 @@ from musehub_pipeline.storage.scratch import ScratchFile
 class Contents:
     """What `unpack` found in an mpack: where all that is new lies, and how it was judged."""
 
-    # What is new, sorted by id, each once.
+    # What is new, sorted by id, each once; snapshots and commits all, where it is indexed again.
     missing_objects: Slices  # that storage lacks
     unclaimed_objects: Slices  # that the repo does not hold yet, whoever else does
     snapshots: Slices
@@ -41,6 +41,19 @@ class Item:
     counts: dict[str, int] = field(default_factory=dict)
     error: JobError | None = None
     outcome: Outcome | None = None  # what `summarize` made of it
+
+    @property
+    def again(self) -> bool:
+        """Whether the job had ended before: all its rows are written, no branch moves back."""
+        return self.claim.former is not None
+
+    @property
+    def holds_up(self) -> bool:
+        """Whether the later jobs of its repo have to wait: they may lean on what it did not bring.
+
+        One that is indexed again and was not even unpacked brought nothing to lean on.
+        """
+        return self.error is not None and (self.contents is not None or not self.again)
 
     @property
     def sound(self) -> tuple[Job, ScratchFile, Contents]:

@@ -1,16 +1,20 @@
-"""Take jobs from the queue: as late as possible, when the run starts."""
+"""Take jobs: from the queue as late as possible, when the run starts, or from those that ended."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
+from typing import Any
 
+from musehub_pipeline.domain.backfill import PastJob
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.ids import hex_of
-from musehub_pipeline.domain.job import Job
+from musehub_pipeline.domain.job import Claim, Job, Status
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job, through_blips
 from musehub_pipeline.phases.services import Services
+
+Claimed = Sequence[tuple[Claim, dict[str, Any]]]
 
 
 def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) -> Batch:
@@ -27,6 +31,21 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
     claimed = through_blips(
         partial(services.queue.claim, run_id=run_id, limit=limit, job_ids=job_ids)
     )
+    return _batch(claimed, services, run_id=run_id)
+
+
+def claim_past(services: Services, *, run_id: str, jobs: Sequence[PastJob]) -> Batch:
+    """Lease jobs that have ended, to index them again; what changed since the plan is left out.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    through_blips(partial(services.heartbeat.begin, run_id))
+    claimed = through_blips(partial(services.archive.claim, jobs, run_id=run_id))
+    return _batch(claimed, services, run_id=run_id)
+
+
+def _batch(claimed: Claimed, services: Services, *, run_id: str) -> Batch:
     now = monotonic()
     payloads = {claim.job_id: payload for claim, payload in claimed}
     batch = Batch(
@@ -36,7 +55,7 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
     repos = through_blips(partial(services.index.deleted_repos, repo_ids))
 
     def read(item: Item) -> Item:
-        job = Job.from_payload(payloads[item.claim.job_id])
+        job = _job(payloads[item.claim.job_id], item.claim)
         deleted = repos.get(item.claim.repo_id)
         if deleted is None:
             raise Rejection(Fault.REPO_UNKNOWN, f"no repository {item.claim.repo_id!r}")
@@ -47,6 +66,18 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
     return _within_bytes(
         each_job(batch, "claim_jobs", read, together=True), services.policy.batch_bytes
     )
+
+
+def _job(payload: dict[str, Any], claim: Claim) -> Job:
+    """Read a payload; of a job that ended, so that no branch can move back."""
+    job = Job.from_payload(payload)
+    match claim.former:
+        case Status.DONE:
+            return replace(job, head=None)  # it has moved its branch
+        case Status.FAILED:
+            return replace(job, force=False)
+        case _:
+            return job
 
 
 def _within_bytes(batch: Batch, batch_bytes: int) -> Batch:

@@ -77,10 +77,10 @@ def _in_order(
             yield replace(item, error=away), 0.0
         else:
             worked, seconds = _attempt(item, work)
-            if worked.error is not None:
+            if worked.holds_up:
                 stopped.add(item.claim.repo_id)
-                if worked.error.code is Trouble.DATABASE_UNAVAILABLE:
-                    away = worked.error
+            if worked.error is not None and worked.error.code is Trouble.DATABASE_UNAVAILABLE:
+                away = worked.error
             yield worked, seconds
 
 
@@ -136,7 +136,7 @@ def _hold_back(items: tuple[Item, ...]) -> tuple[Item, ...]:
         if repo_id in stopped and not isinstance(item.error, Deferral):
             message = f"job {stopped[repo_id]} of the same repository goes first"
             item = replace(item, error=Deferral(Trouble.EARLIER_JOB_UNFINISHED, message))  # noqa: PLW2901
-        if item.error is not None:
+        if item.holds_up:
             stopped.setdefault(repo_id, job_id)
         checked.append(item)
     return tuple(checked)

@@ -17,7 +17,8 @@ def insert_commits(batch: Batch, services: Services) -> Batch:
     def insert(item: Item) -> Item:
         _, mpack, contents = item.sound
         repo_id = item.claim.repo_id
-        asked = contents.commits.digests() if len(contents.commits) >= WORTH_ASKING else ()
+        many = len(contents.commits) >= WORTH_ASKING
+        asked = contents.commits.digests() if many and not item.again else ()
         held = services.index.held("commit", repo_id, set(asked))
         rows = _rows(mpack, contents.commits.without(held))
         return item.counted(commits_inserted=services.index.insert_commits(repo_id, rows))

@@ -13,12 +13,16 @@ from musehub_pipeline.storage.index import CHUNK_BYTES, CHUNK_ROWS, WORTH_ASKING
 
 
 def insert_snapshots(batch: Batch, services: Services) -> Batch:
-    """Insert the manifests that the repo lacks; those it has are not even decoded."""
+    """Insert the manifests that the repo lacks; those it has are not even decoded.
+
+    Where a job is indexed again, all are.
+    """
 
     def insert(item: Item) -> Item:
         _, mpack, contents = item.sound
         repo_id = item.claim.repo_id
-        asked = contents.snapshots.digests() if len(contents.snapshots) >= WORTH_ASKING else ()
+        many = len(contents.snapshots) >= WORTH_ASKING
+        asked = contents.snapshots.digests() if many and not item.again else ()
         held = services.index.held("snapshot", repo_id, set(asked))
         rows = _rows(mpack, contents.snapshots.without(held))
         inserted = services.index.insert_snapshots(repo_id, rows)

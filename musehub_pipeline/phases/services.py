@@ -10,6 +10,7 @@ from typing import Literal
 from musehub_pipeline.domain.budgets import Budgets
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.archive import Archive
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.heartbeat import Heartbeat
 from musehub_pipeline.storage.index import Index
@@ -42,6 +43,7 @@ class Services:
     """What the phases work with."""
 
     queue: Queue
+    archive: Archive
     runs: Runs
     heartbeat: Heartbeat
     index: Index
@@ -74,6 +76,7 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         scratch = stack.enter_context(scratch_folder(settings.scratch_root))
         yield Services(
             queue=queue,
+            archive=Archive(database, lease=settings.lease),
             runs=runs,
             # The last to come is the first to go: leases are given back before anything waits.
             heartbeat=stack.enter_context(Heartbeat(queue, runs)),

@@ -10,7 +10,7 @@ from time import monotonic
 
 from musehub_pipeline.domain.budgets import Excess, over_budget
 from musehub_pipeline.domain.errors import Deferral, JobError, Rejection, Trouble
-from musehub_pipeline.domain.job import INDEX_VERSION, Claim
+from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
 from musehub_pipeline.domain.result import (
     COUNTS,
     TIMINGS,
@@ -18,6 +18,7 @@ from musehub_pipeline.domain.result import (
     Result,
     done_line,
     failed_line,
+    kept_line,
     lost_line,
     over_budget_line,
     retry_line,
@@ -33,6 +34,7 @@ _ENDS = {
     Outcome.FAILED: ("job_failed", logging.ERROR, failed_line),
     Outcome.PUT_BACK: ("job_put_back", logging.WARNING, retry_line),
     Outcome.LOST: ("lease_lost", logging.WARNING, lost_line),
+    Outcome.KEPT: ("job_kept", logging.WARNING, kept_line),
 }
 """How the log tells what became of a job that is not done: action, level and line."""
 
@@ -53,7 +55,8 @@ def summarize(batch: Batch, services: Services) -> Batch:
 
     def publish(item: Item) -> Item:
         result = _result(item, batch)
-        services.queue.publish(item.claim, result, head=_head(item))
+        ledger = services.archive if item.again else services.queue
+        ledger.publish(item.claim, result, head=_head(item))
         results.append(result)
         lines.append((logging.INFO, done_line(result)))
         _log.info("%s", done_line(result), extra={"action": "job_done", "result": result})
@@ -134,6 +137,8 @@ def _point_out(excesses: tuple[Excess, ...]) -> list[tuple[int, str]]:
 
 
 def _settle(claim: Claim, error: JobError, services: Services) -> Outcome:
+    if claim.former is not None:
+        return _leave(claim, error, services)
     policy, queue = services.policy, services.queue
     spent = not isinstance(error, Deferral)
     attempts = claim.attempt - claim.attempts_forgiven
@@ -145,6 +150,17 @@ def _settle(claim: Claim, error: JobError, services: Services) -> Outcome:
             delay = backoff(attempts, policy) if spent else timedelta(0)
             if queue.release(claim, error, delay=delay, spent=spent):
                 return Outcome.PUT_BACK
+    return Outcome.LOST
+
+
+def _leave(claim: Claim, error: JobError, services: Services) -> Outcome:
+    """Leave a job that could not be indexed again as it was; a failed one may have a new reason."""
+    if error.code is not Trouble.LEASE_LOST:
+        if claim.former is Status.FAILED and isinstance(error, Rejection):
+            if services.archive.fail(claim, error):
+                return Outcome.FAILED
+        elif services.archive.release(claim):
+            return Outcome.KEPT
     return Outcome.LOST
 
 

@@ -28,7 +28,9 @@ def unpack(batch: Batch, services: Services) -> Batch:
         if job is None or mpack is None:
             raise RuntimeError(f"job {item.claim.job_id} has not been fetched")
         repo = repos.setdefault(repo_id, Holdings(repo_id, services.index))
-        inventory = _read(mpack, services, repo, verified=job.mpack_key in verified)
+        inventory = _read(
+            mpack, services, repo, verified=job.mpack_key in verified, pass_over=not item.again
+        )
         verified.add(job.mpack_key)
         _check_count(job, inventory)
         _check_references(inventory, repo)
@@ -49,13 +51,16 @@ def unpack(batch: Batch, services: Services) -> Batch:
     return each_job(batch, "unpack", judge)
 
 
-def _read(mpack: ScratchFile, services: Services, repo: Holdings, *, verified: bool) -> Inventory:
+def _read(
+    mpack: ScratchFile, services: Services, repo: Holdings, *, verified: bool, pass_over: bool
+) -> Inventory:
     with ContentVerifier(mpack) as verifier:
         inventory = Inventory(
             verifier=None if verified else verifier,
             repo=repo,
             verify_ids=services.policy.id_policy == "verify",
             max_named_objects=services.policy.limits.objects,
+            pass_over=pass_over,
         )
         read_mpack(mpack, inventory, limits=services.policy.limits)
         inventory.finish()

@@ -43,9 +43,7 @@ class Heartbeat:
     def _end(self) -> None:
         try:
             if released := self._runs.end(self._run_id):
-                _log.warning(
-                    "run %s was stopped: %d jobs are pending again", self._run_id, released
-                )
+                _log.warning("run %s was stopped: %d jobs are given back", self._run_id, released)
         except Transient as error:
             _log.warning("run %s: its leases will expire: %s", self._run_id, error)
 

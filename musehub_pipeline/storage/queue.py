@@ -14,7 +14,7 @@ from musehub_pipeline.domain.ids import hex_of, stored
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
 from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, DueJob
 from musehub_pipeline.domain.result import Result, failed_line, retry_line
-from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.database import Database, Row, Transaction
 
 _MAX_ERROR_CHARACTERS = 2_000
 
@@ -74,22 +74,22 @@ class Queue:
     def renew(self, run_id: str) -> None:
         """Make the leases of a run last from now on, and say that the run is alive."""
         with self._database.transaction() as transaction:
-            transaction.write("renew", {"run_id": run_id, "lease": self.lease})
-            transaction.write("renew_run", {"run_id": run_id, "lease": self.lease})
+            for name in ("renew", "renew_past", "renew_run"):
+                transaction.write(name, {"run_id": run_id, "lease": self.lease})
 
     def release(self, claim: Claim, error: JobError, *, delay: timedelta, spent: bool) -> bool:
         """Put a job back to pending; unless `spent`, as if it had not been claimed.
 
         Returns false, and changes nothing, where the job is not this claim's any more.
         """
-        parameters = _fence(claim) | _reason(error) | {"delay": delay, "spent": spent}
+        parameters = fence(claim) | reason(error) | {"delay": delay, "spent": spent}
         with self._database.transaction() as transaction:
             return transaction.write("release", parameters) > 0
 
     def fail(self, claim: Claim, error: JobError) -> bool:
         """End a job as failed, with the reason; false where it is not this claim's any more."""
         with self._database.transaction() as transaction:
-            return transaction.write("fail", _fence(claim) | _reason(error)) > 0
+            return transaction.write("fail", fence(claim) | reason(error)) > 0
 
     def publish(self, claim: Claim, result: Result, *, head: Head | None) -> None:
         """Move the branch's head, note the push and end the job as done: all of it, or nothing.
@@ -103,21 +103,12 @@ class Queue:
             "index_version": INDEX_VERSION,
         }
         with self._database.transaction() as transaction:
-            if not transaction.write("publish_job", _fence(claim) | done):
-                if transaction.rows("was_published", _fence(claim)):
+            if not transaction.write("publish_job", fence(claim) | done):
+                if transaction.rows("was_published", fence(claim)):
                     return
                 raise Transient(Trouble.LEASE_LOST, f"run {claim.run_id} no longer holds the lease")
-            if head is not None and not transaction.write(
-                "move_head",
-                {
-                    "repo_id": claim.repo_id,
-                    "branch": head.branch,
-                    "head": head.commit_id,
-                    "expected": head.expected,
-                    "force": head.force,
-                },
-            ):
-                raise Transient(Trouble.HEAD_MOVED, f"branch {head.branch!r} has moved meanwhile")
+            if head is not None:
+                move_head(transaction, claim, head)
             transaction.write("touch_repo", {"repo_id": claim.repo_id})
 
     def verified(self, mpack_keys: Collection[str]) -> set[str]:
@@ -210,10 +201,29 @@ def _claim(row: Row, run_id: str) -> Claim:
     )
 
 
-def _fence(claim: Claim) -> dict[str, Any]:
+def move_head(transaction: Transaction, claim: Claim, head: Head) -> None:
+    """Move the head of a branch.
+
+    Raises:
+        Transient: HEAD_MOVED, where the branch is not where the push was judged against.
+    """
+    parameters = {
+        "repo_id": claim.repo_id,
+        "branch": head.branch,
+        "head": head.commit_id,
+        "expected": head.expected,
+        "force": head.force,
+    }
+    if not transaction.write("move_head", parameters):
+        raise Transient(Trouble.HEAD_MOVED, f"branch {head.branch!r} has moved meanwhile")
+
+
+def fence(claim: Claim) -> dict[str, Any]:
+    """Return the parameters that make a statement hold for this claim only."""
     return {"job_id": claim.job_id, "attempt": claim.attempt, "run_id": claim.run_id}
 
 
-def _reason(error: JobError) -> dict[str, Any]:
+def reason(error: JobError) -> dict[str, Any]:
+    """Return the parameters that say why a job is not done."""
     message = error.message.replace("\0", "\\0")
     return {"code": str(error.code), "message": message[:_MAX_ERROR_CHARACTERS]}

@@ -30,13 +30,14 @@ class Runs:
             transaction.write("begin_run", {"run_id": run_id, "lease": self._lease})
 
     def end(self, run_id: str) -> int:
-        """Put what a run still holds back to pending, no attempt spent; return how many jobs.
+        """Give back what a run still holds, no attempt spent; return how many jobs.
 
         Whoever waits for jobs is woken, for those behind the run's may be due now.
         The run counts as alive for one more lease, in which Dagster notes how it ended.
         """
         with self._database.transaction() as transaction:
             released = transaction.write("release_run", {"run_id": run_id})
+            released += transaction.write("release_run_past", {"run_id": run_id})
             transaction.write("renew_run", {"run_id": run_id, "lease": self._lease})
             transaction.rows("wake")
         return released

@@ -80,7 +80,8 @@ background_jobs = Table(
     # Attempts before an operator tried the job again: they count no more.
     Column("attempts_forgiven", Integer, nullable=False, server_default="0"),
     # The queue, oldest first; the queue of one repo; what of it waits for another attempt; what is
-    # under way; what ended lately; which mpacks were judged.
+    # under way; what ended lately; the same by day of the push; what of it is indexed again;
+    # which mpacks were judged.
     Index(
         "musehub_background_jobs_pending",
         "created_at",
@@ -112,6 +113,20 @@ background_jobs = Table(
         "musehub_background_jobs_ended",
         "finished_at",
         postgresql_where=text("job_type = 'mpack.index' AND status IN ('done', 'failed')"),
+    ),
+    Index(
+        "musehub_background_jobs_past",
+        "created_at",
+        "job_id",
+        postgresql_where=text("job_type = 'mpack.index' AND status IN ('done', 'failed')"),
+    ),
+    Index(
+        "musehub_background_jobs_again",
+        "run_id",
+        postgresql_where=text(
+            "job_type = 'mpack.index' AND status IN ('done', 'failed')"
+            " AND lease_expires_at IS NOT NULL"
+        ),
     ),
     Index(
         "musehub_background_jobs_verified",

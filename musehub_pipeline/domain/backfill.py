@@ -1,0 +1,116 @@
+"""Indexing again what ended long ago: which jobs, how fast, and what came of it. No I/O."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from musehub_pipeline.domain.result import COUNTS, TIMINGS, Result
+
+_MOST_PAUSE_SECONDS = 10.0
+_PAUSE_SECONDS_A_JOB = 0.1
+
+
+class Selection(StrEnum):
+    """Which of the jobs that have ended are indexed again."""
+
+    OUTDATED = "outdated"  # done, by an older version of the pipeline
+    FAILED = "failed"  # failed, with one of the codes that are given
+    ALL = "all"  # done or failed, whatever the version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The jobs that a backfill takes: of these days, of all repos or of one."""
+
+    since: datetime  # by `created_at`
+    before: datetime
+    selection: Selection = Selection.OUTDATED
+    codes: tuple[str, ...] = ()  # for FAILED; none: any
+    repo_id: str | None = None
+    ended_before: datetime | None = None  # leaves out what this backfill has ended already
+
+
+@dataclass(frozen=True, slots=True)
+class PastJob:
+    """A job that has ended; whoever claims it must find it at that attempt."""
+
+    job_id: str
+    attempt: int
+    size_bytes: int  # of its mpack, 0 where that has never been read
+
+
+def batches(
+    jobs: Iterable[PastJob], *, batch_jobs: int, batch_bytes: int
+) -> Iterator[list[PastJob]]:
+    """Yield the jobs in order, in batches of at most so many jobs and, but for one, bytes."""
+    batch: list[PastJob] = []
+    size = 0
+    for job in jobs:
+        if batch and (len(batch) == batch_jobs or size + job.size_bytes > batch_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(job)
+        size += job.size_bytes
+    if batch:
+        yield batch
+
+
+def pause_seconds(waiting: int) -> float:
+    """Return how long a backfill rests before a batch while so many live jobs wait."""
+    return min(_MOST_PAUSE_SECONDS, waiting * _PAUSE_SECONDS_A_JOB)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What came of a batch, or of many of them together."""
+
+    indexed: int = 0
+    failed: Counter[str] = field(default_factory=Counter)  # jobs by code; their rows say why
+    kept: Counter[str] = field(default_factory=Counter)  # by code; left as they were before
+    counts: Counter[str] = field(default_factory=Counter)  # what was added
+    milliseconds: Counter[str] = field(default_factory=Counter)  # of each phase
+    mpack_bytes: int = 0
+
+    @classmethod
+    def of(
+        cls, results: Sequence[Result], *, failed: Iterable[str], kept: Iterable[str]
+    ) -> "Report":
+        """Return the report of one batch: its results, and the codes of the other jobs."""
+        counts: Counter[str] = Counter()
+        milliseconds: Counter[str] = Counter()
+        for result in results:
+            counts.update({name: result[name] for name in COUNTS})
+            milliseconds.update({name: result[name] for name in TIMINGS})
+        return cls(
+            indexed=len(results),
+            failed=Counter(failed),
+            kept=Counter(kept),
+            counts=counts,
+            milliseconds=milliseconds,
+            mpack_bytes=sum(result["mpack_size_bytes"] for result in results),
+        )
+
+    def __add__(self, other: "Report") -> "Report":
+        """Return both together."""
+        return Report(
+            indexed=self.indexed + other.indexed,
+            failed=self.failed + other.failed,
+            kept=self.kept + other.kept,
+            counts=self.counts + other.counts,
+            milliseconds=self.milliseconds + other.milliseconds,
+            mpack_bytes=self.mpack_bytes + other.mpack_bytes,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it flat, JSON-ready, and with all keys, in the order in which people read them."""
+        return {
+            "indexed": self.indexed,
+            "failed": dict(self.failed),
+            "kept": dict(self.kept),
+            "mpack_bytes": self.mpack_bytes,
+            **{name: self.counts[name] for name in COUNTS},
+            **{name: round(self.milliseconds[name], 3) for name in TIMINGS},
+        }

@@ -1,0 +1,179 @@
+"""`backfill_mpacks`: index again what ended long ago, a day of pushes a partition.
+
+The day is planned when the run starts, in batches; each goes through the same phases as a live one,
+from its claim to its end, before the next one is begun.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from time import monotonic, sleep
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from musehub_pipeline.domain.backfill import (
+    Choice,
+    PastJob,
+    Report,
+    Selection,
+    batches,
+    pause_seconds,
+)
+from musehub_pipeline.domain.result import Outcome
+from musehub_pipeline.orchestration.handover import hand_over
+from musehub_pipeline.orchestration.observation import jobs_metadata, log_lines
+from musehub_pipeline.orchestration.ops import PHASE_OPS, batch_metadata, priority
+from musehub_pipeline.orchestration.resources import MusehubServices
+from musehub_pipeline.phases import claim_jobs as claiming
+from musehub_pipeline.phases import summarize as summarizing
+from musehub_pipeline.phases.batch import Batch
+
+LANE_TAG = {"musehub/lane": "backfill"}
+
+_SINGLE = "plan"
+_BATCHES = "batches"
+
+
+class BackfillConfig(dg.Config):
+    """Which of a day's jobs are indexed again."""
+
+    select: Selection = Field(
+        default=Selection.OUTDATED,
+        description=(
+            "outdated: done by an older version of the pipeline; failed: failed, with one of"
+            " `codes`; all: done or failed, whatever the version."
+        ),
+    )
+    codes: list[str] = Field(
+        default_factory=list, description="For `failed`: reason codes; none: whatever the reason."
+    )
+    repo_id: str | None = Field(default=None, description="Only jobs of this repository.")
+    ended_before: str | None = Field(
+        default=None,
+        description=(
+            "Only jobs that ended before this time, ISO 8601 with an offset; default: when this"
+            " run was requested, or the first one of which it is a re-execution."
+        ),
+    )
+
+
+@dg.op(
+    out={_SINGLE: dg.Out(dict), _BATCHES: dg.DynamicOut(list)},
+    description="Plan a day: which jobs are indexed again, in batches.",
+)
+def plan_backfill(
+    context: dg.OpExecutionContext, config: BackfillConfig, musehub: MusehubServices
+) -> Iterator[dg.Output[dict[str, Any]] | dg.DynamicOutput[list[PastJob]]]:
+    """Read the queue's past; where there is nothing to do, say so."""
+    window = context.partition_time_window
+    choice = Choice(
+        since=window.start,
+        before=window.end,
+        selection=config.select,
+        codes=tuple(config.codes),
+        repo_id=config.repo_id,
+        ended_before=_ended_before(context, config),
+    )
+    jobs = musehub.archive.plan(choice)
+    current = sum(day["current"] for day in musehub.archive.days(choice))
+    if not jobs:
+        context.log.info("There is nothing to index again: %d jobs are current.", current)
+    planned = {"planned": len(jobs), "current": current}
+    yield dg.Output(planned, _SINGLE, metadata=planned)
+    policy = musehub.policy
+    portions = batches(jobs, batch_jobs=policy.batch_jobs, batch_bytes=policy.batch_bytes)
+    for number, batch in enumerate(portions, start=1):
+        yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)
+
+
+def _ended_before(context: dg.OpExecutionContext, config: BackfillConfig) -> datetime:
+    if config.ended_before is not None:
+        return datetime.fromisoformat(config.ended_before)
+    first = context.run.root_run_id or context.run_id
+    record = context.instance.get_run_record_by_id(first)
+    return record.create_timestamp.replace(tzinfo=UTC) if record else datetime.now(UTC)
+
+
+@dg.op(description="Let live pushes go first, then lease the jobs of a batch.", tags=priority(0))
+def claim_past(
+    context: dg.OpExecutionContext, jobs: list[PastJob], musehub: MusehubServices
+) -> dg.Output[Batch]:
+    """Begin a batch."""
+    pause = pause_seconds(musehub.queue.backlog(limit=1).pending)
+    sleep(pause)
+    started = monotonic()
+    batch = claiming.claim_past(musehub, run_id=context.run_id, jobs=jobs)
+    metadata = batch_metadata(batch, monotonic() - started)
+    return dg.Output(batch, metadata=metadata | {"pause_seconds": pause})
+
+
+@dg.op(
+    description="Publish what was indexed again, leave the rest as it was, and say how each fared.",
+    tags=priority(len(PHASE_OPS) + 1),
+)
+def conclude_batch(
+    context: dg.OpExecutionContext, batch: Batch, musehub: MusehubServices
+) -> dg.Output[Report]:
+    """End a batch."""
+    started = monotonic()
+    ended = summarizing.summarize(batch, musehub)
+    log_lines(context, ended)
+    report = Report.of(
+        ended.results,
+        failed=(str(i.error.code) for i in ended.items if i.outcome is Outcome.FAILED and i.error),
+        kept=(
+            str(i.error.code)
+            for i in ended.items
+            if i.outcome in {Outcome.KEPT, Outcome.LOST} and i.error
+        ),
+    )
+    metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
+    return dg.Output(report, metadata=metadata)
+
+
+@dg.op(description="Add up what came of all batches.", tags=priority(len(PHASE_OPS) + 2))
+def report_backfill(
+    context: dg.OpExecutionContext, plan: dict[str, Any], reports: list[Report]
+) -> dg.Output[dict[str, Any]]:
+    """End a partition."""
+    report = plan | sum(reports, Report()).as_dict()
+    context.log.info("Backfill: %s", report)
+    return dg.Output(report, metadata={**report, "batches": len(reports)})
+
+
+@dg.graph
+def index_again(jobs: list[PastJob]) -> Report:
+    """Index a batch again: claim, seven phases, publish."""
+    batch = claim_past(jobs)
+    for op in PHASE_OPS:
+        batch = op(batch)
+    return conclude_batch(batch)
+
+
+@dg.graph
+def backfill_mpacks() -> None:
+    """Index again what was pushed on a day: by an older version, or what failed."""
+    plan, jobs = plan_backfill()
+    report_backfill(plan, jobs.map(index_again).collect())
+
+
+def days_from(start: date) -> dg.DailyPartitionsDefinition:
+    """Return the partitions: a day of `created_at` in UTC each, today's too."""
+    return dg.DailyPartitionsDefinition(
+        start_date=datetime(start.year, start.month, start.day, tzinfo=UTC), end_offset=1
+    )
+
+
+def backfill_mpacks_job(
+    musehub: dg.ResourceDefinition | dg.ConfigurableResource,  # pyright: ignore[reportMissingTypeArgument]
+    *,
+    start: date,
+) -> dg.JobDefinition:
+    """Return the job that indexes the pushes of a day again, behind live pushes."""
+    return backfill_mpacks.to_job(
+        partitions_def=days_from(start),
+        resource_defs={"musehub": musehub, "io_manager": hand_over},
+        executor_def=dg.in_process_executor,
+        tags=LANE_TAG | {"dagster/priority": "-10", "dagster/retry_strategy": "ALL_STEPS"},
+    )

@@ -1,0 +1,103 @@
+"""The jobs that have ended: which of them are indexed again, and who works on that.
+
+While it is indexed again a job stays done, or failed: live pushes of its repository do not wait for
+it, and whatever becomes of the run, nothing is worse than before. `(job_id, attempt)` fences here
+as it does in the queue.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from musehub_pipeline.domain.backfill import Choice, PastJob
+from musehub_pipeline.domain.errors import JobError, Transient, Trouble
+from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
+from musehub_pipeline.domain.result import Result
+from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.queue import Head, fence, move_head, reason
+
+
+class Archive:
+    """The rows of `musehub_background_jobs` that are done or failed."""
+
+    def __init__(self, database: Database, *, lease: timedelta) -> None:
+        self._database = database
+        self._lease = lease
+
+    def plan(self, choice: Choice) -> list[PastJob]:
+        """Return the jobs of a choice, oldest first."""
+        with self._database.transaction() as transaction:
+            rows = transaction.tuples("past_jobs", _parameters(choice))
+        return [PastJob(*row) for row in rows]
+
+    def days(self, choice: Choice) -> list[Row]:
+        """Return for each day: day, ended, jobs and mpack_bytes to index, current, failed."""
+        with self._database.transaction() as transaction:
+            return transaction.rows("past_days", _parameters(choice))
+
+    def claim(self, jobs: Sequence[PastJob], *, run_id: str) -> list[tuple[Claim, dict[str, Any]]]:
+        """Lease those of the jobs that are as they were planned; return their payloads too."""
+        parameters = {
+            "job_ids": [job.job_id for job in jobs],
+            "attempts": [job.attempt for job in jobs],
+            "run_id": run_id,
+            "lease": self._lease,
+        }
+        with self._database.transaction() as transaction:
+            rows = transaction.rows("claim_past", parameters)
+        rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
+        return [(_claim(row, run_id), row["payload"]) for row in rows]
+
+    def publish(self, claim: Claim, result: Result, *, head: Head | None) -> None:
+        """Replace a job's result, and move the branch of one that had failed: all, or nothing.
+
+        Raises:
+            Transient: LEASE_LOST or HEAD_MOVED, as of `Queue.publish`.
+        """
+        done = {
+            "result": msgspec.json.encode(result).decode(),
+            "index_version": INDEX_VERSION,
+            "former": claim.former,
+        }
+        with self._database.transaction() as transaction:
+            if not transaction.write("publish_past", fence(claim) | done):
+                if transaction.rows("was_published", fence(claim)):
+                    return
+                raise Transient(Trouble.LEASE_LOST, f"run {claim.run_id} no longer holds the lease")
+            if head is not None:
+                move_head(transaction, claim, head)
+
+    def fail(self, claim: Claim, error: JobError) -> bool:
+        """Note why a job that had failed has failed again; false where the claim is lost."""
+        with self._database.transaction() as transaction:
+            return transaction.write("fail_past", fence(claim) | reason(error)) > 0
+
+    def release(self, claim: Claim) -> bool:
+        """Leave a job as it was before the claim; false where the claim is lost."""
+        with self._database.transaction() as transaction:
+            return transaction.write("release_past", fence(claim)) > 0
+
+
+def _parameters(choice: Choice) -> dict[str, Any]:
+    return {
+        "since": choice.since,
+        "before": choice.before,
+        "selection": str(choice.selection),
+        "codes": list(choice.codes),
+        "repo_id": choice.repo_id,
+        "ended_before": choice.ended_before,
+        "index_version": INDEX_VERSION,
+    }
+
+
+def _claim(row: Row, run_id: str) -> Claim:
+    return Claim(
+        job_id=row["job_id"],
+        repo_id=row["repo_id"],
+        attempt=int(row["attempt"]),
+        attempts_forgiven=int(row["attempts_forgiven"]),
+        former=Status(row["status"]),
+        run_id=run_id,
+    )

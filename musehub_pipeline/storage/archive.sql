@@ -1,0 +1,123 @@
+-- The statements of `archive.py`. A job that is indexed again keeps its status until the new result
+-- is published: only its lease, its run and its attempt say that somebody works on it.
+
+-- name: past_jobs
+-- The jobs that a backfill would take, oldest first.
+SELECT j.job_id, j.attempt, coalesce((j.result ->> 'mpack_size_bytes')::bigint, 0) AS size_bytes
+FROM musehub_background_jobs AS j
+JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
+WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
+    AND j.created_at >= %(since)s AND j.created_at < %(before)s
+    AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
+    AND (%(ended_before)s::timestamptz IS NULL OR j.finished_at IS NULL OR j.finished_at < %(ended_before)s)
+    AND CASE %(selection)s
+        WHEN 'outdated' THEN j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s
+        WHEN 'failed' THEN j.status = 'failed' AND (%(codes)s::text[] = '{}' OR j.error_code = ANY(%(codes)s))
+        ELSE true
+    END
+ORDER BY j.created_at, j.job_id;
+
+-- name: past_days
+-- How many jobs of each day have ended, and what a backfill would take of them.
+SELECT
+    date_trunc('day', j.created_at, 'UTC') AS day,
+    count(*) AS ended,
+    count(*) FILTER (WHERE chosen) AS jobs,
+    coalesce(sum((j.result ->> 'mpack_size_bytes')::bigint) FILTER (WHERE chosen), 0)::bigint AS mpack_bytes,
+    count(*) FILTER (WHERE j.status = 'done' AND j.index_version >= %(index_version)s) AS current,
+    count(*) FILTER (WHERE j.status = 'failed') AS failed
+FROM musehub_background_jobs AS j
+JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
+CROSS JOIN LATERAL (
+    SELECT CASE %(selection)s
+        WHEN 'outdated' THEN j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s
+        WHEN 'failed' THEN j.status = 'failed' AND (%(codes)s::text[] = '{}' OR j.error_code = ANY(%(codes)s))
+        ELSE true
+    END AND (%(ended_before)s::timestamptz IS NULL OR j.finished_at IS NULL OR j.finished_at < %(ended_before)s)
+        AS chosen
+) AS choice
+WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
+    AND j.created_at >= %(since)s AND j.created_at < %(before)s
+    AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
+GROUP BY day
+ORDER BY day;
+
+-- name: claim_past
+-- Lease jobs that have ended, where nobody else has touched them since they were planned.
+UPDATE musehub_background_jobs AS job
+SET attempt = job.attempt + 1,
+    run_id = %(run_id)s,
+    started_at = clock_timestamp(),
+    lease_expires_at = clock_timestamp() + %(lease)s
+FROM (
+    SELECT j.job_id
+    FROM unnest(%(job_ids)s::text[], %(attempts)s::integer[]) AS planned (job_id, attempt)
+    JOIN musehub_background_jobs AS j ON j.job_id = planned.job_id AND j.attempt = planned.attempt
+    WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
+        AND (j.lease_expires_at IS NULL OR j.lease_expires_at < clock_timestamp())
+    ORDER BY j.job_id
+    FOR UPDATE OF j SKIP LOCKED
+) AS free
+WHERE job.job_id = free.job_id
+RETURNING job.job_id, job.repo_id, job.status, job.attempt, job.attempts_forgiven, job.payload,
+    job.created_at;
+
+-- name: renew_past
+-- The heartbeat of a run, for the jobs that it indexes again.
+UPDATE musehub_background_jobs
+SET lease_expires_at = clock_timestamp() + %(lease)s
+WHERE job_type = 'mpack.index' AND status IN ('done', 'failed') AND run_id = %(run_id)s
+    AND lease_expires_at > clock_timestamp();
+
+-- name: publish_past
+-- A new result, for whoever still holds the lease. Of a job that was done before, the branch has
+-- moved long ago: what its result says of that stays.
+UPDATE musehub_background_jobs
+SET status = 'done',
+    finished_at = clock_timestamp(),
+    lease_expires_at = NULL,
+    error_code = NULL,
+    error = NULL,
+    result = %(result)s::text::jsonb || CASE WHEN status = 'done' THEN jsonb_strip_nulls(jsonb_build_object(
+        'head', result -> 'head', 'head_moved', result -> 'head_moved'
+    )) ELSE '{}' END,
+    index_version = %(index_version)s,
+    attempts = attempts || jsonb_build_object(
+        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
+        'ended_at', clock_timestamp(), 'code', NULL, 'message', NULL
+    )
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = %(former)s
+    AND lease_expires_at > clock_timestamp();
+
+-- name: fail_past
+-- A job that had failed has failed again, maybe for another reason.
+UPDATE musehub_background_jobs
+SET finished_at = clock_timestamp(),
+    lease_expires_at = NULL,
+    error_code = %(code)s,
+    error = %(message)s,
+    attempts = attempts || jsonb_build_object(
+        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
+        'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
+    )
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'failed';
+
+-- name: release_past
+-- Leave a job as it was before it was claimed.
+UPDATE musehub_background_jobs
+SET attempt = attempt - 1,
+    run_id = coalesce(attempts -> -1 ->> 'run_id', result ->> 'run_id'),
+    started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
+    lease_expires_at = NULL
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s
+    AND status IN ('done', 'failed');
+
+-- name: release_run_past
+-- Leave all jobs of a run as they were before it claimed them.
+UPDATE musehub_background_jobs
+SET attempt = attempt - 1,
+    run_id = coalesce(attempts -> -1 ->> 'run_id', result ->> 'run_id'),
+    started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
+    lease_expires_at = NULL
+WHERE job_type = 'mpack.index' AND status IN ('done', 'failed') AND run_id = %(run_id)s
+    AND lease_expires_at IS NOT NULL;
