@@ -20,8 +20,10 @@ from musehub_pipeline.domain.backfill import (
     batches,
     pause_seconds,
 )
+from musehub_pipeline.domain.commit import parse_timestamp
 from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.orchestration.handover import hand_over
+from musehub_pipeline.orchestration.home import keep_connections
 from musehub_pipeline.orchestration.observation import jobs_metadata, log_lines
 from musehub_pipeline.orchestration.ops import PHASE_OPS, batch_metadata, priority
 from musehub_pipeline.orchestration.resources import MusehubServices
@@ -29,9 +31,11 @@ from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import summarize as summarizing
 from musehub_pipeline.phases.batch import Batch
 
+BACKFILL_JOB = "backfill_mpacks"
 LANE_TAG = {"musehub/lane": "backfill"}
+"""What dagster.yaml limits the number of runs by."""
 
-_SINGLE = "plan"
+_PLAN = "plan"
 _BATCHES = "batches"
 
 
@@ -59,13 +63,15 @@ class BackfillConfig(dg.Config):
 
 
 @dg.op(
-    out={_SINGLE: dg.Out(dict), _BATCHES: dg.DynamicOut(list)},
+    out={_PLAN: dg.Out(dict), _BATCHES: dg.DynamicOut(list)},
     description="Plan a day: which jobs are indexed again, in batches.",
 )
 def plan_backfill(
     context: dg.OpExecutionContext, config: BackfillConfig, musehub: MusehubServices
 ) -> Iterator[dg.Output[dict[str, Any]] | dg.DynamicOutput[list[PastJob]]]:
     """Read the queue's past; where there is nothing to do, say so."""
+    keep_connections(context.instance)
+    musehub.heartbeat.begin(context.run_id)
     window = context.partition_time_window
     choice = Choice(
         since=window.start,
@@ -80,7 +86,7 @@ def plan_backfill(
     if not jobs:
         context.log.info("There is nothing to index again: %d jobs are current.", current)
     planned = {"planned": len(jobs), "current": current}
-    yield dg.Output(planned, _SINGLE, metadata=planned)
+    yield dg.Output(planned, _PLAN, metadata=planned)
     policy = musehub.policy
     portions = batches(jobs, batch_jobs=policy.batch_jobs, batch_bytes=policy.batch_bytes)
     for number, batch in enumerate(portions, start=1):
@@ -89,7 +95,7 @@ def plan_backfill(
 
 def _ended_before(context: dg.OpExecutionContext, config: BackfillConfig) -> datetime:
     if config.ended_before is not None:
-        return datetime.fromisoformat(config.ended_before)
+        return parse_timestamp(config.ended_before, where="ended_before")
     first = context.run.root_run_id or context.run_id
     record = context.instance.get_run_record_by_id(first)
     return record.create_timestamp.replace(tzinfo=UTC) if record else datetime.now(UTC)
@@ -151,7 +157,7 @@ def index_again(jobs: list[PastJob]) -> Report:
     return conclude_batch(batch)
 
 
-@dg.graph
+@dg.graph(name=BACKFILL_JOB)
 def backfill_mpacks() -> None:
     """Index again what was pushed on a day: by an older version, or what failed."""
     plan, jobs = plan_backfill()

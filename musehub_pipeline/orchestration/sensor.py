@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, PlannedRun, plan_runs
+from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases.services import Services
 
@@ -97,14 +98,21 @@ def watch(
 def look(services: Services, instance: dg.DagsterInstance, *, job_name: str) -> Look:
     """Look once at the queue and at the runs in flight; end those in Dagster that died."""
     policy = services.policy
-    runs = instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=IN_FLIGHT), limit=_MOST_RUNS)
+    # Backfills too die without a word.
+    runs = [
+        run
+        for name in (job_name, BACKFILL_JOB)
+        for run in instance.get_runs(
+            dg.RunsFilter(job_name=name, statuses=IN_FLIGHT), limit=_MOST_RUNS
+        )
+    ]
     at_work = [run.run_id for run in runs if run.status in _AT_WORK]
     known = services.runs.known(at_work)
     dead = {run_id for run_id in at_work if not known[run_id].alive}
     for run in runs:
         if run.run_id in dead:
             instance.report_run_failed(run, "The run's process is gone: its heartbeat has stopped.")
-    living = [run.run_id for run in runs if run.run_id not in dead]
+    living = [run.run_id for run in runs if run.job_name == job_name and run.run_id not in dead]
     claimed = sum(run_id in known and known[run_id].claimed for run_id in living)
     backlog = services.queue.backlog(limit=policy.max_runs * policy.batch_jobs)
     plan = plan_runs(
