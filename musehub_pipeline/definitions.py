@@ -8,7 +8,7 @@ from musehub_pipeline.orchestration.observation import MPACK_INDEX, phase_budget
 from musehub_pipeline.orchestration.pruning import prune_history_schedule
 from musehub_pipeline.orchestration.resources import MusehubResource
 from musehub_pipeline.orchestration.sensor import pending_mpacks_sensor
-from musehub_pipeline.settings import Settings
+from musehub_pipeline.settings import first_day
 
 
 def build_defs(
@@ -18,7 +18,7 @@ def build_defs(
     """Return the definitions, with another resource where one is given."""
     resource = musehub or MusehubResource()
     index_mpacks = index_mpacks_job(resource)
-    backfill_mpacks = backfill_mpacks_job(resource, start=Settings.load().backfill_start)
+    backfill_mpacks = backfill_mpacks_job(resource, start=first_day())
     return dg.Definitions(
         assets=[MPACK_INDEX],
         asset_checks=[phase_budgets],

@@ -3,6 +3,7 @@
 With none set, everything lives in ``./.musehub``: an embedded PostgreSQL and a directory.
 """
 
+import os
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from musehub_pipeline.storage.database import database_url
 from musehub_pipeline.storage.store import S3Options, parse_storage_url
 
 _LIMITS = Limits()
+_BACKFILL_START = date(2025, 1, 1)
 
 Seconds = Annotated[float, Field(le=10**7, allow_inf_nan=False)]  # four months at the most
 
@@ -51,7 +53,7 @@ class Settings(BaseSettings):
     keep_runs_days: int = Field(30, ge=0, description="Days that Dagster keeps ended runs; 0: ever")
     keep_done_days: int = Field(0, ge=0, description="Days that rows of done jobs stay; 0: ever")
     backfill_start: date = Field(
-        date(2025, 1, 1), description="The first day of pushes that can be indexed again"
+        _BACKFILL_START, description="The first day of pushes that can be indexed again"
     )
     lease_seconds: Seconds = Field(
         60,
@@ -180,6 +182,23 @@ class Settings(BaseSettings):
             aws_secret_access_key=self.aws_secret_access_key,
             aws_session_token=self.aws_session_token,
         )
+
+
+def first_day() -> date:
+    """Return `Settings.backfill_start`, and read no other variable.
+
+    The days of a job's partitions are part of its definition. All else waits until a run needs it,
+    so that what is wrong with it is said there, and Dagster can load the code all the same.
+
+    Raises:
+        SettingsError: it is no day.
+    """
+    name = _variable("backfill_start")
+    text = os.environ.get(name)
+    try:
+        return date.fromisoformat(text) if text else _BACKFILL_START
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}, not {text!r:.80}") from error
 
 
 def _variable(name: str) -> str:

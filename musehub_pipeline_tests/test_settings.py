@@ -1,13 +1,13 @@
 """The settings: one place, one name each, and every mistake called by the variable's name."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.settings import Settings
+from musehub_pipeline.settings import Settings, first_day
 from musehub_pipeline.storage.store import S3Options
 
 SECRETS = {
@@ -278,3 +278,15 @@ def test_a_url_that_is_not_valid_does_not_show_its_password(
         Settings.load()
 
     assert "hush-hush" not in str(caught.value)
+
+
+def test_the_first_day_of_backfills_is_read_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUSEHUB_BATCH_JOBS", "none")
+    assert first_day() == date(2025, 1, 1)
+    monkeypatch.setenv("MUSEHUB_BACKFILL_START", "2024-02-29")
+    assert first_day() == date(2024, 2, 29)
+    monkeypatch.setenv("MUSEHUB_BACKFILL_START", "2025-02-29")
+    with pytest.raises(SettingsError, match=r"^MUSEHUB_BACKFILL_START: .*, not '2025-02-29'$"):
+        first_day()
+    with pytest.raises(SettingsError, match=r"MUSEHUB_BACKFILL_START: .*, not '2025-02-29'"):
+        Settings.load()

@@ -72,7 +72,7 @@ def test_dagster_accepts_the_project_as_it_is(tmp_path: Path) -> None:
     assert "musehub_pipeline" in done.stderr + done.stdout
 
 
-def test_importing_reads_no_setting_and_makes_no_file(tmp_path: Path) -> None:
+def test_importing_reads_one_setting_and_makes_no_file(tmp_path: Path) -> None:
     variables = {
         "MUSEHUB_HOME": str(tmp_path / "home"),
         "MUSEHUB_BATCH_JOBS": "none",
@@ -91,7 +91,7 @@ def test_importing_reads_no_setting_and_makes_no_file(tmp_path: Path) -> None:
         check=True,
     )
 
-    assert done.stdout.splitlines() == ["False False", "True", "[]"]
+    assert done.stdout.splitlines() == ["False False", "True", "['MUSEHUB_BACKFILL_START']"]
     assert list(tmp_path.iterdir()) == []
 
 
