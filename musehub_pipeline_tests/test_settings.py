@@ -34,6 +34,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
         "max_concurrent_runs": 4,
         "keep_runs_days": 30,
         "keep_done_days": 0,
+        "backfill_start": date(2025, 1, 1),
         "lease_seconds": 60,
         "retry_base_seconds": 2,
         "retry_cap_seconds": 600,
