@@ -250,9 +250,11 @@ WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND 
     AND lease_expires_at > clock_timestamp();
 
 -- name: was_published
--- Whether it was this very claim that ended the job as done: the answer to a commit may be lost.
+-- Whether it was this very claim that ended the job as done: the answer to a commit may be lost. A job
+-- that was done before the claim has a lease until it is published.
 SELECT FROM musehub_background_jobs
-WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'done';
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'done'
+    AND lease_expires_at IS NULL;
 
 -- name: prune_done
 -- Forget jobs that were done long ago; what they brought stays.

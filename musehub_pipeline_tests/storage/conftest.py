@@ -1,9 +1,10 @@
-"""A queue, and what the tests of fsck break."""
+"""A queue, its past, and what the tests of fsck break."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from musehub_pipeline.storage.archive import Archive
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline_tests.hub import Hub
@@ -22,3 +23,10 @@ def queue(hub: Hub) -> Iterator[Queue]:
     """The queue of a hub, in which a job has two attempts."""
     with Database(str(hub.settings.database_url)) as database:
         yield Queue(database, lease=LEASE, max_attempts=2)
+
+
+@pytest.fixture
+def archive(hub: Hub) -> Iterator[Archive]:
+    """The past of a hub's queue."""
+    with Database(str(hub.settings.database_url)) as database:
+        yield Archive(database, lease=LEASE)
