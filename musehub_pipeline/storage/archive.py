@@ -51,7 +51,9 @@ class Archive:
         return [(_claim(row, run_id), row["payload"]) for row in rows]
 
     def publish(self, claim: Claim, result: Result, *, head: Head | None) -> None:
-        """Replace a job's result, and move the branch of one that had failed: all, or nothing.
+        """Replace a job's result; of one that had failed, move the branch and note the push too.
+
+        All of it happens, or nothing.
 
         Raises:
             Transient: LEASE_LOST or HEAD_MOVED, as of `Queue.publish`.
@@ -68,6 +70,8 @@ class Archive:
                 raise Transient(Trouble.LEASE_LOST, f"run {claim.run_id} no longer holds the lease")
             if head is not None:
                 move_head(transaction, claim, head)
+            if claim.former is Status.FAILED:
+                transaction.write("touch_repo", {"repo_id": claim.repo_id})
 
     def fail(self, claim: Claim, error: JobError) -> bool:
         """Note why a job that had failed has failed again; false where the claim is lost."""

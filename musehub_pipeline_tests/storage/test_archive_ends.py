@@ -73,6 +73,7 @@ def test_a_new_result_says_of_the_branch_what_the_first_one_said(
         "result": NEW | {"head": RESULT["head"], "head_moved": True},
         "index_version": 1,
     }
+    assert hub.sql("SELECT pushed_at FROM musehub_repos") == [{"pushed_at": None}]
 
 
 @pytest.mark.parametrize("result", [None, "null", "{}", '{"head": null, "odd": 1}'])
@@ -98,7 +99,8 @@ def test_a_job_that_had_failed_is_done_and_moves_its_branch(hub: Hub, archive: A
     ]
     assert (row["result"], row["index_version"]) == (NEW | {"head": "new"}, 1)
     assert [ended["code"] for ended in row["attempts"]] == ["BAD_ID", None]
-    assert hub.head("repo-song") == "new"
+    [repo] = hub.sql("SELECT pushed_at >= now() - interval '1 min' AS lately FROM musehub_repos")
+    assert (hub.head("repo-song"), repo["lately"]) == ("new", True)
 
 
 def test_a_branch_that_moved_meanwhile_undoes_it_all(hub: Hub, archive: Archive) -> None:
