@@ -1,7 +1,12 @@
 """Indexing without Dagster: the phases as a run calls them."""
 
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+
+from musehub_pipeline.domain.backfill import Choice, Selection
+from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.phases.batch import Batch
-from musehub_pipeline.phases.claim_jobs import claim_jobs
+from musehub_pipeline.phases.claim_jobs import claim_jobs, claim_past
 from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline.phases.services import open_services
 from musehub_pipeline.phases.summarize import summarize
@@ -17,6 +22,33 @@ def index_all(hub: Hub) -> None:
 def index_and_die(hub: Hub) -> None:
     """Write all that a batch has to write, and never end its jobs."""
     _run(hub, publish=False)
+
+
+def index_again(
+    hub: Hub,
+    *,
+    only: Collection[str] = (),
+    meanwhile: Callable[[], object] = lambda: None,
+    publish: bool = True,
+) -> dict[str, Outcome | None]:
+    """Index all jobs that have ended again, or those, as one batch; return what became of each.
+
+    `meanwhile` happens when all has been written, and nothing is published.
+    """
+    choice = Choice(
+        since=datetime.min.replace(tzinfo=UTC),
+        before=datetime.max.replace(tzinfo=UTC),
+        selection=Selection.ALL,
+    )
+    with open_services(hub.settings) as services:
+        jobs = [job for job in services.archive.plan(choice) if not only or job.job_id in only]
+        batch = claim_past(services, run_id="again", jobs=jobs)
+        for phase in PHASES:
+            batch = phase(batch, services)
+        meanwhile()
+        if publish:
+            batch = summarize(batch, services)
+    return {item.claim.job_id: item.outcome for item in batch.items}
 
 
 def _run(hub: Hub, *, publish: bool) -> Batch:
