@@ -45,12 +45,19 @@ ANALYZE fsck_repos, fsck_pushes, fsck_items, fsck_unsupplied, fsck_named, fsck_s
 
 -- name: fsck_note_repos
 -- The repos that are not deleted. Rows of done jobs may have been pruned, the oldest first; what these
--- wrote is older than the end of the first one that is left. Where nothing was published, none was pruned.
+-- wrote is older than the end of the first one that is left, which may have been indexed again since.
+-- Where nothing was published, none was pruned.
 INSERT INTO fsck_repos (repo_id, judged_from)
-SELECT r.repo_id, CASE WHEN r.pushed_at IS NULL THEN '-infinity' ELSE coalesce(min(j.finished_at), 'infinity') END
+SELECT r.repo_id, CASE WHEN r.pushed_at IS NULL THEN '-infinity' ELSE coalesce(min(j.done_at), 'infinity') END
 FROM musehub_repos AS r
-LEFT JOIN musehub_background_jobs AS j
-    ON j.repo_id = r.repo_id AND j.job_type = 'mpack.index' AND j.status = 'done'
+LEFT JOIN (
+    SELECT repo_id, coalesce(
+        (jsonb_path_query_first(attempts, '$[*] ? (@.code == null).ended_at') #>> '{}')::timestamptz,
+        finished_at
+    ) AS done_at
+    FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status = 'done'
+) AS j USING (repo_id)
 WHERE r.deleted_at IS NULL AND (%(repo_id)s::text IS NULL OR r.repo_id = %(repo_id)s)
 GROUP BY r.repo_id;
 
