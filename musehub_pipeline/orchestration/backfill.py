@@ -45,12 +45,12 @@ class BackfillConfig(dg.Config):
     select: Selection = Field(
         default=Selection.OUTDATED,
         description=(
-            "outdated: done by an older version of the pipeline; failed: failed, with one of"
-            " `codes`; all: done or failed, whatever the version."
+            "OUTDATED: done by an older version of the pipeline; FAILED: failed, with one of"
+            " `codes`; ALL: done or failed, whatever the version."
         ),
     )
     codes: list[str] = Field(
-        default_factory=list, description="For `failed`: reason codes; none: whatever the reason."
+        default_factory=list, description="For `FAILED`: reason codes; none: whatever the reason."
     )
     repo_id: str | None = Field(default=None, description="Only jobs of this repository.")
     ended_before: str | None = Field(
