@@ -110,7 +110,7 @@ def test_told_to_stop_all_workers_end_and_give_their_leases_back(
 
         assert (finished.code, finished.out) == (code, "")
         assert "Traceback" not in finished.err
-        assert finished.err.count("was stopped: 1 jobs are pending again\n") == 2
+        assert finished.err.count("was stopped: 1 jobs are given back\n") == 2
         assert states(hub) == [("pending", 0, None)] * 2
         assert processes_of(hub.settings.home) == {}
     assert [row["status"] for row in call("index", "--json").json] == ["done"] * 2
