@@ -143,7 +143,12 @@ def report_backfill(
     context: dg.OpExecutionContext, plan: dict[str, Any], reports: list[Report]
 ) -> dg.Output[dict[str, Any]]:
     """End a partition."""
-    report = plan | sum(reports, Report()).as_dict()
+    total = sum(reports, Report())
+    # The others are another run's, be it alive or dead for less than a lease, or live jobs again.
+    left = plan["planned"] - total.indexed - total.failed.total() - total.kept.total()
+    if left:
+        context.log.warning("%d jobs were left to other runs.", left)
+    report = plan | {"left": left} | total.as_dict()
     context.log.info("Backfill: %s", report)
     return dg.Output(report, metadata={**report, "batches": len(reports)})
 

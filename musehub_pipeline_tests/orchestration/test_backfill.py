@@ -99,6 +99,7 @@ def test_the_report_says_what_came_of_all_batches(hub: Hub, instance: dg.Dagster
     expected = {
         "planned": 6,
         "current": 1,
+        "left": 0,
         "indexed": 3,
         "failed": {"MPACK_MALFORMED": 1, "MPACK_MISSING": 1},
         "kept": {"MPACK_MISSING": 1},
