@@ -28,12 +28,14 @@ def index_again(
     hub: Hub,
     *,
     only: Collection[str] = (),
+    once_planned: Callable[[], object] = lambda: None,
     meanwhile: Callable[[], object] = lambda: None,
     publish: bool = True,
 ) -> dict[str, Outcome | None]:
     """Index all jobs that have ended again, or those, as one batch; return what became of each.
 
-    `meanwhile` happens when all has been written, and nothing is published.
+    `once_planned` happens when nothing is claimed yet, `meanwhile` when all has been written, and
+    nothing is published.
     """
     choice = Choice(
         since=datetime.min.replace(tzinfo=UTC),
@@ -42,6 +44,7 @@ def index_again(
     )
     with open_services(hub.settings) as services:
         jobs = [job for job in services.archive.plan(choice) if not only or job.job_id in only]
+        once_planned()
         batch = claim_past(services, run_id="again", jobs=jobs)
         for phase in PHASES:
             batch = phase(batch, services)

@@ -268,6 +268,20 @@ def test_a_repo_that_was_deleted_is_not_indexed_again(hub: Hub, repo_id: str, do
     assert hub.counts()["commits"] == 0
 
 
+def test_a_repo_that_is_deleted_meanwhile_stays_as_it_is(hub: Hub, repo_id: str, done: str) -> None:
+    broken = failed(hub, repo_id, MPACK)
+    before = hub.job(done)
+    hub.sql("DELETE FROM musehub_commits")
+
+    outcomes = index_again(
+        hub, once_planned=lambda: hub.sql("UPDATE musehub_repos SET deleted_at = now()")
+    )
+
+    assert outcomes == {done: Outcome.KEPT, broken: Outcome.FAILED}
+    assert (hub.job(done), hub.job(broken)["error_code"]) == (before, "REPO_DELETED")
+    assert hub.counts()["commits"] == 0
+
+
 def test_a_run_that_is_stopped_leaves_everything_as_it_was(
     hub: Hub, repo_id: str, done: str
 ) -> None:
