@@ -1,7 +1,7 @@
 """Indexing again what ended long ago: which jobs, how fast, and what came of it. No I/O."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +11,7 @@ from musehub_pipeline.domain.result import COUNTS, TIMINGS, Result
 
 _MOST_PAUSE_SECONDS = 10.0
 _PAUSE_SECONDS_A_JOB = 0.1
+_DECIMALS = 3
 
 
 class Selection(StrEnum):
@@ -64,6 +65,28 @@ def pause_seconds(waiting: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast jobs were indexed of late."""
+
+    jobs: int
+    mpack_bytes: int
+    seconds: float
+
+    def seconds_for(self, *, jobs: int, mpack_bytes: int) -> float:
+        """Return how long so many more take: small mpacks cost by the job, large ones by size."""
+        by_bytes = mpack_bytes / self.mpack_bytes if self.mpack_bytes else 0.0
+        return self.seconds * max(jobs / self.jobs, by_bytes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as rates, JSON-ready."""
+        return {
+            "jobs_measured": self.jobs,
+            "jobs_per_second": round(self.jobs / self.seconds, _DECIMALS),
+            "bytes_per_second": round(self.mpack_bytes / self.seconds, _DECIMALS),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What came of a batch, or of many of them together."""
 
@@ -93,6 +116,18 @@ class Report:
             mpack_bytes=sum(result["mpack_size_bytes"] for result in results),
         )
 
+    @classmethod
+    def from_dict(cls, flat: Mapping[str, Any]) -> "Report":
+        """Return the report that `as_dict` made flat."""
+        return cls(
+            indexed=flat["indexed"],
+            failed=Counter(flat["failed"]),
+            kept=Counter(flat["kept"]),
+            counts=Counter({name: flat[name] for name in COUNTS}),
+            milliseconds=Counter({name: flat[name] for name in TIMINGS}),
+            mpack_bytes=flat["mpack_bytes"],
+        )
+
     def __add__(self, other: "Report") -> "Report":
         """Return both together."""
         return Report(
@@ -112,5 +147,5 @@ class Report:
             "kept": dict(self.kept),
             "mpack_bytes": self.mpack_bytes,
             **{name: self.counts[name] for name in COUNTS},
-            **{name: round(self.milliseconds[name], 3) for name in TIMINGS},
+            **{name: round(self.milliseconds[name], _DECIMALS) for name in TIMINGS},
         }

@@ -6,17 +6,19 @@ as it does in the queue.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from musehub_pipeline.domain.backfill import Choice, PastJob
+from musehub_pipeline.domain.backfill import Choice, Pace, PastJob
 from musehub_pipeline.domain.errors import JobError, Transient, Trouble
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
 from musehub_pipeline.domain.result import Result
 from musehub_pipeline.storage.database import Database, Row
 from musehub_pipeline.storage.queue import Head, fence, move_head, reason
+
+_JOBS_TIMED = 1_000
 
 
 class Archive:
@@ -36,6 +38,24 @@ class Archive:
         """Return for each day: day, ended, jobs and mpack_bytes to index, current, failed."""
         with self._database.transaction() as transaction:
             return transaction.rows("past_days", _parameters(choice))
+
+    def standing(self, *, since: datetime) -> Row:
+        """Return how far all is indexed again that was pushed `since` then.
+
+        That is: at, current, outdated and their mpack_bytes, failed by code, and how many are
+        leased now by how many runs; `before` counts what was pushed earlier.
+        """
+        parameters = {"since": since, "index_version": INDEX_VERSION}
+        with self._database.transaction() as transaction:
+            standing = transaction.row("past_standing", parameters) or {}
+            failures = transaction.rows("past_failures", parameters)
+        return standing | {"failed": {row["error_code"]: row["jobs"] for row in failures}}
+
+    def pace(self) -> Pace | None:
+        """Return how fast the newest of the jobs that are done went; None where none was timed."""
+        with self._database.transaction() as transaction:
+            row = transaction.row("pace", {"jobs": _JOBS_TIMED}) or {}
+        return Pace(**row) if row["seconds"] else None
 
     def claim(self, jobs: Sequence[PastJob], *, run_id: str) -> list[tuple[Claim, dict[str, Any]]]:
         """Lease those of the jobs that are as they were planned; return their payloads too."""

@@ -42,6 +42,49 @@ WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
 GROUP BY day
 ORDER BY day;
 
+-- name: past_standing
+-- How far it is, over all repos; what is leased is what runs work on now.
+SELECT
+    clock_timestamp() AS at,
+    count(*) FILTER (WHERE timely AND j.status = 'done' AND NOT outdated) AS current,
+    count(*) FILTER (WHERE timely AND outdated) AS outdated,
+    coalesce(sum((j.result ->> 'mpack_size_bytes')::bigint) FILTER (WHERE timely AND outdated), 0)::bigint
+        AS outdated_bytes,
+    count(*) FILTER (WHERE NOT timely) AS before,
+    count(*) FILTER (WHERE j.lease_expires_at > clock_timestamp()) AS leased,
+    count(DISTINCT j.run_id) FILTER (WHERE j.lease_expires_at > clock_timestamp()) AS runs
+FROM musehub_background_jobs AS j
+JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
+CROSS JOIN LATERAL (
+    SELECT j.created_at >= %(since)s AS timely,
+        j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s AS outdated
+) AS standing
+WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed');
+
+-- name: past_failures
+-- How many jobs have failed, by reason, the most frequent first.
+SELECT j.error_code, count(*) AS jobs
+FROM musehub_background_jobs AS j
+JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
+WHERE j.job_type = 'mpack.index' AND j.status = 'failed' AND j.created_at >= %(since)s
+GROUP BY j.error_code
+ORDER BY jobs DESC, j.error_code;
+
+-- name: pace
+-- How long the newest of the jobs that are done took: each its share of its batch.
+SELECT
+    count(*) AS jobs,
+    coalesce(sum((result ->> 'mpack_size_bytes')::bigint), 0)::bigint AS mpack_bytes,
+    coalesce(sum((result ->> 'elapsed_ms')::float / (result ->> 'batch_jobs')::float), 0) / 1000 AS seconds
+FROM (
+    SELECT result
+    FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status = 'done'
+        AND result ->> 'elapsed_ms' IS NOT NULL AND result ->> 'batch_jobs' IS NOT NULL
+    ORDER BY finished_at DESC
+    LIMIT %(jobs)s
+) AS newest;
+
 -- name: claim_past
 -- Lease jobs that have ended, where nobody else has touched them since they were planned.
 UPDATE musehub_background_jobs AS job
