@@ -1,18 +1,22 @@
-"""Runs of the Dagster job in this process: for the command line, for tests, for one job row."""
+"""Runs of the Dagster jobs in this process: for the command line, for tests, for one job row."""
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from uuid import uuid4
 
 import dagster as dg
 
 from musehub_pipeline import local
 from musehub_pipeline.definitions import build_defs
+from musehub_pipeline.domain.backfill import Choice, Report
 from musehub_pipeline.domain.errors import Deferral, JobFailed, JobNotDone, PipelineError
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
+from musehub_pipeline.orchestration.backfill import BackfillConfig
 from musehub_pipeline.orchestration.home import REPOSITORY_TAG
+from musehub_pipeline.orchestration.ops import ClaimConfig
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
@@ -37,25 +41,66 @@ class Runner:
             Exception: what an op raised; trouble of single jobs stays in their rows.
             KeyboardInterrupt: the process was told to stop; the leases were given back, unspent.
         """
-        config = {
-            "ops": {"claim_jobs": {"config": {"job_ids": list(job_ids)}}},
-            # The caller's logging decides what to show; Dagster's own console would repeat it.
-            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-        }
-        run_id = str(uuid4())
-        try:
-            run = self._job.execute_in_process(
-                run_config=config, instance=self._instance, run_id=run_id, tags=REPOSITORY_TAG
-            )
-        except dg.DagsterExecutionInterruptedError:
-            raise KeyboardInterrupt from None
-        except dg.DagsterError as error:
-            # Dagster wraps what befell a resource; what happened is our own error below it.
-            if isinstance(error.__cause__, PipelineError):
-                raise error.__cause__ from None
-            raise
+        config = ClaimConfig(job_ids=list(job_ids))
+        run = _execute(self._job, self._instance, {"claim_jobs": config})
         batch: Batch = run.output_for_node(PHASES[-1].__name__)
         return [i.claim.job_id for i in batch.items if not isinstance(i.error, Deferral)]
+
+
+class BackfillRunner:
+    """Runs `backfill_mpacks` in this process, a day at a time."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        defs = build_defs(musehub=fixed_resource(settings))
+        self._job = defs.get_job_def("backfill_mpacks")
+        self._instance = instance
+
+    def run(self, day: date, choice: Choice) -> tuple[str, Report]:
+        """Index again what a choice takes of a day; return the run's id, and what came of it.
+
+        Raises:
+            Exception: what an op raised; trouble of single jobs leaves them as they were.
+            KeyboardInterrupt: the process was told to stop; what is done by then is done.
+        """
+        config = BackfillConfig(
+            select=choice.selection,
+            codes=list(choice.codes),
+            repo_id=choice.repo_id,
+            ended_before=choice.ended_before and choice.ended_before.isoformat(),
+        )
+        run = _execute(
+            self._job, self._instance, {"plan_backfill": config}, partition_key=day.isoformat()
+        )
+        return run.run_id, Report.from_dict(run.output_for_node("report_backfill"))
+
+
+def _execute(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    ops: Mapping[str, dg.Config],
+    *,
+    partition_key: str | None = None,
+) -> dg.ExecuteInProcessResult:
+    config = dg.RunConfig(
+        ops=dict(ops),
+        # The caller's logging decides what to show; Dagster's own console would repeat it.
+        loggers={"console": {"config": {"log_level": "CRITICAL"}}},
+    )
+    try:
+        return job.execute_in_process(
+            run_config=config,
+            instance=instance,
+            partition_key=partition_key,
+            run_id=str(uuid4()),
+            tags=REPOSITORY_TAG,
+        )
+    except dg.DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+    except dg.DagsterError as error:
+        # Dagster wraps what befell a resource; what happened is our own error below it.
+        if isinstance(error.__cause__, PipelineError):
+            raise error.__cause__ from None
+        raise
 
 
 @contextmanager
