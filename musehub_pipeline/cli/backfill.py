@@ -1,8 +1,14 @@
-"""`backfill`: index what no push asks for."""
+"""The commands on what was pushed long ago."""
 
 import typer
 
+from musehub_pipeline.cli.backfill_plan import plan
+from musehub_pipeline.cli.backfill_run import run
+from musehub_pipeline.cli.backfill_status import status
 from musehub_pipeline.cli.discover import discover
 
-app = typer.Typer(no_args_is_help=True, help="Index what no push asks for.")
+app = typer.Typer(no_args_is_help=True, help="Index again what was pushed long ago.")
+app.command()(plan)
+app.command()(run)
+app.command()(status)
 app.command()(discover)

@@ -8,14 +8,33 @@ from musehub_pipeline.cli.console import err, plain
 
 _SUMMARY = "musehub_pipeline.index"
 _PROGRESS = "musehub_pipeline.progress"
+_ENDED = {"job_done", "job_failed", "job_kept", "lease_lost"}
 
 
 @contextmanager
 def logs_as_output(*, on_phase: Callable[[str], None]) -> Generator[None]:
     """Show summary lines and warnings while the block runs; phases that begin go to `on_phase`."""
+    with _handled(_Lines(), on_phase):
+        yield
+
+
+@contextmanager
+def logs_as_progress(
+    *, on_phase: Callable[[str], None], on_job: Callable[[int], None]
+) -> Generator[None]:
+    """Show warnings while the block runs, which is long; what ends is counted by `on_job`.
+
+    A job that did not go well has a summary line that is a warning.
+    """
+    with _handled(_Jobs(on_job), on_phase):
+        yield
+
+
+@contextmanager
+def _handled(lines: logging.Handler, on_phase: Callable[[str], None]) -> Generator[None]:
     ours = logging.getLogger("musehub_pipeline")
     progress = logging.getLogger(_PROGRESS)
-    lines, phases = _Lines(), _Phases(on_phase)
+    phases = _Phases(on_phase)
     before = ours.level, progress.level, progress.propagate
     ours.addHandler(lines)
     progress.addHandler(phases)
@@ -38,6 +57,20 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == _SUMMARY or record.levelno >= logging.WARNING:
             err.print(plain(record.getMessage()))
+
+
+class _Jobs(logging.Handler):
+    """Prints whatever is a warning or worse, and counts the jobs that end."""
+
+    def __init__(self, on_job: Callable[[int], None]) -> None:
+        super().__init__()
+        self._on_job = on_job
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            err.print(plain(record.getMessage()))
+        if getattr(record, "action", None) in _ENDED:
+            self._on_job(1)
 
 
 class _Phases(logging.Handler):

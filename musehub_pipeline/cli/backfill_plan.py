@@ -1,0 +1,124 @@
+"""`backfill plan`: what a backfill would do, without doing any of it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date
+from typing import Annotated, Any
+
+import typer
+
+from musehub_pipeline import local
+from musehub_pipeline.cli.choice import (
+    CodesOption,
+    EndedBeforeOption,
+    FirstDay,
+    LastDay,
+    SelectionOption,
+    choose,
+)
+from musehub_pipeline.cli.console import JsonFlag, duration, err, print_json, print_rows
+from musehub_pipeline.cli.filters import RepoFilter
+from musehub_pipeline.domain.backfill import Choice, Pace, Selection
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.archive import Archive
+from musehub_pipeline.storage.database import Database, Row
+
+_FIGURES = ("ended", "current", "failed", "jobs", "mpack_bytes")
+
+
+def plan(
+    first: FirstDay = None,
+    last: LastDay = None,
+    repo: RepoFilter = None,
+    selection: SelectionOption = Selection.OUTDATED,
+    codes: CodesOption = None,
+    ended_before: EndedBeforeOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many days.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what `backfill run` with the same options would index again; nothing is changed.
+
+    For each day of pushes that has work: how many jobs have ended, how many of these are current,
+    how many would be indexed, and the bytes of their mpacks, where they were ever read. Jobs of
+    deleted repositories are left out. With --json, all days that have such jobs are printed.
+
+    The time is estimated from the newest 1,000 jobs that are done, and unknown where none is. What
+    starting a run for each day takes, and waiting for live pushes, comes on top.
+    """
+    settings = local.resolve(Settings.load())
+    with Database(str(settings.database_url)) as database:
+        archive = Archive(database, lease=settings.lease)
+        choice = choose(
+            database,
+            settings,
+            first=first,
+            last=last,
+            repo=repo,
+            selection=selection,
+            codes=codes,
+            ended_before=ended_before,
+        )
+        days, pace = archive.days(choice), archive.pace()
+    total = {name: sum(day[name] for day in days) for name in _FIGURES}
+    if as_json:
+        print_json(_summary(choice, days, total, pace))
+    else:
+        _show([day for day in days if day["jobs"]], total, pace, limit)
+
+
+def day_of(row: Row) -> date:
+    """Return the day that a row of `Archive.days` is about."""
+    return row["day"].astimezone(UTC).date()
+
+
+def estimate(pace: Pace | None, *, jobs: int, mpack_bytes: int) -> float | None:
+    """Return how many seconds so many jobs take; None where that was never measured."""
+    return pace and round(pace.seconds_for(jobs=jobs, mpack_bytes=mpack_bytes), 1)
+
+
+def estimate_text(pace: Pace | None, seconds: float | None) -> str:
+    """Return an estimate as people read it, with what it was estimated from."""
+    if pace is None:
+        return "unknown: no job that is done was timed"
+    rates = pace.as_dict()
+    return (
+        f"{duration(seconds)}, by {pace.jobs:,} jobs of late:"
+        f" {rates['jobs_per_second']:,.1f} jobs or {rates['bytes_per_second']:,.0f} bytes a second"
+    )
+
+
+def _summary(
+    choice: Choice, days: Sequence[Row], total: Mapping[str, int], pace: Pace | None
+) -> dict[str, Any]:
+    return {
+        "select": choice.selection,
+        "codes": choice.codes,
+        "repo_id": choice.repo_id,
+        "since": choice.since,
+        "before": choice.before,
+        "ended_before": choice.ended_before,
+        "days": [{"day": day_of(day)} | {name: day[name] for name in _FIGURES} for day in days],
+        "total": {"days": sum(day["jobs"] > 0 for day in days), **total},
+        "pace": pace and pace.as_dict(),
+        "estimated_seconds": estimate(pace, jobs=total["jobs"], mpack_bytes=total["mpack_bytes"]),
+    }
+
+
+def _show(work: Sequence[Row], total: Mapping[str, int], pace: Pace | None, limit: int) -> None:
+    if not work:
+        err.print(
+            f"there is nothing to index again: {total['ended']:,} jobs have ended,"
+            f" {total['current']:,} of them are current"
+        )
+        return
+    print_rows(
+        ("day", "ended", "current", "failed", "to index", "bytes"),
+        ((day_of(day), *(f"{day[name]:,}" for name in _FIGURES)) for day in work[:limit]),
+    )
+    if len(work) > limit:
+        err.print(f"… and {len(work) - limit:,} more days")
+    seconds = estimate(pace, jobs=total["jobs"], mpack_bytes=total["mpack_bytes"])
+    err.print(
+        f"{total['jobs']:,} of {total['ended']:,} jobs on {len(work):,} days are to be indexed"
+        f" again: {total['mpack_bytes']:,} bytes"
+    )
+    err.print(f"estimated time: {estimate_text(pace, seconds)}")

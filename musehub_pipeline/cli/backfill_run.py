@@ -1,0 +1,126 @@
+"""`backfill run`: index again, day after day, in this process."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from musehub_pipeline import local
+from musehub_pipeline.cli.backfill_plan import day_of
+from musehub_pipeline.cli.choice import (
+    CodesOption,
+    EndedBeforeOption,
+    FirstDay,
+    LastDay,
+    SelectionOption,
+    choose,
+)
+from musehub_pipeline.cli.console import JsonFlag, err, phase_progress, print_json, print_pairs
+from musehub_pipeline.cli.filters import RepoFilter
+from musehub_pipeline.cli.logs import logs_as_progress
+from musehub_pipeline.domain.backfill import Choice, Report, Selection
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.archive import Archive
+from musehub_pipeline.storage.database import Database, Row
+
+EXIT_NOT_ALL_INDEXED = 3
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """What came of all runs together."""
+
+    days: int
+    planned: int
+    run_ids: tuple[str, ...]
+    report: Report
+
+    @property
+    def all_indexed(self) -> bool:
+        """Whether no job failed again, and none stayed as it was."""
+        return not (self.report.failed or self.report.kept)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it flat, JSON-ready."""
+        return {
+            "days": self.days,
+            "planned": self.planned,
+            "run_ids": self.run_ids,
+            **self.report.as_dict(),
+        }
+
+
+def run(
+    first: FirstDay = None,
+    last: LastDay = None,
+    repo: RepoFilter = None,
+    selection: SelectionOption = Selection.OUTDATED,
+    codes: CodesOption = None,
+    ended_before: EndedBeforeOption = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help=f"Exit with {EXIT_NOT_ALL_INDEXED} if a job failed again, or stayed as it was.",
+        ),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Index again what was pushed on some days, here, through the Dagster job `backfill_mpacks`.
+
+    There is a run for each day that has work, the oldest first: Dagster's UI shows it, and marks
+    the day's partition. Live pushes go first. A job that was done stays done, with its old result
+    where it cannot be indexed again; one that failed and is at fault has its new reason.
+
+    Ctrl-C or SIGTERM stops it: what is indexed by then stays so, and the rest is as it was. The
+    same command goes on from there; with --status failed or all, give it the time for
+    --ended-before that was printed at the start, or what was tried already is tried again.
+    """
+    settings = local.resolve(Settings.load())
+    with Database(str(settings.database_url)) as database:
+        choice = choose(
+            database,
+            settings,
+            first=first,
+            last=last,
+            repo=repo,
+            selection=selection,
+            codes=codes,
+            ended_before=ended_before,
+        )
+        days = Archive(database, lease=settings.lease).days(choice)
+    work = [day for day in days if day["jobs"]]
+    if work and selection is not Selection.OUTDATED and choice.ended_before is not None:
+        err.print(f"to go on after a stop: --ended-before {choice.ended_before.isoformat()}")
+    backfill = _index_again(settings, choice, work)
+    if as_json:
+        print_json(backfill.as_dict())
+    elif work:
+        print_pairs(backfill.as_dict() | {"run_ids": len(backfill.run_ids)}, title="backfill")
+    else:
+        err.print("there is nothing to index again")
+    if strict and not backfill.all_indexed:
+        raise typer.Exit(EXIT_NOT_ALL_INDEXED)
+
+
+def _index_again(settings: Settings, choice: Choice, days: Sequence[Row]) -> Backfill:
+    from musehub_pipeline.orchestration.home import use_dagster_home
+    from musehub_pipeline.orchestration.in_process import BackfillRunner, dagster_instance
+
+    planned = sum(day["jobs"] for day in days)
+    run_ids: list[str] = []
+    total = Report()
+    if days:
+        use_dagster_home(settings)
+        with (
+            dagster_instance() as instance,
+            phase_progress(planned) as (show_phase, advance),
+            logs_as_progress(on_phase=show_phase, on_job=advance),
+        ):
+            runner = BackfillRunner(settings, instance)
+            for day in days:
+                run_id, report = runner.run(day_of(day), choice)
+                run_ids.append(run_id)
+                total += report
+    return Backfill(len(days), planned, tuple(run_ids), total)

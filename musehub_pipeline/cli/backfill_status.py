@@ -1,0 +1,42 @@
+"""`backfill status`: how far all is indexed by the version of now."""
+
+from musehub_pipeline import local
+from musehub_pipeline.cli.backfill_plan import estimate, estimate_text
+from musehub_pipeline.cli.choice import midnight
+from musehub_pipeline.cli.console import JsonFlag, print_json, print_pairs
+from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.archive import Archive
+from musehub_pipeline.storage.database import Database, Row
+
+
+def status(as_json: JsonFlag = False) -> None:
+    """Show how far backfills are: how many jobs are current, outdated and failed.
+
+    Leased is what runs index again at this moment, from here or from the UI. Jobs of deleted
+    repositories are left out; those pushed before MUSEHUB_BACKFILL_START are counted apart, for no
+    backfill takes them. The remaining time is that of the outdated jobs, estimated as by
+    `backfill plan`.
+    """
+    settings = local.resolve(Settings.load())
+    with Database(str(settings.database_url)) as database:
+        archive = Archive(database, lease=settings.lease)
+        standing = archive.standing(since=midnight(settings.backfill_start))
+        pace = archive.pace()
+    seconds = estimate(pace, jobs=standing["outdated"], mpack_bytes=standing["outdated_bytes"])
+    if as_json:
+        print_json(standing | {"pace": pace and pace.as_dict(), "estimated_seconds": seconds})
+    else:
+        print_pairs(_lines(standing) | {"remaining time": estimate_text(pace, seconds)})
+
+
+def _lines(standing: Row) -> dict[str, object]:
+    failed = standing["failed"]
+    by_code = ", ".join(f"{code} {jobs:,}" for code, jobs in failed.items())
+    return {
+        "at": standing["at"],
+        "current": f"{standing['current']:,}",
+        "outdated": f"{standing['outdated']:,}, {standing['outdated_bytes']:,} bytes",
+        "failed": f"{sum(failed.values()):,}: {by_code}" if failed else "0",
+        "pushed too early": f"{standing['before']:,}",
+        "leased now": f"{standing['leased']:,} by {standing['runs']:,} runs",
+    }
