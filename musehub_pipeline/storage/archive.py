@@ -42,14 +42,16 @@ class Archive:
     def standing(self, *, since: datetime) -> Row:
         """Return how far all is indexed again that was pushed `since` then.
 
-        That is: at, current, outdated and their mpack_bytes, failed by code, and how many are
-        leased now by how many runs; `before` counts what was pushed earlier.
+        That is: at, current, outdated and outdated_bytes, failed by code, and how many are leased
+        now by how many runs; `before` counts what was pushed earlier.
         """
         parameters = {"since": since, "index_version": INDEX_VERSION}
         with self._database.transaction() as transaction:
             standing = transaction.row("past_standing", parameters) or {}
             failures = transaction.rows("past_failures", parameters)
-        return standing | {"failed": {row["error_code"]: row["jobs"] for row in failures}}
+            leases = transaction.row("past_leases") or {}
+        failed = {row["error_code"]: row["jobs"] for row in failures}
+        return standing | {"failed": failed} | leases
 
     def pace(self) -> Pace | None:
         """Return how fast the newest of the jobs that are done went; None where none was timed."""

@@ -43,23 +43,35 @@ GROUP BY day
 ORDER BY day;
 
 -- name: past_standing
--- How far it is, over all repos; what is leased is what runs work on now.
+-- How far it is. Jobs are counted by repo first: so no plan goes over all repos for each of them.
 SELECT
     clock_timestamp() AS at,
-    count(*) FILTER (WHERE timely AND j.status = 'done' AND NOT outdated) AS current,
-    count(*) FILTER (WHERE timely AND outdated) AS outdated,
-    coalesce(sum((j.result ->> 'mpack_size_bytes')::bigint) FILTER (WHERE timely AND outdated), 0)::bigint
-        AS outdated_bytes,
-    count(*) FILTER (WHERE NOT timely) AS before,
-    count(*) FILTER (WHERE j.lease_expires_at > clock_timestamp()) AS leased,
-    count(DISTINCT j.run_id) FILTER (WHERE j.lease_expires_at > clock_timestamp()) AS runs
-FROM musehub_background_jobs AS j
-JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
-CROSS JOIN LATERAL (
-    SELECT j.created_at >= %(since)s AS timely,
-        j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s AS outdated
-) AS standing
-WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed');
+    coalesce(sum(current), 0)::bigint AS current,
+    coalesce(sum(outdated), 0)::bigint AS outdated,
+    coalesce(sum(outdated_bytes), 0)::bigint AS outdated_bytes,
+    coalesce(sum(before), 0)::bigint AS before
+FROM (
+    SELECT
+        j.repo_id,
+        count(*) FILTER (WHERE timely AND j.status = 'done' AND NOT is_outdated) AS current,
+        count(*) FILTER (WHERE timely AND is_outdated) AS outdated,
+        sum((j.result ->> 'mpack_size_bytes')::bigint) FILTER (WHERE timely AND is_outdated) AS outdated_bytes,
+        count(*) FILTER (WHERE NOT timely) AS before
+    FROM musehub_background_jobs AS j
+    CROSS JOIN LATERAL (
+        SELECT j.created_at >= %(since)s AS timely,
+            j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s AS is_outdated
+    ) AS standing
+    WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
+    GROUP BY j.repo_id
+) AS of_repo
+JOIN musehub_repos AS r ON r.repo_id = of_repo.repo_id AND r.deleted_at IS NULL;
+
+-- name: past_leases
+-- What runs index again at this moment.
+SELECT count(*) AS leased, count(DISTINCT run_id) AS runs
+FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status IN ('done', 'failed') AND lease_expires_at > clock_timestamp();
 
 -- name: past_failures
 -- How many jobs have failed, by reason, the most frequent first.
