@@ -118,7 +118,7 @@ def _index_again(settings: Settings, choice: Choice, days: Sequence[Row]) -> Bac
             phase_progress(planned) as (show_phase, advance),
             logs_as_progress(on_phase=show_phase, on_job=advance),
         ):
-            runner = BackfillRunner(settings, instance)
+            runner = BackfillRunner(instance)
             for day in days:
                 run_id, report = runner.run(day_of(day), choice)
                 run_ids.append(run_id)

@@ -1,9 +1,10 @@
 """Runs of the Dagster jobs in this process: for the command line, for tests, for one job row."""
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from typing import Any
 from uuid import uuid4
 
 import dagster as dg
@@ -41,18 +42,26 @@ class Runner:
             Exception: what an op raised; trouble of single jobs stays in their rows.
             KeyboardInterrupt: the process was told to stop; the leases were given back, unspent.
         """
-        config = ClaimConfig(job_ids=list(job_ids))
-        run = _execute(self._job, self._instance, {"claim_jobs": config})
+        with _our_errors():
+            run = self._job.execute_in_process(
+                run_config=_run_config(claim_jobs=ClaimConfig(job_ids=list(job_ids))),
+                instance=self._instance,
+                run_id=str(uuid4()),
+                tags=REPOSITORY_TAG,
+            )
         batch: Batch = run.output_for_node(PHASES[-1].__name__)
         return [i.claim.job_id for i in batch.items if not isinstance(i.error, Deferral)]
 
 
 class BackfillRunner:
-    """Runs `backfill_mpacks` in this process, a day at a time."""
+    """Runs `backfill_mpacks` in this process, a day at a time, by the settings of its environment.
 
-    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
-        defs = build_defs(musehub=fixed_resource(settings))
-        self._job = defs.get_job_def("backfill_mpacks")
+    It is loaded as elsewhere: in Dagster's own kind of run in process every batch is kept until
+    the run ends, whatever it holds.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._job = dg.reconstructable(_backfill_job)
         self._instance = instance
 
     def run(self, day: date, choice: Choice) -> tuple[str, Report]:
@@ -68,36 +77,45 @@ class BackfillRunner:
             repo_id=choice.repo_id,
             ended_before=choice.ended_before and choice.ended_before.isoformat(),
         )
-        run = _execute(
-            self._job, self._instance, {"plan_backfill": config}, partition_key=day.isoformat()
-        )
-        return run.run_id, Report.from_dict(run.output_for_node("report_backfill"))
+        job = self._job.get_definition()
+        tags = job.get_tags_for_partition_key(day.isoformat(), selected_asset_keys=None)
+        with (
+            _our_errors(),
+            dg.execute_job(
+                self._job,
+                self._instance,
+                run_config=_run_config(plan_backfill=config),
+                tags=REPOSITORY_TAG | dict(tags),
+                raise_on_error=True,
+            ) as run,
+        ):
+            [report] = [
+                event.step_output_data.metadata
+                for event in run.events_for_node("report_backfill")
+                if event.is_successful_output
+            ]
+            return run.run_id, Report.from_dict({k: v.value for k, v in report.items()})
 
 
-def _execute(
-    job: dg.JobDefinition,
-    instance: dg.DagsterInstance,
-    ops: Mapping[str, dg.Config],
-    *,
-    partition_key: str | None = None,
-) -> dg.ExecuteInProcessResult:
-    config = dg.RunConfig(
-        ops=dict(ops),
-        # The caller's logging decides what to show; Dagster's own console would repeat it.
-        loggers={"console": {"config": {"log_level": "CRITICAL"}}},
-    )
+def _backfill_job() -> dg.JobDefinition:
+    return build_defs().get_job_def("backfill_mpacks")
+
+
+def _run_config(**ops: dg.Config) -> dict[str, Any]:
+    # The caller's logging decides what to show; Dagster's own console would repeat it.
+    quiet = {"console": {"config": {"log_level": "CRITICAL"}}}
+    return dg.RunConfig(ops=dict(ops), loggers=quiet).to_config_dict()
+
+
+@contextmanager
+def _our_errors() -> Generator[None]:
+    """Raise what happened, where Dagster wrapped it."""
     try:
-        return job.execute_in_process(
-            run_config=config,
-            instance=instance,
-            partition_key=partition_key,
-            run_id=str(uuid4()),
-            tags=REPOSITORY_TAG,
-        )
+        yield
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
     except dg.DagsterError as error:
-        # Dagster wraps what befell a resource; what happened is our own error below it.
+        # It wraps what befell a resource; what happened is our own error below it.
         if isinstance(error.__cause__, PipelineError):
             raise error.__cause__ from None
         raise
