@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from subprocess import Popen
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
@@ -16,7 +18,7 @@ import pytest
 from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline.domain.result import COUNTS, TIMINGS
 from musehub_pipeline_tests.cli.ended_jobs import OUTDATED, START, day, failed, indexed, pushed
-from musehub_pipeline_tests.cli.terminal import SECONDS, call, finish, run, start
+from musehub_pipeline_tests.cli.terminal import SECONDS, Git, call, finish, run, start
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 
@@ -265,3 +267,17 @@ def test_a_database_that_is_away_ends_it_and_is_named(
     assert (finished.code, finished.out) == (1, "")
     assert finished.err.startswith("error: DATABASE_UNAVAILABLE: ")
     assert "secret" not in finished.err
+
+
+def test_it_works_on_the_embedded_services_too(git: Git) -> None:
+    with TemporaryDirectory(prefix="home-") as folder:  # short, as sockets want it
+        home = Path(folder) / "home"
+        assert run("demo", "--git", git.path, home=home).code == 0
+
+        told = run("backfill", "run", "--status", "all", "--strict", "--json", home=home).json
+
+        standing = run("backfill", "status", "--json", home=home).json
+    assert (told["days"], told["planned"], told["indexed"]) == (1, 1, 1)
+    assert (told["objects_total"], told["objects_inserted"]) == (3, 0)
+    counted = ("current", "outdated", "failed", "leased", "before")
+    assert [standing[name] for name in counted] == [1, 0, {}, 0, 0]
