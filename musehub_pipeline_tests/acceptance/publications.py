@@ -4,7 +4,7 @@ from musehub_pipeline_tests.hub import Hub
 
 
 def count_publications(hub: Hub) -> None:
-    """Have the database itself note every transition to done, for good."""
+    """Have the database itself note every end as done, the first and any later one, for good."""
     hub.sql("CREATE TABLE published (job_id text)")
     hub.sql(
         "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS"
@@ -12,7 +12,8 @@ def count_publications(hub: Hub) -> None:
     )
     hub.sql(
         "CREATE TRIGGER note AFTER UPDATE ON musehub_background_jobs FOR EACH ROW"
-        " WHEN (NEW.status = 'done') EXECUTE FUNCTION note()"
+        " WHEN (NEW.status = 'done' AND NEW.finished_at IS DISTINCT FROM OLD.finished_at)"
+        " EXECUTE FUNCTION note()"
     )
 
 

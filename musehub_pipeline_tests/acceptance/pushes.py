@@ -1,6 +1,8 @@
 """Many small pushes at once, as a busy hub has them."""
 
 import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time
 from uuid import uuid4
 
 import psycopg
@@ -36,6 +38,21 @@ def push_many(hub: Hub, *, repos: int, each: int) -> list[str]:
                     (jobs[-1], repo_id, json.dumps(payload)),
                 )
     return jobs
+
+
+def make_past(hub: Hub, days: Sequence[date]) -> None:
+    """Have the jobs been pushed in their order on these days, and done by an older version."""
+    hub.sql(
+        "WITH numbered AS ("
+        "   SELECT job_id, ntile(cardinality(%(days)s)) OVER past AS day,"
+        "       row_number() OVER past AS second"
+        "   FROM musehub_background_jobs WINDOW past AS (ORDER BY created_at)"
+        " )"
+        " UPDATE musehub_background_jobs AS job SET index_version = 0,"
+        "   created_at = (%(days)s)[day] + second * interval '1 s'"
+        " FROM numbered WHERE job.job_id = numbered.job_id",
+        {"days": [datetime.combine(day, time(), UTC) for day in days]},
+    )
 
 
 def _chain(hub: Hub, repo: int, length: int) -> list[tuple[str, str]]:

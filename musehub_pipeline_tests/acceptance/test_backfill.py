@@ -1,0 +1,63 @@
+"""What ended long ago is indexed again under the daemon, as Dagster's own backfills ask for it."""
+
+from datetime import date
+
+from musehub_pipeline_tests.acceptance.backfills import Backfills
+from musehub_pipeline_tests.acceptance.conftest import LEASE_SECONDS, RUN, Dev
+from musehub_pipeline_tests.acceptance.publications import count_publications, publications
+from musehub_pipeline_tests.acceptance.pushes import make_past, push_many
+from musehub_pipeline_tests.indexing import index_all
+
+DAYS = [date(2025, 1, day) for day in (6, 7, 8)]
+REPOS = 70
+EACH = 3
+A_DAY = REPOS * EACH // len(DAYS)
+BATCH_JOBS = 10
+
+
+def test_a_backfill_that_is_killed_half_way_is_resumed(dev: Dev) -> None:
+    hub = dev.hub
+    jobs = push_many(hub, repos=REPOS, each=EACH)
+    index_all(hub)
+    heads = hub.sql("SELECT * FROM musehub_branches ORDER BY repo_id")
+    counts = hub.counts()
+    make_past(hub, DAYS)
+    count_publications(hub)
+    dev.environment["MUSEHUB_BATCH_JOBS"] = str(BATCH_JOBS)
+    dev.start()
+    backfills = Backfills(dev)
+
+    first = backfills.launch(DAYS)
+    dev.wait(lambda: len(publications(hub)) > 0, seconds=180)
+    dev.kill(RUN)
+    before = len(publications(hub))
+    status, runs = backfills.finish(first, seconds=180 + 2 * LEASE_SECONDS)
+
+    assert before < A_DAY
+    assert status == "COMPLETED_FAILED"
+    assert sorted(run.status for run in runs) == ["FAILURE", "SUCCESS", "SUCCESS"]
+    [killed] = [run for run in runs if run.status == "FAILURE"]
+    left = A_DAY * len(DAYS) - len(publications(hub))
+    assert left == A_DAY - before
+
+    status, runs = backfills.finish(backfills.launch(DAYS), seconds=180)
+
+    assert status == "COMPLETED_SUCCESS"
+    assert {run.day: run.report["planned"] for run in runs} == {
+        str(day): left if str(day) == killed.day else 0 for day in DAYS
+    }
+    assert sum(run.report["indexed"] for run in runs) == left
+    assert publications(hub) == sorted(jobs)
+    assert dev.statuses() == {"done": len(jobs)}
+
+    status, runs = backfills.finish(backfills.launch(DAYS), seconds=180)
+
+    assert status == "COMPLETED_SUCCESS"
+    assert [(run.report["planned"], run.report["current"]) for run in runs] == [
+        (0, A_DAY) for _ in DAYS
+    ]
+    assert publications(hub) == sorted(jobs)
+    assert hub.sql("SELECT * FROM musehub_branches ORDER BY repo_id") == heads
+    assert hub.counts() == counts
+    assert dev.breaches() == []
+    assert dev.stop() == 0
