@@ -17,7 +17,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from musehub_pipeline_tests.benchmarks.backfill import backfill
 from musehub_pipeline_tests.benchmarks.bench import Bench
+from musehub_pipeline_tests.benchmarks.beside_backfill import beside_backfill
 from musehub_pipeline_tests.benchmarks.dagster_run import dagster_run
 from musehub_pipeline_tests.benchmarks.database import database
 from musehub_pipeline_tests.benchmarks.drain import index_throughput, overhead
@@ -42,6 +44,8 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "index-throughput": index_throughput,
     "overhead": overhead,
     "lone-push": lone_push,
+    "backfill": backfill,
+    "beside-backfill": beside_backfill,
     "ten-times": ten_times,
     "memory": memory,
 }

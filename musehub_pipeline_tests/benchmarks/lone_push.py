@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
@@ -39,11 +39,11 @@ def lone_push(bench: Bench) -> Iterator[Figure]:
     pushes = max(bench.some(_PUSHES), _FEWEST)
     pause = random.Random(pushes)
     with running_dev(bench) as dev:
-        _push(dev, "warm-up")
+        push_alone(dev, "warm-up")
         seen: list[Seen] = []
         for number in range(pushes):
             time.sleep(pause.uniform(0, _LONGEST_PAUSE_SECONDS))
-            seen.append(_push(dev, f"song-{number}"))
+            seen.append(push_alone(dev, f"song-{number}"))
     detected = [Pair(push.requested, push.heard) for push in seen]
     done = [Pair(push.done, push.work) for push in seen]
     for percent, limit in ((50, _DETECTION_SECONDS), (95, None)):
@@ -67,11 +67,13 @@ def lone_push(bench: Bench) -> Iterator[Figure]:
 
 
 @contextmanager
-def running_dev(bench: Bench) -> Iterator[Dev]:
-    """Run the UI, the daemon and the code server with a new hub for the block."""
+def running_dev(bench: Bench, *, prepare: Callable[[Hub], None] | None = None) -> Iterator[Dev]:
+    """Run the UI, the daemon and the code server with a new hub, once it is prepared."""
     with bench.database() as database_url, patch.dict(os.environ):
         os.environ.pop("DAGSTER_HOME", None)
         dev = Dev(Hub(bench.settings(database_url)), bench.new_folder("dev"))
+        if prepare is not None:
+            prepare(dev.hub)
         try:
             dev.start()
             yield dev
@@ -80,7 +82,7 @@ def running_dev(bench: Bench) -> Iterator[Dev]:
             dev.end()
 
 
-def _push(dev: Dev, slug: str) -> Seen:
+def push_alone(dev: Dev, slug: str) -> Seen:
     """Push to a new repository, and wait until that is done."""
     hub = dev.hub
     repo_id = hub.create_repo(slug)
