@@ -28,7 +28,7 @@ _LOOK = """
             runId
             status
             tags { key value }
-            eventConnection(limit: 10000) {
+            eventConnection {
               events {
                 ... on ExecutionStepOutputEvent {
                   stepKey
@@ -45,7 +45,10 @@ _LOOK = """
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run of a partition; its report has the whole numbers only, and is empty without an end."""
+    """A run of a partition; its report has the whole numbers only.
+
+    It is empty where the run has not come to its end, or has more than a page of events.
+    """
 
     run_id: str
     day: str
