@@ -1,4 +1,4 @@
-"""The commands on what was pushed long ago."""
+"""`backfill`: index again what was pushed long ago, or what no push asks for."""
 
 import typer
 
