@@ -256,18 +256,6 @@ def test_live_pushes_are_done_while_an_old_one_of_their_repo_is_held(
     assert_index_holds(hub, repo_id, history)
 
 
-def test_a_repo_that_was_deleted_is_not_indexed_again(hub: Hub, repo_id: str, done: str) -> None:
-    broken = failed(hub, repo_id, MPACK)
-    before = [hub.job(job_id) for job_id in (done, broken)]
-    hub.sql("DELETE FROM musehub_commits")
-    hub.sql("UPDATE musehub_repos SET deleted_at = now()")
-
-    assert index_again(hub) == {}
-
-    assert [hub.job(job_id) for job_id in (done, broken)] == before
-    assert hub.counts()["commits"] == 0
-
-
 def test_a_repo_that_is_deleted_meanwhile_stays_as_it_is(hub: Hub, repo_id: str, done: str) -> None:
     broken = failed(hub, repo_id, MPACK)
     before = hub.job(done)
