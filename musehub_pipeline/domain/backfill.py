@@ -9,7 +9,9 @@ from typing import Any
 
 from musehub_pipeline.domain.result import COUNTS, TIMINGS, Result
 
-_MOST_PAUSE_SECONDS = 10.0
+MOST_WAITING = 100
+"""Live jobs that are due, as far as they matter to a backfill."""
+
 _PAUSE_SECONDS_A_JOB = 0.1
 _DECIMALS = 3
 
@@ -60,8 +62,8 @@ def batches(
 
 
 def pause_seconds(waiting: int) -> float:
-    """Return how long a backfill rests before a batch while so many live jobs wait."""
-    return min(_MOST_PAUSE_SECONDS, waiting * _PAUSE_SECONDS_A_JOB)
+    """Return how long a backfill rests before a batch while so many live jobs are due."""
+    return min(waiting, MOST_WAITING) * _PAUSE_SECONDS_A_JOB
 
 
 @dataclass(frozen=True, kw_only=True)

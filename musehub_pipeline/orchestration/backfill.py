@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from musehub_pipeline.domain.backfill import (
+    MOST_WAITING,
     Choice,
     PastJob,
     Report,
@@ -106,7 +107,7 @@ def claim_past(
     context: dg.OpExecutionContext, jobs: list[PastJob], musehub: MusehubServices
 ) -> dg.Output[Batch]:
     """Begin a batch."""
-    pause = pause_seconds(musehub.queue.backlog(limit=1).pending)
+    pause = pause_seconds(len(musehub.queue.backlog(limit=MOST_WAITING).due))
     sleep(pause)
     started = monotonic()
     batch = claiming.claim_past(musehub, run_id=context.run_id, jobs=jobs)

@@ -86,11 +86,7 @@ class Database:
 
     @contextmanager
     def autocommit(self) -> Generator["Transaction"]:
-        """Run each statement of the block by itself: one trip to the server, and not three.
-
-        Raises:
-            Transient: as `transaction`.
-        """
+        """As `transaction`, but each statement by itself: one trip to the server, and not three."""
         with self._lent() as lent:
             connection = _driver(lent)
             connection.autocommit = True
