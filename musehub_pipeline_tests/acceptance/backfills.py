@@ -1,7 +1,5 @@
 """Dagster's backfills of `backfill_mpacks`, asked for and looked at as the UI does it."""
 
-import json
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -75,7 +73,7 @@ class Backfills:
             },
             "partitionNames": [day.isoformat() for day in days],
         }
-        launched = self._ask(_LAUNCH, parameters=parameters)["launchPartitionBackfill"]
+        launched = self._dev.ask(_LAUNCH, parameters=parameters)["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return launched["backfillId"]
 
@@ -86,18 +84,7 @@ class Backfills:
         return found["status"], sorted(map(_run, found["runs"]), key=lambda run: run.day)
 
     def _look(self, backfill: str) -> dict[str, Any]:
-        return self._ask(_LOOK, backfill=backfill)["partitionBackfillOrError"]
-
-    def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"{self._dev.url}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            told = json.load(answer)
-        assert "errors" not in told, told
-        return told["data"]
+        return self._dev.ask(_LOOK, backfill=backfill)["partitionBackfillOrError"]
 
 
 _ENDED = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}

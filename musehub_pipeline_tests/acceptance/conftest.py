@@ -155,6 +155,18 @@ class Dev:
         )
         return {row["status"]: row["jobs"] for row in rows}
 
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Return what the UI's server answers to a question of GraphQL."""
+        request = urllib.request.Request(
+            f"{self.url}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            told = json.load(answer)
+        assert "errors" not in told, told
+        return told["data"]
+
     def runs(self) -> list[dict[str, Any]]:
         """Return Dagster's runs of `index_mpacks`: run_id, status and when they were requested."""
         return self._records(

@@ -1,19 +1,23 @@
 """Whatever dies, and whenever: every push is published once, and no run stays at work for ever."""
 
+import psycopg
 import pytest
 
-from musehub_pipeline_tests.acceptance.conftest import ENDED, LEASE_SECONDS, RUN, Dev
+from musehub_pipeline_tests.acceptance.conftest import ENDED, LEASE_SECONDS, Dev
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications
 from musehub_pipeline_tests.acceptance.pushes import push_many
 
-# Parts of a command line; "" is everything at once.
+# Parts of a command line; "" is everything at once. Of runs, test_killed_runs.py kills many.
 VICTIMS = {
-    "run": RUN,
     "daemon": "dagster._daemon",
     "code server": "api grpc",
     "everything": "",
 }
 JOBS = 8
+
+_TERMINATE = """
+    mutation ($run: String!) { terminateRun(runId: $run) { __typename } }
+"""
 
 
 @pytest.mark.parametrize("victim", VICTIMS.values(), ids=VICTIMS)
@@ -47,3 +51,23 @@ def test_a_stop_gives_the_leases_back_and_spends_no_attempt(dev: Dev) -> None:
         "SELECT attempt, run_id, attempts FROM musehub_background_jobs WHERE status = 'pending'"
     )
     assert all(row == {"attempt": 0, "run_id": None, "attempts": []} for row in waiting)
+
+
+def test_a_run_that_is_canceled_in_the_ui_gives_its_jobs_back_within_ten_seconds(dev: Dev) -> None:
+    jobs = push_many(dev.hub, repos=JOBS, each=1)
+    before = {job_id: dev.hub.job(job_id) for job_id in jobs}
+    dev.environment["MUSEHUB_LEASE_SECONDS"] = "60"  # so that it is not the lease that ends
+    dev.start()
+    with psycopg.connect(str(dev.hub.settings.database_url)) as held:
+        held.execute("LOCK TABLE musehub_snapshots IN SHARE MODE")  # nobody may insert
+        dev.wait(lambda: dev.statuses() == {"running": JOBS}, seconds=180)
+        [run] = dev.runs()
+
+        answer = dev.ask(_TERMINATE, run=run["run_id"])
+        dev.wait(lambda: dev.statuses() == {"pending": JOBS}, seconds=10)
+
+        assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess"
+        assert {job_id: dev.hub.job(job_id) for job_id in jobs} == before
+    dev.wait(lambda: dev.statuses() == {"done": JOBS}, seconds=180)
+    assert dev.runs()[0]["status"] == "CANCELED"
+    assert dev.stop() == 0
