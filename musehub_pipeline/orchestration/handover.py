@@ -19,7 +19,12 @@ class HandOver(dg.IOManager):
         """Give an output away."""
         if context.upstream_output is None:
             raise dg.DagsterInvariantViolationError("an input comes from no op")
-        return self._outputs.pop(tuple(context.upstream_output.get_identifier()))
+        key = tuple(context.upstream_output.get_identifier())
+        if key not in self._outputs:
+            raise dg.DagsterInvariantViolationError(
+                f"{'.'.join(key[1:])} is not in memory: execute all steps again, not only some"
+            )
+        return self._outputs.pop(key)
 
 
 @dg.io_manager(description="Memory, of this run's process.")
