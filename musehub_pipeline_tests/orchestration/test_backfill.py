@@ -259,7 +259,10 @@ def test_what_was_taken_once_is_not_there_any_more() -> None:
 
     taken = dg.build_input_context(upstream_output=context)
     assert given.load_input(taken) == "something"
-    with pytest.raises(KeyError):
+    with pytest.raises(
+        dg.DagsterInvariantViolationError,
+        match=r"^one\.result is not in memory: execute all steps again, not only some$",
+    ):
         given.load_input(taken)
 
 
