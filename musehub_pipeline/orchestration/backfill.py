@@ -22,7 +22,6 @@ from musehub_pipeline.domain.backfill import (
     pause_seconds,
 )
 from musehub_pipeline.domain.commit import parse_timestamp
-from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.orchestration.handover import hand_over
 from musehub_pipeline.orchestration.home import keep_connections
 from musehub_pipeline.orchestration.observation import jobs_metadata, log_lines
@@ -31,6 +30,8 @@ from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import summarize as summarizing
 from musehub_pipeline.phases.batch import Batch
+from musehub_pipeline.phases.report import backfill_report
+from musehub_pipeline.phases.services import Policy
 
 BACKFILL_JOB = "backfill_mpacks"
 LANE_TAG = {"musehub/lane": "backfill"}
@@ -73,8 +74,20 @@ def plan_backfill(
     """Read the queue's past; where there is nothing to do, say so."""
     keep_connections(context.instance)
     musehub.heartbeat.begin(context.run_id)
+    choice = _choice(context, config)
+    jobs = musehub.archive.plan(choice)
+    current = sum(day["current"] for day in musehub.archive.days(choice))
+    if not jobs:
+        context.log.info("There is nothing to index again: %d jobs are current.", current)
+    planned = {"planned": len(jobs), "current": current}
+    yield dg.Output(planned, _PLAN, metadata=planned)
+    for number, batch in enumerate(_in_batches(jobs, musehub.policy), start=1):
+        yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)
+
+
+def _choice(context: dg.OpExecutionContext, config: BackfillConfig) -> Choice:
     window = context.partition_time_window
-    choice = Choice(
+    return Choice(
         since=window.start,
         before=window.end,
         selection=config.select,
@@ -82,16 +95,10 @@ def plan_backfill(
         repo_id=config.repo_id,
         ended_before=_ended_before(context, config),
     )
-    jobs = musehub.archive.plan(choice)
-    current = sum(day["current"] for day in musehub.archive.days(choice))
-    if not jobs:
-        context.log.info("There is nothing to index again: %d jobs are current.", current)
-    planned = {"planned": len(jobs), "current": current}
-    yield dg.Output(planned, _PLAN, metadata=planned)
-    policy = musehub.policy
-    portions = batches(jobs, batch_jobs=policy.batch_jobs, batch_bytes=policy.batch_bytes)
-    for number, batch in enumerate(portions, start=1):
-        yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)
+
+
+def _in_batches(jobs: list[PastJob], policy: Policy) -> Iterator[list[PastJob]]:
+    return batches(jobs, batch_jobs=policy.batch_jobs, batch_bytes=policy.batch_bytes)
 
 
 def _ended_before(context: dg.OpExecutionContext, config: BackfillConfig) -> datetime:
@@ -126,17 +133,8 @@ def conclude_batch(
     started = monotonic()
     ended = summarizing.summarize(batch, musehub)
     log_lines(context, ended)
-    report = Report.of(
-        ended.results,
-        failed=(str(i.error.code) for i in ended.items if i.outcome is Outcome.FAILED and i.error),
-        kept=(
-            str(i.error.code)
-            for i in ended.items
-            if i.outcome in {Outcome.KEPT, Outcome.LOST} and i.error
-        ),
-    )
     metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
-    return dg.Output(report, metadata=metadata)
+    return dg.Output(backfill_report(ended), metadata=metadata)
 
 
 @dg.op(description="Add up what came of all batches.", tags=priority(len(PHASE_OPS) + 2))

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import ceil
 
+from musehub_pipeline.domain.backfill import Report
 from musehub_pipeline.domain.budgets import BUDGET_KEYS, Excess
 from musehub_pipeline.domain.result import COUNTS, Outcome, Result
 from musehub_pipeline.domain.text import one_line
@@ -58,6 +59,16 @@ def figures(batch: Batch, seconds: float) -> dict[str, int | float]:
         **{name: sum(result[name] for result in batch.results) for name in COUNTS},
         **_times(batch.results),
     }
+
+
+def backfill_report(batch: Batch) -> Report:
+    """Return what came of a batch that was indexed again."""
+    codes = [(item.outcome, str(item.error.code)) for item in batch.items if item.error]
+    return Report.of(
+        batch.results,
+        failed=(code for outcome, code in codes if outcome is Outcome.FAILED),
+        kept=(code for outcome, code in codes if outcome in {Outcome.KEPT, Outcome.LOST}),
+    )
 
 
 def _queue_age(batch: Batch) -> float:

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from musehub_pipeline.domain.backfill import Choice, Pace, PastJob
-from musehub_pipeline.domain.errors import JobError, Transient, Trouble
+from musehub_pipeline.domain.errors import JobError
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
 from musehub_pipeline.domain.result import Result
 from musehub_pipeline.storage.database import Database, Row
-from musehub_pipeline.storage.queue import Head, fence, move_head, reason
+from musehub_pipeline.storage.queue import Head, fence, publish, reason
 
 _JOBS_TIMED = 1_000
 
@@ -80,19 +78,9 @@ class Archive:
         Raises:
             Transient: LEASE_LOST or HEAD_MOVED, as of `Queue.publish`.
         """
-        done = {
-            "result": msgspec.json.encode(result).decode(),
-            "index_version": INDEX_VERSION,
-            "former": claim.former,
-        }
         with self._database.transaction() as transaction:
-            if not transaction.write("publish_past", fence(claim) | done):
-                if transaction.rows("was_published", fence(claim)):
-                    return
-                raise Transient(Trouble.LEASE_LOST, f"run {claim.run_id} no longer holds the lease")
-            if head is not None:
-                move_head(transaction, claim, head)
-            if claim.former is Status.FAILED:
+            published = publish(transaction, "publish_past", claim, result, head=head)
+            if published and claim.former is Status.FAILED:
                 transaction.write("touch_repo", {"repo_id": claim.repo_id})
 
     def fail(self, claim: Claim, error: JobError) -> bool:

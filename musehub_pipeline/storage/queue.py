@@ -98,18 +98,9 @@ class Queue:
             Transient: LEASE_LOST where the job is not this run's any more, HEAD_MOVED where the
                 branch is not where the push was judged against.
         """
-        done = {
-            "result": msgspec.json.encode(result).decode(),
-            "index_version": INDEX_VERSION,
-        }
         with self._database.transaction() as transaction:
-            if not transaction.write("publish_job", fence(claim) | done):
-                if transaction.rows("was_published", fence(claim)):
-                    return
-                raise Transient(Trouble.LEASE_LOST, f"run {claim.run_id} no longer holds the lease")
-            if head is not None:
-                move_head(transaction, claim, head)
-            transaction.write("touch_repo", {"repo_id": claim.repo_id})
+            if publish(transaction, "publish_job", claim, result, head=head):
+                transaction.write("touch_repo", {"repo_id": claim.repo_id})
 
     def verified(self, mpack_keys: Collection[str]) -> set[str]:
         """Return those mpacks that this version has judged before; ids in the stored spelling."""
@@ -201,7 +192,29 @@ def _claim(row: Row, run_id: str) -> Claim:
     )
 
 
-def move_head(transaction: Transaction, claim: Claim, head: Head) -> None:
+def publish(
+    transaction: Transaction, statement: str, claim: Claim, result: Result, *, head: Head | None
+) -> bool:
+    """End a job as done by `statement` and move its branch; false where that was done before.
+
+    Raises:
+        Transient: LEASE_LOST or HEAD_MOVED, as of `Queue.publish`.
+    """
+    done = {
+        "result": msgspec.json.encode(result).decode(),
+        "index_version": INDEX_VERSION,
+        "former": claim.former,
+    }
+    if not transaction.write(statement, fence(claim) | done):
+        if transaction.rows("was_published", fence(claim)):
+            return False
+        raise Transient(Trouble.LEASE_LOST, f"run {claim.run_id} no longer holds the lease")
+    if head is not None:
+        _move_head(transaction, claim, head)
+    return True
+
+
+def _move_head(transaction: Transaction, claim: Claim, head: Head) -> None:
     """Move the head of a branch.
 
     Raises:

@@ -35,10 +35,10 @@ ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 class Dev:
     """The UI, the daemon and the code server, in processes of their own."""
 
-    def __init__(self, hub: Hub, folder: Path, *, records: str = "dagster") -> None:
+    def __init__(self, hub: Hub, folder: Path) -> None:
         self.hub = hub
         url = make_url(str(hub.settings.database_url))
-        beside = url.set(database=f"{url.database}_{records}")
+        beside = url.set(database=f"{url.database}_dagster")
         self.dagster_database_url = beside.render_as_string(hide_password=False)
         self.environment = dict(os.environ) | {
             "MUSEHUB_HOME": str(folder / "home"),
