@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     )
     scratch_dir: Path | None = Field(None, description="Where mpacks lie during a run")
 
-    batch_jobs: int = Field(50, ge=1, description="Jobs that one run takes at the most")
+    batch_jobs: int = Field(200, ge=1, description="Jobs that one run takes at the most")
     batch_bytes: int = Field(
         1 << 30, ge=1, description="Bytes of mpacks that one run takes, but for a first larger one"
     )

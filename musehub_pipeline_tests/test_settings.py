@@ -27,7 +27,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
         "dagster_database_url": None,
         "storage_url": None,
         "scratch_dir": None,
-        "batch_jobs": 50,
+        "batch_jobs": 200,
         "batch_bytes": 1 << 30,
         "max_attempts": 12,
         "max_kills": 3,

@@ -5,11 +5,11 @@ import pytest
 from musehub_pipeline_tests.acceptance.conftest import Dev
 from musehub_pipeline_tests.acceptance.pushes import push_many
 
-BATCH_JOBS = 50
+BATCH_JOBS = 200
 
 
 @pytest.mark.parametrize(("repos", "each"), [(200, 5), (1, 1000)])
-def test_a_thousand_pushes_are_done_in_twenty_runs_and_in_order(
+def test_a_thousand_pushes_are_done_in_five_runs_and_in_order(
     dev: Dev, repos: int, each: int
 ) -> None:
     jobs = push_many(dev.hub, repos=repos, each=each)

@@ -1,5 +1,6 @@
 """What a run leaves in Dagster's records: its events, and what each op says that it did."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -49,6 +50,19 @@ def test_without_one_the_run_has_the_same_events(hub: Hub) -> None:
 
     assert len([line for line in lines if "✅ [mpack.index] done" in line]) == 1
     assert_metadata_tells_what_was_done(metadata)
+
+
+def test_what_this_process_prints_is_not_kept(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+
+    with dagster_instance() as instance:
+        assert Runner(hub.settings, instance).run([hub.push(hub.create_repo(), MPACK)])
+        [run] = instance.get_runs()
+
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    assert not [file.name for file in tmp_path.rglob("*") if file.suffix in {".out", ".err"}]
 
 
 def metadata_of(instance: dg.DagsterInstance, run_id: str) -> dict[str, dict[str, Any]]:
