@@ -35,10 +35,10 @@ ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 class Dev:
     """The UI, the daemon and the code server, in processes of their own."""
 
-    def __init__(self, hub: Hub, folder: Path) -> None:
+    def __init__(self, hub: Hub, folder: Path, *, records: str = "dagster") -> None:
         self.hub = hub
         url = make_url(str(hub.settings.database_url))
-        beside = url.set(database=f"{url.database}_dagster")
+        beside = url.set(database=f"{url.database}_{records}")
         self.dagster_database_url = beside.render_as_string(hide_password=False)
         self.environment = dict(os.environ) | {
             "MUSEHUB_HOME": str(folder / "home"),
@@ -50,6 +50,7 @@ class Dev:
         self._log = folder / "dev.log"
         self._log.touch()
         self._process: subprocess.Popen[bytes] | None = None
+        self._beside: list[subprocess.Popen[str]] = []
 
     def start(self) -> None:
         """Start it and wait until the UI answers."""
@@ -71,7 +72,7 @@ class Dev:
         self, *arguments: object, through: Sequence[str] = ()
     ) -> subprocess.Popen[str]:
         """Start a command on the same settings, `through` another one where that is given."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*through, PROGRAM, *map(str, arguments)],
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -79,6 +80,8 @@ class Dev:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._beside.append(process)
+        return process
 
     def breaches(self) -> list[dict[str, Any]]:
         """Return what `fsck` finds."""
@@ -123,6 +126,9 @@ class Dev:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             self._process.wait()
+        for process in self._beside:
+            with process:  # closes its pipes
+                process.kill()  # one that has ended is left alone
 
     def processes(self, running: str) -> list[psutil.Process]:
         """Return those of its processes in whose command line that stands."""
