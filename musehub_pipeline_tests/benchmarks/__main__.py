@@ -27,6 +27,7 @@ from musehub_pipeline_tests.benchmarks.fetch import fetch
 from musehub_pipeline_tests.benchmarks.figures import Figure
 from musehub_pipeline_tests.benchmarks.ingest import phases, ten_times
 from musehub_pipeline_tests.benchmarks.lone_push import lone_push
+from musehub_pipeline_tests.benchmarks.long_past import long_past
 from musehub_pipeline_tests.benchmarks.memory import memory
 from musehub_pipeline_tests.benchmarks.puts import put_objects_directory, put_objects_s3
 from musehub_pipeline_tests.benchmarks.queue import queue
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "lone-push": lone_push,
     "backfill": backfill,
     "beside-backfill": beside_backfill,
+    "long-past": long_past,
     "ten-times": ten_times,
     "memory": memory,
 }
