@@ -1,14 +1,18 @@
 """Dagster's home: where its runs and their events are kept."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 import psycopg
+from dagster_postgres.utils import DagsterPostgresException
 from psycopg import sql
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
-from musehub_pipeline.domain.errors import SettingsError
+from musehub_pipeline.domain.errors import PipelineError, SettingsError
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import database_url, ensure_database
 
@@ -20,6 +24,24 @@ _CONNECTIONS = 10
 
 REPOSITORY_TAG = {".dagster/repository": "__repository__@musehub_pipeline"}
 """What the UI finds the runs of a job by; the location is called as in workspace.yaml."""
+
+
+class RecordsUnavailable(PipelineError):
+    """The database in which Dagster keeps its records could not be reached, or gave up."""
+
+
+@contextmanager
+def named_if_unavailable() -> Generator[None]:
+    """Say in one line that Dagster's database is away, whatever Dagster makes of that.
+
+    Raises:
+        RecordsUnavailable: it is.
+    """
+    try:
+        yield
+    except (DagsterPostgresException, DBAPIError) as error:
+        first_line = str(error.__cause__ or error).strip().split("\n", 1)[0]
+        raise RecordsUnavailable(f"Dagster's database: {first_line}") from error
 
 
 def workspace() -> Path:
@@ -72,10 +94,11 @@ def restore_records(settings: Settings) -> None:
 
     Raises:
         SettingsError: it cannot be made.
+        RecordsUnavailable: it was made, and is away again.
     """
     ours = settings.dagster_database_url is None and _VARIABLE in os.environ
     if ours and _ensure_database_beside(settings):
-        with dg.DagsterInstance.get():
+        with named_if_unavailable(), dg.DagsterInstance.get():
             pass  # makes the tables
 
 

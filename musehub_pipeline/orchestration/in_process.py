@@ -17,7 +17,7 @@ from musehub_pipeline.domain.errors import Deferral, JobFailed, JobNotDone, Pipe
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
 from musehub_pipeline.orchestration.backfill import BackfillConfig
-from musehub_pipeline.orchestration.home import REPOSITORY_TAG
+from musehub_pipeline.orchestration.home import REPOSITORY_TAG, named_if_unavailable
 from musehub_pipeline.orchestration.ops import ClaimConfig
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline.phases.batch import Batch
@@ -49,6 +49,7 @@ class Runner:
         Raises:
             Exception: what an op raised; trouble of single jobs stays in their rows.
             KeyboardInterrupt: the process was told to stop; the leases were given back, unspent.
+            RecordsUnavailable: Dagster's database went away; the leases were given back too.
         """
         with _our_errors():
             run = self._job.execute_in_process(
@@ -119,7 +120,8 @@ def _run_config(**ops: dg.Config) -> dict[str, Any]:
 def _our_errors() -> Generator[None]:
     """Raise what happened, where Dagster wrapped it."""
     try:
-        yield
+        with named_if_unavailable():
+            yield
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
     except dg.DagsterError as error:
@@ -135,9 +137,13 @@ def dagster_instance() -> Generator[dg.DagsterInstance]:
 
     It does not keep what this process prints: that is for the terminal, and to copy it took a
     fifth of the time of a small run.
+
+    Raises:
+        RecordsUnavailable: its database cannot be reached.
     """
     if home := os.environ.get("DAGSTER_HOME"):
-        opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=_NO_CAPTURE))
+        with named_if_unavailable():
+            opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=_NO_CAPTURE))
     else:
         opened = dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}})
     with opened as instance:

@@ -8,7 +8,11 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from musehub_pipeline.orchestration.home import keep_connections, use_dagster_home
+from musehub_pipeline.orchestration.home import (
+    RecordsUnavailable,
+    keep_connections,
+    use_dagster_home,
+)
 from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
@@ -79,3 +83,39 @@ def test_a_database_that_is_given_keeps_the_runs(
     with dg.DagsterInstance.get() as instance:
         kept = [(run.run_id, run.status) for run in instance.get_runs()]
     assert kept == [(result["run_id"], dg.DagsterRunStatus.SUCCESS)]
+
+
+def test_a_database_that_cannot_be_reached_is_named(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("MUSEHUB_DAGSTER_DATABASE_URL", "")
+    given = {"dagster_database_url": "postgresql://nobody@127.0.0.1:1/none"}
+    use_dagster_home(hub.settings.model_copy(update=given))
+
+    with (
+        pytest.raises(RecordsUnavailable, match=r"^Dagster's database: .*refused"),
+        dagster_instance(),
+    ):
+        pass
+
+
+def test_where_it_goes_away_under_a_run_the_jobs_are_given_back(
+    hub: Hub, records: psycopg.Connection
+) -> None:
+    job_id = hub.push(hub.create_repo(), small_history().mpack())
+    with dagster_instance() as instance:
+        records.execute(
+            "CREATE FUNCTION end_session() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$"
+        )
+        records.execute(
+            "CREATE TRIGGER away BEFORE INSERT ON event_logs FOR EACH ROW"
+            " WHEN (NEW.step_key = 'unpack') EXECUTE FUNCTION end_session()"
+        )
+
+        with pytest.raises(RecordsUnavailable, match=r"^Dagster's database: "):
+            Runner(hub.settings, instance).run()
+
+    row = hub.job(job_id)
+    assert (row["status"], row["attempt"], row["lease_expires_at"]) == ("pending", 0, None)
