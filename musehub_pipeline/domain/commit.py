@@ -61,12 +61,12 @@ class CommitRow(NamedTuple):
 
     commit_id: str
     branch: str
-    parent_ids: str  # JSON
+    parent_ids: bytes  # JSON
     message: str
     author: str
     timestamp: datetime  # UTC
     snapshot_id: str
-    commit_meta: str  # JSON
+    commit_meta: bytes  # JSON
 
 
 _decoder = msgspec.msgpack.Decoder(Commit)
@@ -136,12 +136,12 @@ def row_of(commit: Commit, raw: bytes) -> CommitRow:
     return CommitRow(
         commit_id=ids.stored(commit.commit_id),
         branch=commit.branch,
-        parent_ids=_json.encode([ids.stored(p) for p in commit.parents]).decode(),
+        parent_ids=_json.encode([ids.stored(p) for p in commit.parents]),
         message=commit.message,
         author=commit.author,
         timestamp=parse_timestamp(commit.committed_at, where="committed_at"),
         snapshot_id=ids.stored(commit.snapshot_id),
-        commit_meta=_meta_json(raw).decode(),
+        commit_meta=_meta_json(raw),
     )
 
 

@@ -120,9 +120,9 @@ def check_snapshot(snapshot: Snapshot, *, verify_id: bool) -> bool:
     return known
 
 
-def manifest_json(snapshot: Snapshot) -> str:
+def manifest_json(snapshot: Snapshot) -> bytes:
     """Return the manifest as JSON, its ids in the stored spelling."""
     # ids.stored() by hand: a call for every file of every snapshot would take as long as the rest.
     prefix = ids.PREFIX
     stored = {path: prefix + value[-64:] for path, value in snapshot.manifest.items()}
-    return _json.encode(stored).decode()
+    return _json.encode(stored)

@@ -1,5 +1,6 @@
 """What the phases work with: from settings to open services, for as long as a run lasts."""
 
+import gc
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         SettingsError: a URL is missing or not valid.
         Transient: SCRATCH_UNAVAILABLE.
     """
+    _spare_the_collector()
     with ExitStack() as stack:
         # Who says nothing for a lease's time has lost its jobs, and may not lock others out.
         database = stack.enter_context(Database(settings.database_url or "", idle=settings.lease))
@@ -85,6 +87,16 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
             scratch=scratch,
             policy=policy_of(settings),
         )
+
+
+def _spare_the_collector() -> None:
+    """Have Python look for garbage only in what comes from now on, once a process.
+
+    What is loaded by now stays, and is most of all: to go through all of Dagster took a sixth of a
+    second each time, which came about once a run.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 def open_queue(database: Database, settings: Settings) -> Queue:

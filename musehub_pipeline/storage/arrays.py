@@ -32,15 +32,15 @@ class TextArray(NamedTuple):
     binary: bytes
 
 
-def text_array(values: Iterable[str]) -> TextArray:
-    """Return texts as an array of one dimension."""
-    parts: list[bytes] = []
+def text_array(values: Iterable[str | bytes]) -> TextArray:
+    """Return texts, or what they are in UTF-8, as an array of one dimension."""
+    parts = [b""]
     for value in values:
-        encoded = value.encode()
+        encoded = value if isinstance(value, bytes) else value.encode()
         parts.append(_length(len(encoded)))
         parts.append(encoded)
-    header = _header(1, 0, _TEXT_OID, len(parts) // 2, 1)
-    return TextArray(header + b"".join(parts))
+    parts[0] = _header(1, 0, _TEXT_OID, len(parts) // 2, 1)
+    return TextArray(b"".join(parts))
 
 
 def id_array(digests: Iterable[bytes]) -> TextArray:

@@ -32,7 +32,7 @@ class SnapshotRow(NamedTuple):
     """A row of `musehub_snapshots`, but for its repo."""
 
     snapshot_id: str
-    manifest: str  # JSON
+    manifest: bytes  # JSON
     created_at: datetime | None  # now, where None
 
 

@@ -74,15 +74,15 @@ def test_a_row_holds_all_that_the_client_said_with_ids_in_the_stored_spelling() 
 
     assert json.loads(row.commit_meta) == kept
     assert json.loads(row.parent_ids) == [f"sha256:{THREE}", TWO]
-    assert row._replace(commit_meta="", parent_ids="") == CommitRow(
+    assert row._replace(commit_meta=b"", parent_ids=b"") == CommitRow(
         commit_id=f"sha256:{ONE}",
         branch="main",
-        parent_ids="",
+        parent_ids=b"",
         message="a change",
         author="Ada",
         timestamp=datetime(2026, 3, 1, 11, tzinfo=UTC),
         snapshot_id=TWO,
-        commit_meta="",
+        commit_meta=b"",
     )
 
 
@@ -94,7 +94,7 @@ def test_what_is_optional_may_be_absent_or_nil() -> None:
     rows = [row_in(pack(least | more)) for more in ({}, nil)]
 
     assert [(r.branch, r.author, r.parent_ids, r.commit_meta) for r in rows] == [
-        ("", "", "[]", "{}")
+        ("", "", b"[]", b"{}")
     ] * 2
 
 

@@ -1,10 +1,19 @@
 """The services of a run: what they are made of."""
 
+import gc
 from datetime import timedelta
 
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.phases.services import policy_of
+from musehub_pipeline.phases.services import open_services, policy_of
 from musehub_pipeline.settings import Settings
+from musehub_pipeline_tests.hub import Hub
+
+
+def test_garbage_is_searched_for_in_what_came_since_the_first_services_only(hub: Hub) -> None:
+    with open_services(hub.settings):
+        spared = gc.get_freeze_count()
+    with open_services(hub.settings):
+        assert gc.get_freeze_count() == spared > 0
 
 
 def test_the_phases_go_by_the_settings() -> None:

@@ -35,12 +35,12 @@ def commit(number: int, *parents: int, **changed: object) -> CommitRow:
     row = CommitRow(
         commit_id=id_of(number),
         branch="main",
-        parent_ids=json.dumps([id_of(parent) for parent in parents]),
+        parent_ids=json.dumps([id_of(parent) for parent in parents]).encode(),
         message="a change",
         author="Ada",
         timestamp=TIME,
         snapshot_id=id_of(0),
-        commit_meta="{}",
+        commit_meta=b"{}",
     )
     return row._replace(**changed)
 
@@ -81,7 +81,7 @@ def test_writes_repeat_without_effect_and_count_only_what_is_new(hub: Hub, index
     def write(*numbers: int) -> tuple[int, int, int]:
         return (
             index.upsert_object_refs("r", [[digest(n) for n in numbers]]),
-            index.insert_snapshots("r", [[SnapshotRow(id_of(n), "{}", TIME) for n in numbers]]),
+            index.insert_snapshots("r", [[SnapshotRow(id_of(n), b"{}", TIME) for n in numbers]]),
             index.insert_commits("r", [[commit(n) for n in numbers]]),
         )
 
@@ -107,7 +107,7 @@ def test_a_repo_holds_only_what_is_its_own(index: Index) -> None:
     index.insert_objects([[(digest(1), 1), (digest(2), 1)]], uri=URI)
     for repo_id, number in (("r", 1), ("s", 2)):
         index.upsert_object_refs(repo_id, [[digest(number)]])
-        index.insert_snapshots(repo_id, [[SnapshotRow(id_of(number), "{}", None)]])
+        index.insert_snapshots(repo_id, [[SnapshotRow(id_of(number), b"{}", None)]])
         index.insert_commits(repo_id, [[commit(number)]])
     kinds: tuple[Kind, ...] = ("object", "snapshot", "commit")
 
@@ -147,7 +147,7 @@ def test_snapshots_and_commits_are_stored_as_they_are(hub: Hub, index: Index) ->
     )
     row = row_of(decode_commit(raw), raw)
 
-    index.insert_snapshots("r", [[SnapshotRow(id_of(5), json.dumps(manifest), TIME)]])
+    index.insert_snapshots("r", [[SnapshotRow(id_of(5), json.dumps(manifest).encode(), TIME)]])
     index.insert_commits("r", [[row]])
 
     [snapshot] = hub.sql("SELECT * FROM musehub_snapshots")
@@ -176,7 +176,7 @@ def test_every_time_that_a_commit_may_have_can_be_stored(hub: Hub, index: Index)
     times = [datetime(year, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) for year in (1, 1900, 9999)]
 
     index.insert_commits("r", [[commit(n, timestamp=time) for n, time in enumerate(times)]])
-    index.insert_snapshots("r", [[SnapshotRow(id_of(n), "{}", t) for n, t in enumerate(times)]])
+    index.insert_snapshots("r", [[SnapshotRow(id_of(n), b"{}", t) for n, t in enumerate(times)]])
 
     stored = [
         hub.sql("SELECT timestamp AS t FROM musehub_commits ORDER BY commit_id"),
@@ -186,7 +186,7 @@ def test_every_time_that_a_commit_may_have_can_be_stored(hub: Hub, index: Index)
 
 
 def test_a_snapshot_that_says_no_time_has_that_of_its_arrival(hub: Hub, index: Index) -> None:
-    index.insert_snapshots("r", [[SnapshotRow(id_of(1), "{}", None)]])
+    index.insert_snapshots("r", [[SnapshotRow(id_of(1), b"{}", None)]])
 
     [row] = hub.sql("SELECT now() - created_at < interval '1 min' AS lately FROM musehub_snapshots")
     assert row == {"lately": True}
