@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from musehub_pipeline.domain.errors import Fault, Trouble
+from musehub_pipeline.domain import errors
 
-_CODES = {str(code) for code in (*Fault, *Trouble)}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(r"(\d{1,6}(?:\.\d+)?)([smhd])", re.ASCII)
 
@@ -23,9 +22,10 @@ def parse_age(text: str) -> timedelta:
 
 def parse_code(text: str) -> str:
     """Return a reason code, in capitals."""
-    if text.upper() not in _CODES:
-        raise typer.BadParameter(f"{text!r} is none of {', '.join(sorted(_CODES))}")
-    return text.upper()
+    try:
+        return errors.parse_code(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 RepoFilter = Annotated[str | None, typer.Option("--repo", "-r", help="Only of owner/slug.")]

@@ -63,6 +63,21 @@ class Trouble(Code):
     INTERNAL_ERROR = "INTERNAL_ERROR", "The pipeline itself failed; its log has the traceback."
 
 
+_CODES = {str(code) for code in (*Fault, *Trouble)}
+
+
+def parse_code(text: str) -> str:
+    """Return the reason code that a person wrote, in capitals.
+
+    Raises:
+        ValueError: there is no such code.
+    """
+    code = text.strip().upper()
+    if code not in _CODES:
+        raise ValueError(f"{text!r:.80} is none of {', '.join(sorted(_CODES))}")
+    return code
+
+
 class PipelineError(Exception):
     """The pipeline could not do what it was asked."""
 
