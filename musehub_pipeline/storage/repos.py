@@ -1,4 +1,4 @@
-"""Repos and pushes, as the hub writes them: for the command line, which plays the hub's part."""
+"""Repos by name, and pushes as the hub writes them: the command line plays the hub's part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import msgspec
 
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.ids import hex_of
-from musehub_pipeline.storage.database import Database, Transaction
+from musehub_pipeline.storage.database import Database, Row, Transaction
 
 
 class RepoNotFound(PipelineError):
@@ -39,9 +39,19 @@ class Repos:
         owner, slug = split_name(name)
         with self._database.transaction() as transaction:
             row = transaction.row("repo_by_slug", {"owner": owner, "slug": slug})
-        if row is None or row["deleted_at"] is not None:
-            raise RepoNotFound(f"no repository is called {name!r}")
-        return Repo(repo_id=row["repo_id"], default_branch=row["default_branch"])
+        return _repo(row, f"is called {name!r}")
+
+    def find_by_name_or_id(self, text: str) -> Repo:
+        """Return the repo called ``owner/slug``, or, where there is no slash, that of an id.
+
+        Raises:
+            RepoNotFound: there is none, or it has been deleted.
+        """
+        if "/" in text:
+            return self.find(text)
+        with self._database.transaction() as transaction:
+            row = transaction.row("repo_by_id", {"repo_id": text})
+        return _repo(row, f"has the id {text!r}")
 
     def ensure(self, name: str, *, default_branch: str = "main") -> Repo:
         """Return the repo called ``owner/slug``, and make it where there is none."""
@@ -95,6 +105,12 @@ class Repos:
         with self._database.transaction() as transaction:
             rows = transaction.rows("heads", {"repo_id": repo.repo_id})
         return {row.pop("name"): row for row in rows}
+
+
+def _repo(row: Row | None, said: str) -> Repo:
+    if row is None or row["deleted_at"] is not None:
+        raise RepoNotFound(f"no repository {said}")
+    return Repo(repo_id=row["repo_id"], default_branch=row["default_branch"])
 
 
 def _enqueue(transaction: Transaction, repo: Repo, payload: dict[str, Any]) -> str:

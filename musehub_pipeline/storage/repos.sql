@@ -5,6 +5,11 @@
 SELECT repo_id, default_branch, deleted_at FROM musehub_repos
 WHERE owner = %(owner)s AND slug = %(slug)s;
 
+-- name: repo_by_id
+-- A repo by its id.
+SELECT repo_id, default_branch, deleted_at FROM musehub_repos
+WHERE repo_id = %(repo_id)s;
+
 -- name: create_repo
 -- A new repo, unless one of that name exists.
 INSERT INTO musehub_repos (repo_id, owner, slug, name, default_branch)

@@ -1,4 +1,4 @@
-"""Rows for mpacks that no job of a repository names: each once, whoever asks and however often."""
+"""Repos by name, and rows for mpacks that no job of one names: each once, however often asked."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.repos import RepoNotFound, Repos
+from musehub_pipeline.storage.repos import Repo, RepoNotFound, Repos
 from musehub_pipeline_tests.hub import Hub
 
 SECONDS = 30
@@ -86,3 +86,31 @@ def test_a_repo_that_was_deleted_meanwhile_gets_nothing(hub: Hub, repos: Repos) 
         repos.enqueue_unnamed(repo, PAYLOADS)
 
     assert rows(hub) == []
+
+
+@pytest.mark.parametrize("text", ["ada/song", "repo-song"])
+def test_a_repo_is_found_by_its_name_and_by_its_id(hub: Hub, repos: Repos, text: str) -> None:
+    hub.create_repo("talk")
+
+    assert repos.find_by_name_or_id(text) == Repo(repo_id="repo-song", default_branch="main")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ada/talk", "no repository is called 'ada/talk'"),
+        ("repo-talk", "no repository has the id 'repo-talk'"),
+        ("ada/gone", "no repository is called 'ada/gone'"),
+        ("repo-gone", "no repository has the id 'repo-gone'"),
+        ("", "no repository has the id ''"),
+        ("ada/", "'ada/' is not of the form owner/slug"),
+    ],
+)
+def test_a_repo_that_is_not_there_is_named(hub: Hub, repos: Repos, text: str, message: str) -> None:
+    hub.create_repo("gone")
+    hub.sql("UPDATE musehub_repos SET deleted_at = now() WHERE slug = 'gone'")
+
+    with pytest.raises(RepoNotFound) as missing:
+        repos.find_by_name_or_id(text)
+
+    assert str(missing.value) == message
