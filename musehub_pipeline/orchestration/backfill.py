@@ -10,18 +10,17 @@ from time import monotonic, sleep
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from musehub_pipeline.domain.backfill import (
     MOST_WAITING,
     Choice,
     PastJob,
     Report,
-    Selection,
     batches,
     pause_seconds,
 )
 from musehub_pipeline.domain.commit import parse_timestamp
+from musehub_pipeline.orchestration.choice import CHOICE_TAGS, LANE_TAG, BackfillConfig, choose
 from musehub_pipeline.orchestration.handover import hand_over
 from musehub_pipeline.orchestration.home import keep_connections
 from musehub_pipeline.orchestration.observation import jobs_metadata, log_lines
@@ -32,36 +31,18 @@ from musehub_pipeline.phases import summarize as summarizing
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.report import backfill_report
 from musehub_pipeline.phases.services import Policy
+from musehub_pipeline.storage.repos import Repos
 
 BACKFILL_JOB = "backfill_mpacks"
-LANE_TAG = {"musehub/lane": "backfill"}
-"""What dagster.yaml limits the number of runs by."""
+_DESCRIPTION = """Index again what was pushed on a day: by an older version, or what failed.
+
+The config of `plan_backfill` says what is taken. Where it does not, as from the dialog of
+backfills, tags of the run do:
+
+""" + "\n".join(f"- `{tag}`: {values}" for tag, values in CHOICE_TAGS.items())
 
 _PLAN = "plan"
 _BATCHES = "batches"
-
-
-class BackfillConfig(dg.Config):
-    """Which of a day's jobs are indexed again."""
-
-    select: Selection = Field(
-        default=Selection.OUTDATED,
-        description=(
-            "OUTDATED: done by an older version of the pipeline; FAILED: failed, with one of"
-            " `codes`; ALL: done or failed, whatever the version."
-        ),
-    )
-    codes: list[str] = Field(
-        default_factory=list, description="For `FAILED`: reason codes; none: whatever the reason."
-    )
-    repo_id: str | None = Field(default=None, description="Only jobs of this repository.")
-    ended_before: str | None = Field(
-        default=None,
-        description=(
-            "Only jobs that ended before this time, ISO 8601 with an offset; default: when this"
-            " run was requested, or the first one of which it is a re-execution."
-        ),
-    )
 
 
 @dg.op(
@@ -74,7 +55,7 @@ def plan_backfill(
     """Read the queue's past; where there is nothing to do, say so."""
     keep_connections(context.instance)
     musehub.heartbeat.begin(context.run_id)
-    choice = _choice(context, config)
+    choice = _choice(context, config, musehub.repos)
     jobs = musehub.archive.plan(choice)
     current = sum(day["current"] for day in musehub.archive.days(choice))
     if not jobs:
@@ -85,15 +66,15 @@ def plan_backfill(
         yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)
 
 
-def _choice(context: dg.OpExecutionContext, config: BackfillConfig) -> Choice:
+def _choice(context: dg.OpExecutionContext, config: BackfillConfig, repos: Repos) -> Choice:
     window = context.partition_time_window
-    return Choice(
+    return choose(
+        config,
+        context.run.tags,
         since=window.start,
         before=window.end,
-        selection=config.select,
-        codes=tuple(config.codes),
-        repo_id=config.repo_id,
         ended_before=_ended_before(context, config),
+        repo_id_of=lambda repo: repos.find_by_name_or_id(repo).repo_id,
     )
 
 
@@ -163,7 +144,7 @@ def index_again(jobs: list[PastJob]) -> Report:
 
 @dg.graph(name=BACKFILL_JOB)
 def backfill_mpacks() -> None:
-    """Index again what was pushed on a day: by an older version, or what failed."""
+    """Index again what was pushed on a day."""
     plan, jobs = plan_backfill()
     report_backfill(plan, jobs.map(index_again).collect())
 
@@ -185,5 +166,10 @@ def backfill_mpacks_job(
         partitions_def=days_from(start),
         resource_defs={"musehub": musehub, "io_manager": hand_over},
         executor_def=dg.in_process_executor,
-        tags=LANE_TAG | {"dagster/priority": "-10", "dagster/retry_strategy": "ALL_STEPS"},
+        tags={
+            LANE_TAG: "backfill",  # dagster.yaml limits the number of its runs
+            "dagster/priority": "-10",
+            "dagster/retry_strategy": "ALL_STEPS",
+        },
+        description=_DESCRIPTION,
     )

@@ -16,7 +16,7 @@ from musehub_pipeline.domain.backfill import Choice, Report
 from musehub_pipeline.domain.errors import Deferral, JobFailed, JobNotDone, PipelineError
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
-from musehub_pipeline.orchestration.backfill import BackfillConfig
+from musehub_pipeline.orchestration.choice import BackfillConfig
 from musehub_pipeline.orchestration.home import REPOSITORY_TAG, named_if_unavailable
 from musehub_pipeline.orchestration.ops import ClaimConfig
 from musehub_pipeline.orchestration.resources import fixed_resource

@@ -17,6 +17,7 @@ from musehub_pipeline.storage.heartbeat import Heartbeat
 from musehub_pipeline.storage.index import Index
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.queue import Queue
+from musehub_pipeline.storage.repos import Repos
 from musehub_pipeline.storage.runs import Runs
 from musehub_pipeline.storage.scratch import scratch_folder
 from musehub_pipeline.storage.store import S3Options
@@ -45,6 +46,7 @@ class Services:
 
     queue: Queue
     archive: Archive
+    repos: Repos
     runs: Runs
     heartbeat: Heartbeat
     index: Index
@@ -79,6 +81,7 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         yield Services(
             queue=queue,
             archive=Archive(database, lease=settings.lease),
+            repos=Repos(database),
             runs=runs,
             # The last to come is the first to go: leases are given back before anything waits.
             heartbeat=stack.enter_context(Heartbeat(queue, runs)),

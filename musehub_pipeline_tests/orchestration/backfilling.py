@@ -26,6 +26,20 @@ def old_pushes(hub: Hub, slugs: str, *, day: str = DAY) -> list[str]:
     return jobs
 
 
+def failed_pushes(hub: Hub, repo_id: str, *, day: str = DAY) -> dict[str, str]:
+    """Push what cannot be indexed; return the jobs by their codes."""
+    jobs = {
+        "MPACK_MALFORMED": hub.push(repo_id, b"\xc1"),
+        "MPACK_MISSING": hub.enqueue(repo_id, mpack_key="0" * 64),
+    }
+    index_all(hub)
+    assert {code: hub.job(job_id)["error_code"] for code, job_id in jobs.items()} == {
+        code: code for code in jobs
+    }
+    date_back(hub, list(jobs.values()), day=day)
+    return jobs
+
+
 def date_back(hub: Hub, jobs: list[str], *, day: str = DAY) -> None:
     """Have jobs been pushed on a day, second by second, and ended with an older version."""
     for second, job_id in enumerate(jobs):
@@ -42,6 +56,7 @@ def backfill(
     *,
     day: str = DAY,
     config: dict[str, Any] | None = None,
+    tags: dict[str, str] | None = None,
     **changes: Any,
 ) -> dg.ExecuteInProcessResult:
     """Run a day's partition, with some settings changed, whatever becomes of it."""
@@ -51,6 +66,7 @@ def backfill(
         partition_key=day,
         instance=instance,
         run_config={"ops": {"plan_backfill": {"config": config or {}}}},
+        tags=tags,
         raise_on_error=False,
     )
 

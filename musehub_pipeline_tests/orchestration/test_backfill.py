@@ -16,12 +16,11 @@ from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.settings import first_day
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.indexing import index_all
 from musehub_pipeline_tests.orchestration.backfilling import (
     DAY,
     attempts,
     backfill,
-    date_back,
+    failed_pushes,
     fared,
     old_pushes,
     report,
@@ -45,20 +44,6 @@ def metadata_of(run: dg.ExecuteInProcessResult, step_key: str) -> list[dict[str,
         for event in run.all_events
         if event.is_successful_output and event.step_key == step_key
     ]
-
-
-def failed_pushes(hub: Hub, repo_id: str) -> dict[str, str]:
-    """Push what cannot be indexed on the day; return the jobs by their codes."""
-    jobs = {
-        "MPACK_MALFORMED": hub.push(repo_id, b"\xc1"),
-        "MPACK_MISSING": hub.enqueue(repo_id, mpack_key="0" * 64),
-    }
-    index_all(hub)
-    assert {code: hub.job(job_id)["error_code"] for code, job_id in jobs.items()} == {
-        code: code for code in jobs
-    }
-    date_back(hub, list(jobs.values()))
-    return jobs
 
 
 def test_each_batch_is_ended_before_the_next_one_is_begun(
