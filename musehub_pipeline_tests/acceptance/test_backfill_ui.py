@@ -1,5 +1,6 @@
-"""A backfill of three days from the UI's own dialog, in a real browser."""
+"""Backfills from the UI's own dialog, in a real browser: of three days, and by tags of one."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,52 +13,89 @@ from musehub_pipeline_tests.acceptance.conftest import Dev
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications
 from musehub_pipeline_tests.acceptance.pushes import make_past, push_many
 from musehub_pipeline_tests.indexing import index_all
+from musehub_pipeline_tests.orchestration.backfilling import failed_pushes
 
 DAYS = [date(2025, 1, day) for day in (6, 7, 8)]
 A_DAY = 4
+TAGS = {
+    "musehub/select": "failed",
+    "musehub/codes": "MPACK_MISSING",
+    "musehub/repo": "ada/lost",
+}
 
 
-def test_a_backfill_of_three_days_is_launched_and_shows_its_report(
+def test_backfills_are_launched_and_show_what_they_took(
     dev: Dev, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     hub = dev.hub
     jobs = push_many(hub, repos=len(DAYS) * A_DAY, each=1)
     index_all(hub)
     make_past(hub, DAYS)
+    failed = {
+        repo: failed_pushes(hub, hub.create_repo(repo), day=str(DAYS[0]))
+        for repo in ("lost", "other")
+    }
     count_publications(hub)
     dev.start()
 
     pictures = pytestconfig.rootpath / ".artefacts"
     with open_browser(url=dev.url, pictures=pictures, home=tmp_path) as browser:
-        backfill = launch(browser)
+        backfill = launch(browser, DAYS, tags={})
         status, runs = Backfills(dev).finish(backfill, seconds=180)
         assert status == "COMPLETED_SUCCESS"
         assert [run.day for run in runs] == [str(day) for day in DAYS]
         assert_succeeded(browser, backfill)
         for run in runs:
-            assert_report(browser, run.run_id)
+            assert_report(browser, run.run_id, planned=A_DAY, current=0, indexed=A_DAY, batches=1)
+
+        backfill = launch(browser, DAYS[:1], tags=TAGS)
+        status, [run] = Backfills(dev).finish(backfill, seconds=180)
+        assert (status, run.day) == ("COMPLETED_SUCCESS", str(DAYS[0]))
+        assert_report(browser, run.run_id, planned=1, current=0, indexed=0, batches=1)
+        browser.picture("backfill-report-by-tags")
+        attempts = {
+            (repo, code): hub.job(job_id)["attempt"]
+            for repo, jobs_by_code in failed.items()
+            for code, job_id in jobs_by_code.items()
+        }
+        assert attempts == {
+            ("lost", "MPACK_MISSING"): 2,
+            ("lost", "MPACK_MALFORMED"): 1,
+            ("other", "MPACK_MISSING"): 1,
+            ("other", "MPACK_MALFORMED"): 1,
+        }
 
     assert publications(hub) == sorted(jobs)
     assert {urlsplit(address).hostname for address in browser.addresses} == {"127.0.0.1"}
     assert dev.stop() == 0
 
 
-def launch(browser: Browser) -> str:
-    """Open the job, choose the days in the dialog, and return the id of the backfill."""
+def launch(browser: Browser, days: Sequence[date], *, tags: Mapping[str, str]) -> str:
+    """Open the job, choose days and tags in the dialog, and return the id of the backfill."""
     browser.open("/locations/musehub_pipeline/jobs/backfill_mpacks/partitions")
     browser.page.get_by_role("button", name="Launch backfill…").click()
-    days = browser.page.get_by_placeholder("ex: ").first
-    days.fill(f"[{DAYS[0]}...{DAYS[-1]}]")
-    days.press("Enter")
-    submit = browser.page.get_by_role("button", name=f"Submit {len(DAYS)} runs")
+    choose = browser.page.get_by_placeholder("ex: ").first
+    choose.fill(f"[{days[0]}...{days[-1]}]")
+    choose.press("Enter")
+    browser.page.get_by_text("Completed (").click()
+    if tags:
+        add_tags(browser, tags)
+    submit = browser.page.get_by_role("button", name=f"Submit {len(days)} run")
     submit.wait_for()
-    browser.picture("backfill-dialog")
+    browser.picture("backfill-dialog-with-tags" if tags else "backfill-dialog")
     submit.click()
-    browser.page.get_by_text("Created backfill").wait_for()
+    created = browser.page.get_by_text("Created backfill").inner_text()
     browser.picture("backfill-launched")
-    address = browser.page.locator("a[href^='/runs/b/']").first.get_attribute("href")
-    assert address is not None
-    return address.rpartition("/")[2]
+    return created.split()[-1]
+
+
+def add_tags(browser: Browser, tags: Mapping[str, str]) -> None:
+    browser.page.get_by_role("button", name="Add tags to backfill runs").click()
+    for tag, value in tags.items():
+        browser.page.get_by_placeholder("Tag Key").last.fill(tag)
+        browser.page.get_by_placeholder("Tag Value").last.fill(value)
+        browser.page.get_by_role("button", name="Add custom tag").click()
+    browser.page.get_by_role("button", name="Apply").click()
 
 
 def assert_succeeded(browser: Browser, backfill: str) -> None:
@@ -69,16 +107,13 @@ def assert_succeeded(browser: Browser, backfill: str) -> None:
     assert (targeted, in_progress, succeeded, failed) == (len(DAYS), 0, len(DAYS), 0)
 
 
-def assert_report(browser: Browser, run_id: str) -> None:
+def assert_report(browser: Browser, run_id: str, **expected: int) -> None:
     browser.open(f"/runs/{run_id}?levels=debug|event")
     browser.page.get_by_placeholder("Filter…").fill('Yielded output "result" of type "Dict')
     browser.text("batches").wait_for()
     browser.picture("backfill-report")
     cells = browser.page.get_by_role("cell").all_inner_texts()
     report = dict(zip(cells[::2], cells[1::2], strict=True))  # names and values in turn
-    assert {name: report[name] for name in ("planned", "current", "indexed", "batches")} == {
-        "planned": str(A_DAY),
-        "current": "0",
-        "indexed": str(A_DAY),
-        "batches": "1",
+    assert {name: report[name] for name in expected} == {
+        name: str(value) for name, value in expected.items()
     }
