@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TypeVar
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from musehub_pipeline.domain.backfill import Choice, Selection
 from musehub_pipeline.domain.errors import parse_code
@@ -61,6 +61,11 @@ class BackfillConfig(dg.Config):
             " run was requested, or the first one of which it is a re-execution."
         ),
     )
+
+    @field_validator("codes")
+    @classmethod
+    def _check_codes(cls, codes: list[str] | None) -> list[str] | None:
+        return codes and [parse_code(code) for code in codes]
 
 
 def choose(

@@ -145,6 +145,7 @@ def test_a_partition_is_a_day_of_the_push_in_utc(hub: Hub, instance: dg.DagsterI
         ({"repo_id": "repo-b"}, {"b"}),
         ({"select": "FAILED"}, {"MPACK_MALFORMED", "MPACK_MISSING"}),
         ({"select": "FAILED", "codes": ["MPACK_MISSING"]}, {"MPACK_MISSING"}),
+        ({"select": "FAILED", "codes": ["mpack_missing"]}, {"MPACK_MISSING"}),
         ({"select": "FAILED", "repo_id": "repo-b"}, set()),
         ({"select": "ALL"}, {"a", "b", "MPACK_MALFORMED", "MPACK_MISSING"}),
         ({"select": "ALL", "ended_before": "2025-03-03T13:00:00+01:00"}, {"a"}),
@@ -167,12 +168,19 @@ def test_the_config_says_what_is_taken(
 
 
 @pytest.mark.parametrize(
-    "config", [{"select": "some"}, {"codes": "BAD_ID"}, {"ended_before": "yesterday"}]
+    "config",
+    [
+        {"select": "some"},
+        {"codes": "BAD_ID"},
+        {"select": "ALL", "codes": ["BAD_ID"]},
+        {"select": "FAILED", "codes": ["BAD"]},
+        {"ended_before": "yesterday"},
+    ],
 )
 def test_a_config_that_makes_no_sense_is_refused(
     hub: Hub, instance: dg.DagsterInstance, config: dict[str, Any]
 ) -> None:
-    jobs = old_pushes(hub, "a")
+    jobs = [*old_pushes(hub, "a"), *failed_pushes(hub, "repo-a").values()]
 
     try:
         refused = not backfill(hub, instance, config=config).success
@@ -180,7 +188,7 @@ def test_a_config_that_makes_no_sense_is_refused(
         refused = True
 
     assert refused
-    assert [hub.job(job_id)["attempt"] for job_id in jobs] == [1]
+    assert [hub.job(job_id)["attempt"] for job_id in jobs] == [1] * 3
 
 
 def test_live_pushes_that_wait_make_it_rest_and_are_left_to_their_own_runs(
