@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
-from dagster._core.instance import InstanceRef
 
 from musehub_pipeline import local
 from musehub_pipeline.definitions import build_defs
@@ -143,7 +142,8 @@ def dagster_instance() -> Generator[dg.DagsterInstance]:
     """
     if home := os.environ.get("DAGSTER_HOME"):
         with named_if_unavailable():
-            opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=_NO_CAPTURE))
+            # Despite its name it opens the folder as it is, for good, but for what it overrides.
+            opened = dg.DagsterInstance.local_temp(home, overrides=_NO_CAPTURE)
     else:
         opened = dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}})
     with opened as instance:

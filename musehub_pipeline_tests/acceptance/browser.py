@@ -103,7 +103,7 @@ def open_browser(*, url: str, pictures: Path, home: Path) -> Iterator[Browser]:
     if program is None:
         pytest.fail("Debian package is missing: chromium")
     shutil.rmtree(pictures, ignore_errors=True)
-    pictures.mkdir()
+    pictures.mkdir(parents=True)
     with (
         sync_playwright() as playwright,
         playwright.chromium.launch(

@@ -38,7 +38,7 @@ def test_backfills_are_launched_and_show_what_they_took(
     count_publications(hub)
     dev.start()
 
-    pictures = pytestconfig.rootpath / ".artefacts"
+    pictures = pytestconfig.rootpath / ".artefacts" / "backfill_ui"
     with open_browser(url=dev.url, pictures=pictures, home=tmp_path) as browser:
         backfill = launch(browser, DAYS, tags={})
         status, runs = Backfills(dev).finish(backfill, seconds=180)

@@ -30,7 +30,7 @@ def test_the_ui_shows_three_pushes_and_asks_nobody_else(
     dev.wait(lambda: {run["status"] for run in dev.runs()} == {"SUCCESS"}, seconds=60)
     assert [run["run_id"] for run in dev.runs()] == [result["run_id"] for result in results]
 
-    pictures = pytestconfig.rootpath / ".artefacts"
+    pictures = pytestconfig.rootpath / ".artefacts" / "ui"
     with open_browser(url=dev.url, pictures=pictures, home=tmp_path) as browser:
         browser.open(f"/runs/{results[-1]['run_id']}")
         assert_bars_in_proportion(browser, results[-1])
