@@ -17,12 +17,12 @@ from musehub_pipeline.cli.choice import (
 )
 from musehub_pipeline.cli.console import JsonFlag, duration, err, print_json, print_rows
 from musehub_pipeline.cli.filters import RepoFilter
-from musehub_pipeline.domain.backfill import Choice, Pace, Selection
+from musehub_pipeline.domain.backfill import Choice, Pace, Selection, given_up_line
+from musehub_pipeline.phases.services import open_archive
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.archive import Archive
 from musehub_pipeline.storage.database import Database, Row
 
-_FIGURES = ("ended", "current", "failed", "jobs", "mpack_bytes")
+_FIGURES = ("ended", "current", "failed", "given_up", "jobs", "mpack_bytes")
 
 
 def plan(
@@ -38,15 +38,16 @@ def plan(
     """Show what `backfill run` with the same options would index again; nothing is changed.
 
     For each day of pushes that has work: how many jobs have ended, how many of these are current,
-    how many would be indexed, and the bytes of their mpacks, where they were ever read. Jobs of
-    deleted repositories are left out. With --json, all days that have such jobs are printed.
+    how many have failed, how many are given up, for MUSEHUB_MAX_KILLS runs have died over each, how
+    many would be indexed, and the bytes of their mpacks, where they were ever read. Jobs of deleted
+    repositories are left out. With --json, all days that have such jobs are printed.
 
     The time is estimated from the newest 1,000 jobs that are done, and unknown where none is. What
     starting a run for each day takes, and waiting for live pushes, comes on top.
     """
     settings = local.resolve(Settings.load())
     with Database(str(settings.database_url)) as database:
-        archive = Archive(database, lease=settings.lease)
+        archive = open_archive(database, settings)
         choice = choose(
             database,
             settings,
@@ -104,6 +105,8 @@ def _summary(
 
 
 def _show(work: Sequence[Row], total: Mapping[str, int], pace: Pace | None, limit: int) -> None:
+    if total["given_up"]:
+        err.print(given_up_line(total["given_up"]))
     if not work:
         err.print(
             f"there is nothing to index again: {total['ended']:,} jobs have ended,"
@@ -111,7 +114,7 @@ def _show(work: Sequence[Row], total: Mapping[str, int], pace: Pace | None, limi
         )
         return
     print_rows(
-        ("day", "ended", "current", "failed", "to index", "bytes"),
+        ("day", "ended", "current", "failed", "given up", "to index", "bytes"),
         ((day_of(day), *(f"{day[name]:,}" for name in _FIGURES)) for day in work[:limit]),
     )
     if len(work) > limit:

@@ -19,9 +19,9 @@ from musehub_pipeline.cli.choice import (
 from musehub_pipeline.cli.console import JsonFlag, err, phase_progress, print_json, print_pairs
 from musehub_pipeline.cli.filters import RepoFilter
 from musehub_pipeline.cli.logs import logs_as_progress
-from musehub_pipeline.domain.backfill import Choice, Report, Selection
+from musehub_pipeline.domain.backfill import Choice, Report, Selection, given_up_line
+from musehub_pipeline.phases.services import open_archive
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.archive import Archive
 from musehub_pipeline.storage.database import Database, Row
 
 EXIT_NOT_ALL_INDEXED = 3
@@ -33,19 +33,21 @@ class Backfill:
 
     days: int
     planned: int
+    given_up: int
     run_ids: tuple[str, ...]
     report: Report
 
     @property
     def all_indexed(self) -> bool:
         """Whether no job failed again, and none stayed as it was."""
-        return not (self.report.failed or self.report.kept)
+        return not (self.report.failed or self.report.kept or self.given_up)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it flat, JSON-ready."""
         return {
             "days": self.days,
             "planned": self.planned,
+            "given_up": self.given_up,
             "run_ids": self.run_ids,
             **self.report.as_dict(),
         }
@@ -89,22 +91,27 @@ def run(
             codes=codes,
             ended_before=ended_before,
         )
-        days = Archive(database, lease=settings.lease).days(choice)
+        days = open_archive(database, settings).days(choice)
     work = [day for day in days if day["jobs"]]
     if work and selection is not Selection.OUTDATED and choice.ended_before is not None:
         err.print(f"to go on after a stop: --ended-before {choice.ended_before.isoformat()}")
-    backfill = _index_again(settings, choice, work)
+    given_up = sum(day["given_up"] for day in days)
+    backfill = _index_again(settings, choice, work, given_up=given_up)
     if as_json:
         print_json(backfill.as_dict())
     elif work:
         print_pairs(backfill.as_dict() | {"run_ids": len(backfill.run_ids)}, title="backfill")
     else:
         err.print("there is nothing to index again")
+    if backfill.given_up:
+        err.print(given_up_line(backfill.given_up))
     if strict and not backfill.all_indexed:
         raise typer.Exit(EXIT_NOT_ALL_INDEXED)
 
 
-def _index_again(settings: Settings, choice: Choice, days: Sequence[Row]) -> Backfill:
+def _index_again(
+    settings: Settings, choice: Choice, days: Sequence[Row], *, given_up: int
+) -> Backfill:
     from musehub_pipeline.orchestration.home import use_dagster_home
     from musehub_pipeline.orchestration.in_process import BackfillRunner, dagster_instance
 
@@ -123,4 +130,4 @@ def _index_again(settings: Settings, choice: Choice, days: Sequence[Row]) -> Bac
                 run_id, report = runner.run(day_of(day), choice)
                 run_ids.append(run_id)
                 total += report
-    return Backfill(len(days), planned, tuple(run_ids), total)
+    return Backfill(len(days), planned, given_up, tuple(run_ids), total)

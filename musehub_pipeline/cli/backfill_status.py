@@ -4,14 +4,16 @@ from musehub_pipeline import local
 from musehub_pipeline.cli.backfill_plan import estimate, estimate_text
 from musehub_pipeline.cli.choice import midnight
 from musehub_pipeline.cli.console import JsonFlag, print_json, print_pairs
+from musehub_pipeline.domain.backfill import given_up_line
+from musehub_pipeline.phases.services import open_archive
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.archive import Archive
 from musehub_pipeline.storage.database import Database, Row
 
 
 def status(as_json: JsonFlag = False) -> None:
     """Show how far backfills are: how many jobs are current, outdated and failed.
 
+    Given up are those over which MUSEHUB_MAX_KILLS runs have died; raise it to try them again.
     Leased is what runs index again at this moment, from here or from the UI. Jobs of deleted
     repositories are left out; those pushed before MUSEHUB_BACKFILL_START are counted apart, for no
     backfill takes them. The remaining time is that of the outdated jobs, estimated as by
@@ -19,7 +21,7 @@ def status(as_json: JsonFlag = False) -> None:
     """
     settings = local.resolve(Settings.load())
     with Database(str(settings.database_url)) as database:
-        archive = Archive(database, lease=settings.lease)
+        archive = open_archive(database, settings)
         standing = archive.standing(since=midnight(settings.backfill_start))
         pace = archive.pace()
     seconds = estimate(pace, jobs=standing["outdated"], mpack_bytes=standing["outdated_bytes"])
@@ -37,6 +39,7 @@ def _lines(standing: Row) -> dict[str, object]:
         "current": f"{standing['current']:,}",
         "outdated": f"{standing['outdated']:,}, {standing['outdated_bytes']:,} bytes",
         "failed": f"{sum(failed.values()):,}: {by_code}" if failed else "0",
+        "given up": given_up_line(standing["given_up"]) if standing["given_up"] else "0",
         "pushed too early": f"{standing['before']:,}",
         "leased now": f"{standing['leased']:,} by {standing['runs']:,} runs",
     }

@@ -43,22 +43,35 @@ class PastJob:
     job_id: str
     attempt: int
     size_bytes: int  # of its mpack, 0 where that has never been read
+    suspect: bool = False  # it may be what killed a run
 
 
 def batches(
     jobs: Iterable[PastJob], *, batch_jobs: int, batch_bytes: int
 ) -> Iterator[list[PastJob]]:
-    """Yield the jobs in order, in batches of at most so many jobs and, but for one, bytes."""
+    """Yield the jobs in order, in batches of at most so many jobs and, but for one, bytes.
+
+    A suspect goes alone: if it kills its run again, it takes no other job along.
+    """
     batch: list[PastJob] = []
     size = 0
     for job in jobs:
-        if batch and (len(batch) == batch_jobs or size + job.size_bytes > batch_bytes):
+        full = len(batch) == batch_jobs or size + job.size_bytes > batch_bytes
+        if batch and (full or job.suspect or batch[-1].suspect):
             yield batch
             batch, size = [], 0
         batch.append(job)
         size += job.size_bytes
     if batch:
         yield batch
+
+
+def given_up_line(jobs: int) -> str:
+    """Return what there is to say of jobs that are planned no more, for they kill their runs."""
+    return (
+        f"{jobs:,} jobs are given up, for so many runs have died over each;"
+        " to try them again, raise MUSEHUB_MAX_KILLS"
+    )
 
 
 def pause_seconds(waiting: int) -> float:

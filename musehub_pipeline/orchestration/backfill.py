@@ -17,6 +17,7 @@ from musehub_pipeline.domain.backfill import (
     PastJob,
     Report,
     batches,
+    given_up_line,
     pause_seconds,
 )
 from musehub_pipeline.domain.commit import parse_timestamp
@@ -57,10 +58,13 @@ def plan_backfill(
     musehub.heartbeat.begin(context.run_id)
     choice = _choice(context, config, musehub.repos)
     jobs = musehub.archive.plan(choice)
-    current = sum(day["current"] for day in musehub.archive.days(choice))
+    days = musehub.archive.days(choice)
+    current, given_up = (sum(day[name] for day in days) for name in ("current", "given_up"))
     if not jobs:
         context.log.info("There is nothing to index again: %d jobs are current.", current)
-    planned = {"planned": len(jobs), "current": current}
+    if given_up:
+        context.log.warning("%s", given_up_line(given_up))
+    planned = {"planned": len(jobs), "current": current, "given_up": given_up}
     yield dg.Output(planned, _PLAN, metadata=planned)
     for number, batch in enumerate(_in_batches(jobs, musehub.policy), start=1):
         yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)

@@ -80,7 +80,7 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         scratch = stack.enter_context(scratch_folder(settings.scratch_root))
         yield Services(
             queue=queue,
-            archive=Archive(database, lease=settings.lease),
+            archive=open_archive(database, settings),
             repos=Repos(database),
             runs=runs,
             # The last to come is the first to go: leases are given back before anything waits.
@@ -110,6 +110,11 @@ def open_queue(database: Database, settings: Settings) -> Queue:
         max_attempts=settings.max_attempts,
         max_kills=settings.max_kills,
     )
+
+
+def open_archive(database: Database, settings: Settings) -> Archive:
+    """Return the past of a database's queue, as the settings want it."""
+    return Archive(database, lease=settings.lease, max_kills=settings.max_kills)
 
 
 def policy_of(settings: Settings) -> Policy:

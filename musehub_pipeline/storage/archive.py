@@ -22,28 +22,37 @@ _JOBS_TIMED = 1_000
 class Archive:
     """The rows of `musehub_background_jobs` that are done or failed."""
 
-    def __init__(self, database: Database, *, lease: timedelta) -> None:
+    def __init__(self, database: Database, *, lease: timedelta, max_kills: int) -> None:
         self._database = database
         self._lease = lease
+        self._max_kills = max_kills
 
     def plan(self, choice: Choice) -> list[PastJob]:
-        """Return the jobs of a choice, oldest first."""
+        """Return the jobs of a choice, oldest first, without those that are given up."""
         with self._database.transaction() as transaction:
-            rows = transaction.tuples("past_jobs", _parameters(choice))
+            rows = transaction.tuples("past_jobs", self._parameters(choice))
         return [PastJob(*row) for row in rows]
 
     def days(self, choice: Choice) -> list[Row]:
-        """Return for each day: day, ended, jobs and mpack_bytes to index, current, failed."""
+        """Return for each day: day, ended, jobs and mpack_bytes to do, current, failed, given_up.
+
+        Given up are those of the choice over which `max_kills` runs have died since they ended.
+        """
         with self._database.transaction() as transaction:
-            return transaction.rows("past_days", _parameters(choice))
+            return transaction.rows("past_days", self._parameters(choice))
 
     def standing(self, *, since: datetime) -> Row:
         """Return how far all is indexed again that was pushed `since` then.
 
-        That is: at, current, outdated and outdated_bytes, failed by code, and how many are leased
-        now by how many runs; `before` counts what was pushed earlier.
+        That is: at, current, outdated and outdated_bytes, failed by code, how many of all these are
+        given up, and how many are leased now by how many runs; `before` counts what was pushed
+        earlier.
         """
-        parameters = {"since": since, "index_version": INDEX_VERSION}
+        parameters = {
+            "since": since,
+            "index_version": INDEX_VERSION,
+            "max_kills": self._max_kills,
+        }
         with self._database.transaction() as transaction:
             standing = transaction.row("past_standing", parameters) or {}
             failures = transaction.rows("past_failures", parameters)
@@ -93,17 +102,17 @@ class Archive:
         with self._database.transaction() as transaction:
             return transaction.write("release_past", fence(claim)) > 0
 
-
-def _parameters(choice: Choice) -> dict[str, Any]:
-    return {
-        "since": choice.since,
-        "before": choice.before,
-        "selection": str(choice.selection),
-        "codes": list(choice.codes),
-        "repo_id": choice.repo_id,
-        "ended_before": choice.ended_before,
-        "index_version": INDEX_VERSION,
-    }
+    def _parameters(self, choice: Choice) -> dict[str, Any]:
+        return {
+            "since": choice.since,
+            "before": choice.before,
+            "selection": str(choice.selection),
+            "codes": list(choice.codes),
+            "repo_id": choice.repo_id,
+            "ended_before": choice.ended_before,
+            "index_version": INDEX_VERSION,
+            "max_kills": self._max_kills,
+        }
 
 
 def _claim(row: Row, run_id: str) -> Claim:

@@ -1,11 +1,18 @@
 -- The statements of `archive.py`. A job that is indexed again keeps its status until the new result
 -- is published: only its lease, its run and its attempt say that somebody works on it.
+-- Every attempt that ended is in `attempts`, and one that was given back does not count. So those that
+-- `attempt` counts beyond the last of them, and that no run is at now, are `kills`: their runs died.
 
 -- name: past_jobs
--- The jobs that a backfill would take, oldest first.
-SELECT j.job_id, j.attempt, coalesce((j.result ->> 'mpack_size_bytes')::bigint, 0) AS size_bytes
+-- The jobs that a backfill would take, oldest first. One whose run died is a suspect.
+SELECT j.job_id, j.attempt, coalesce((j.result ->> 'mpack_size_bytes')::bigint, 0) AS size_bytes,
+    kills > 0 OR j.error_code IS NOT DISTINCT FROM 'LEASE_EXPIRED' AS suspect
 FROM musehub_background_jobs AS j
 JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
+CROSS JOIN LATERAL (
+    SELECT j.attempt - coalesce((j.attempts -> -1 ->> 'attempt')::integer, j.attempt)
+        - CASE WHEN j.lease_expires_at > clock_timestamp() THEN 1 ELSE 0 END AS kills
+) AS died
 WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
     AND j.created_at >= %(since)s AND j.created_at < %(before)s
     AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
@@ -15,6 +22,7 @@ WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
         WHEN 'failed' THEN j.status = 'failed' AND (%(codes)s::text[] = '{}' OR j.error_code = ANY(%(codes)s))
         ELSE true
     END
+    AND kills < %(max_kills)s
 ORDER BY j.created_at, j.job_id;
 
 -- name: past_days
@@ -22,10 +30,13 @@ ORDER BY j.created_at, j.job_id;
 SELECT
     date_trunc('day', j.created_at, 'UTC') AS day,
     count(*) AS ended,
-    count(*) FILTER (WHERE chosen) AS jobs,
-    coalesce(sum((j.result ->> 'mpack_size_bytes')::bigint) FILTER (WHERE chosen), 0)::bigint AS mpack_bytes,
+    count(*) FILTER (WHERE chosen AND kills < %(max_kills)s) AS jobs,
+    coalesce(
+        sum((j.result ->> 'mpack_size_bytes')::bigint) FILTER (WHERE chosen AND kills < %(max_kills)s), 0
+    )::bigint AS mpack_bytes,
     count(*) FILTER (WHERE j.status = 'done' AND j.index_version >= %(index_version)s) AS current,
-    count(*) FILTER (WHERE j.status = 'failed') AS failed
+    count(*) FILTER (WHERE j.status = 'failed') AS failed,
+    count(*) FILTER (WHERE chosen AND kills >= %(max_kills)s) AS given_up
 FROM musehub_background_jobs AS j
 JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
 CROSS JOIN LATERAL (
@@ -36,6 +47,10 @@ CROSS JOIN LATERAL (
     END AND (%(ended_before)s::timestamptz IS NULL OR j.finished_at IS NULL OR j.finished_at < %(ended_before)s)
         AS chosen
 ) AS choice
+CROSS JOIN LATERAL (
+    SELECT j.attempt - coalesce((j.attempts -> -1 ->> 'attempt')::integer, j.attempt)
+        - CASE WHEN j.lease_expires_at > clock_timestamp() THEN 1 ELSE 0 END AS kills
+) AS died
 WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
     AND j.created_at >= %(since)s AND j.created_at < %(before)s
     AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
@@ -49,6 +64,7 @@ SELECT
     coalesce(sum(current), 0)::bigint AS current,
     coalesce(sum(outdated), 0)::bigint AS outdated,
     coalesce(sum(outdated_bytes), 0)::bigint AS outdated_bytes,
+    coalesce(sum(given_up), 0)::bigint AS given_up,
     coalesce(sum(before), 0)::bigint AS before
 FROM (
     SELECT
@@ -56,12 +72,17 @@ FROM (
         count(*) FILTER (WHERE timely AND j.status = 'done' AND NOT is_outdated) AS current,
         count(*) FILTER (WHERE timely AND is_outdated) AS outdated,
         sum((j.result ->> 'mpack_size_bytes')::bigint) FILTER (WHERE timely AND is_outdated) AS outdated_bytes,
+        count(*) FILTER (WHERE timely AND kills >= %(max_kills)s) AS given_up,
         count(*) FILTER (WHERE NOT timely) AS before
     FROM musehub_background_jobs AS j
     CROSS JOIN LATERAL (
         SELECT j.created_at >= %(since)s AS timely,
             j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s AS is_outdated
     ) AS standing
+    CROSS JOIN LATERAL (
+        SELECT j.attempt - coalesce((j.attempts -> -1 ->> 'attempt')::integer, j.attempt)
+            - CASE WHEN j.lease_expires_at > clock_timestamp() THEN 1 ELSE 0 END AS kills
+    ) AS died
     WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
     GROUP BY j.repo_id
 ) AS of_repo
@@ -98,12 +119,17 @@ FROM (
 ) AS newest;
 
 -- name: claim_past
--- Lease jobs that have ended, where nobody else has touched them since they were planned.
+-- Lease jobs that have ended, where nobody else has touched them since they were planned. A row that
+-- has no history, as an older version or another program left it, begins one: how it had ended.
 UPDATE musehub_background_jobs AS job
 SET attempt = job.attempt + 1,
     run_id = %(run_id)s,
     started_at = clock_timestamp(),
-    lease_expires_at = clock_timestamp() + %(lease)s
+    lease_expires_at = clock_timestamp() + %(lease)s,
+    attempts = CASE WHEN job.attempts = '[]' THEN jsonb_build_array(jsonb_build_object(
+        'attempt', job.attempt, 'run_id', coalesce(job.result ->> 'run_id', job.run_id),
+        'started_at', job.started_at, 'ended_at', job.finished_at, 'code', job.error_code, 'message', job.error
+    )) ELSE job.attempts END
 FROM (
     SELECT j.job_id
     FROM unnest(%(job_ids)s::text[], %(attempts)s::integer[]) AS planned (job_id, attempt)
@@ -161,7 +187,7 @@ WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND 
 -- Leave a job as it was before it was claimed.
 UPDATE musehub_background_jobs
 SET attempt = attempt - 1,
-    run_id = coalesce(attempts -> -1 ->> 'run_id', result ->> 'run_id'),
+    run_id = attempts -> -1 ->> 'run_id',
     started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
     lease_expires_at = NULL
 WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s
@@ -171,7 +197,7 @@ WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s
 -- Leave all jobs of a run as they were before it claimed them.
 UPDATE musehub_background_jobs
 SET attempt = attempt - 1,
-    run_id = coalesce(attempts -> -1 ->> 'run_id', result ->> 'run_id'),
+    run_id = attempts -> -1 ->> 'run_id',
     started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
     lease_expires_at = NULL
 WHERE job_type = 'mpack.index' AND status IN ('done', 'failed') AND run_id = %(run_id)s

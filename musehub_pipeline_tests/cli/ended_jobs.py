@@ -51,6 +51,15 @@ def failed(hub: Hub, repo_id: str, number: int, code: str) -> str:
     return pushed(hub, job_id, number)
 
 
+def killed(hub: Hub, job_id: str, *, kills: int) -> None:
+    """Have so many runs died over a job that ended with its first attempt."""
+    hub.sql(
+        "UPDATE musehub_background_jobs SET attempt = attempt + %(k)s,"
+        """ attempts = '[{"attempt": 1}]' WHERE job_id = %(id)s""",
+        {"k": kills, "id": job_id},
+    )
+
+
 def row(
     hub: Hub,
     repo_id: str,

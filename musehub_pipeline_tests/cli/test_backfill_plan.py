@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain.job import INDEX_VERSION
-from musehub_pipeline_tests.cli.ended_jobs import START, day, failed, row
+from musehub_pipeline_tests.cli.ended_jobs import START, day, failed, killed, row
 from musehub_pipeline_tests.cli.terminal import Finished, call
 from musehub_pipeline_tests.hub import Hub
 
@@ -38,9 +38,10 @@ def past(hub: Hub) -> Hub:
 
 
 def figures(
-    number: int, *, ended: int, current: int, failed: int, jobs: int, size: int
+    number: int, *, ended: int, current: int, failed: int, jobs: int, size: int, given_up: int = 0
 ) -> dict[str, Any]:
-    counts = {"ended": ended, "current": current, "failed": failed, "jobs": jobs}
+    counts = {"ended": ended, "current": current, "failed": failed, "given_up": given_up}
+    counts |= {"jobs": jobs}
     return {"day": day(number), **counts, "mpack_bytes": size}
 
 
@@ -75,6 +76,7 @@ def test_each_day_is_told_and_all_together(past: Hub) -> None:
             "ended": 8,
             "current": 2,
             "failed": 3,
+            "given_up": 0,
             "jobs": 3,
             "mpack_bytes": 30,
         },
@@ -123,9 +125,9 @@ def test_people_see_the_days_with_work_as_a_table(past: Hub) -> None:
 
     assert finished.code == 0
     assert table(finished) == [
-        ["day", "ended", "current", "failed", "to index", "bytes"],
-        [day(0), "3", "1", "0", "2", "30"],
-        [day(3), "3", "0", "2", "1", "0"],
+        ["day", "ended", "current", "failed", "given up", "to index", "bytes"],
+        [day(0), "3", "1", "0", "0", "2", "30"],
+        [day(3), "3", "0", "2", "0", "1", "0"],
     ]
     assert finished.err.splitlines() == [
         "3 of 8 jobs on 2 days are to be indexed again: 30 bytes",
@@ -144,6 +146,27 @@ def test_of_many_days_people_see_the_first_ones_and_the_rest_is_counted(past: Hu
         "4 of 9 jobs on 3 days are to be indexed again: 2,030 bytes",
         "estimated time: 0:00:02, by 1 jobs of late: 2.0 jobs or 4,000 bytes a second",
     ]
+
+
+def test_what_killed_its_runs_is_not_planned_and_is_told(hub: Hub) -> None:
+    repo_id = hub.create_repo()
+    killed(hub, row(hub, repo_id, 0, size=10), kills=2)
+    killed(hub, row(hub, repo_id, 0, size=20), kills=3)
+    killed(hub, failed(hub, repo_id, 1, "BAD_ID"), kills=3)
+
+    found = call("backfill", "plan", "--status", "all", "--json").json
+    seen = call("backfill", "plan", "--status", "all")
+
+    assert found["days"] == [
+        figures(0, ended=2, current=0, failed=0, given_up=1, jobs=1, size=10),
+        figures(1, ended=1, current=0, failed=1, given_up=1, jobs=0, size=0),
+    ]
+    assert (found["total"]["jobs"], found["total"]["given_up"]) == (1, 2)
+    assert table(seen)[1:] == [[day(0), "2", "0", "0", "1", "1", "10"]]
+    assert seen.err.splitlines()[0] == (
+        "2 jobs are given up, for so many runs have died over each;"
+        " to try them again, raise MUSEHUB_MAX_KILLS"
+    )
 
 
 def test_where_all_is_current_it_says_so(hub: Hub) -> None:

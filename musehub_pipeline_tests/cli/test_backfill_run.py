@@ -17,7 +17,15 @@ import pytest
 
 from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline.domain.result import COUNTS, TIMINGS
-from musehub_pipeline_tests.cli.ended_jobs import OUTDATED, START, day, failed, indexed, pushed
+from musehub_pipeline_tests.cli.ended_jobs import (
+    OUTDATED,
+    START,
+    day,
+    failed,
+    indexed,
+    killed,
+    pushed,
+)
 from musehub_pipeline_tests.cli.terminal import SECONDS, Git, call, finish, run, start
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
@@ -75,6 +83,7 @@ def test_each_day_with_work_is_a_run_of_its_partition(hub: Hub) -> None:
     assert told == {
         "days": 2,
         "planned": 3,
+        "given_up": 0,
         "indexed": 3,
         "failed": {},
         "kept": {},
@@ -182,6 +191,33 @@ def test_what_cannot_be_indexed_again_stays_as_it_was_and_is_told(hub: Hub) -> N
     assert f"done job={good}" not in finished.err
     assert "2/2" in finished.err
     assert call("backfill", "run", "--strict").code == 3
+
+
+def test_what_killed_its_runs_stays_as_it_was_and_is_told(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadly = indexed(hub, hub.create_repo("song"), 0)
+    good = indexed(hub, hub.create_repo("tune"), 1)
+    killed(hub, deadly, kills=3)
+    before = hub.job(deadly)
+
+    finished = call("backfill", "run", "--strict", "--json")
+    again = call("backfill", "run")
+
+    told = finished.json
+    assert finished.code == 3
+    assert [told[name] for name in ("days", "planned", "given_up", "indexed")] == [1, 1, 1, 1]
+    line = (
+        "1 jobs are given up, for so many runs have died over each;"
+        " to try them again, raise MUSEHUB_MAX_KILLS"
+    )
+    assert finished.err.splitlines()[-1] == line
+    assert again.err.splitlines() == ["there is nothing to index again", line]
+    assert (hub.job(deadly), hub.job(good)["index_version"]) == (before, INDEX_VERSION)
+    monkeypatch.setenv("MUSEHUB_MAX_KILLS", "4")
+    patient = call("backfill", "run", "--strict", "--json").json
+    assert [patient[name] for name in ("planned", "given_up", "indexed")] == [1, 0, 1]
+    assert standing(hub, deadly) == [("done", 5, INDEX_VERSION, None)]
 
 
 def test_a_run_of_all_can_be_gone_on_with(hub: Hub) -> None:

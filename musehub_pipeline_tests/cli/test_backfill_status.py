@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from musehub_pipeline.domain.job import INDEX_VERSION
-from musehub_pipeline_tests.cli.ended_jobs import START, failed, row
+from musehub_pipeline_tests.cli.ended_jobs import START, failed, killed, row
 from musehub_pipeline_tests.cli.terminal import call
 from musehub_pipeline_tests.hub import Hub
 
@@ -17,7 +17,7 @@ def _start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def under_way(hub: Hub) -> Hub:
-    """Jobs of every kind; two runs hold three of them, and a dead run's lease has expired."""
+    """Jobs of every kind; two runs hold three of them, and a third one has died over another."""
     repo_id = hub.create_repo()
     held = [row(hub, repo_id, 0, size=1500), row(hub, repo_id, 1, version=None, size=None)]
     for _ in range(2):
@@ -26,6 +26,7 @@ def under_way(hub: Hub) -> Hub:
     for _ in range(2):
         failed(hub, repo_id, 2, "BAD_ID")
     dead = row(hub, repo_id, 3, size=500)
+    killed(hub, dead, kills=2)
     row(hub, repo_id, -1)
     row(hub, hub.create_repo("gone"), 0)
     hub.sql("UPDATE musehub_repos SET deleted_at = now() WHERE slug = 'gone'")
@@ -48,6 +49,7 @@ def test_the_standing_is_told_in_numbers() -> None:
         "outdated": 3,
         "outdated_bytes": 2000,
         "failed": {"BAD_ID": 2, "\x1b[2J": 1},
+        "given_up": 1,
         "before": 1,
         "leased": 3,
         "runs": 2,
@@ -68,6 +70,10 @@ def test_people_see_the_same_as_a_table() -> None:
         "current": "2",
         "outdated": "3, 2,000 bytes",
         "failed": r"3: BAD_ID 2, \x1b[2J 1",
+        "given up": (
+            "1 jobs are given up, for so many runs have died over each;"
+            " to try them again, raise MUSEHUB_MAX_KILLS"
+        ),
         "pushed too early": "1",
         "leased now": "3 by 2 runs",
         "remaining time": "0:00:04, by 2 jobs of late: 5.0 jobs or 500 bytes a second",
@@ -84,6 +90,7 @@ def test_where_nothing_was_ever_pushed_nothing_is_made_up() -> None:
         "outdated": 0,
         "outdated_bytes": 0,
         "failed": {},
+        "given_up": 0,
         "before": 0,
         "leased": 0,
         "runs": 0,

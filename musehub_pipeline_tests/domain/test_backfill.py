@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from musehub_pipeline.domain.backfill import PastJob, Report, batches, pause_seconds
+from musehub_pipeline.domain.backfill import (
+    PastJob,
+    Report,
+    batches,
+    given_up_line,
+    pause_seconds,
+)
 from musehub_pipeline.domain.result import COUNTS, TIMINGS
 
 
@@ -36,6 +42,23 @@ def test_a_batch_has_so_many_jobs_and_bytes_at_the_most(
     sizes: list[int], portions: list[list[int]]
 ) -> None:
     assert divided(sizes) == portions
+
+
+def test_a_suspect_goes_alone_and_in_its_place() -> None:
+    jobs = [PastJob(f"{n}", 1, 1, suspect=n in {0, 3, 4}) for n in range(8)]
+
+    portions = batches(jobs, batch_jobs=2, batch_bytes=100)
+
+    assert [[job.job_id for job in portion] for portion in portions] == [
+        *(["0"], ["1", "2"], ["3"], ["4"], ["5", "6"], ["7"]),
+    ]
+
+
+def test_what_is_given_up_is_told_with_what_to_do() -> None:
+    assert given_up_line(1_200) == (
+        "1,200 jobs are given up, for so many runs have died over each;"
+        " to try them again, raise MUSEHUB_MAX_KILLS"
+    )
 
 
 def test_a_batch_is_made_when_it_is_asked_for() -> None:

@@ -50,6 +50,16 @@ def date_back(hub: Hub, jobs: list[str], *, day: str = DAY) -> None:
         )
 
 
+def environment(hub: Hub, **more: str) -> dict[str, str]:
+    """Return the variables that lead a run to the services of a hub."""
+    return {
+        "MUSEHUB_HOME": str(hub.settings.home),
+        "MUSEHUB_DATABASE_URL": str(hub.settings.database_url),
+        "MUSEHUB_STORAGE_URL": str(hub.settings.storage_url),
+        **more,
+    }
+
+
 def backfill(
     hub: Hub,
     instance: dg.DagsterInstance,

@@ -84,6 +84,7 @@ def test_the_report_says_what_came_of_all_batches(hub: Hub, instance: dg.Dagster
     expected = {
         "planned": 6,
         "current": 1,
+        "given_up": 0,
         "left": 0,
         "indexed": 3,
         "failed": {"MPACK_MALFORMED": 1, "MPACK_MISSING": 1},
@@ -101,7 +102,11 @@ def test_the_report_says_what_came_of_all_batches(hub: Hub, instance: dg.Dagster
     times = {name: run.output_for_node("report_backfill")[name] for name in TIMINGS}
     assert min(times.values()) > 0
     assert metadata_of(run, "report_backfill") == [expected | times | {"batches": 3}]
-    assert metadata_of(run, "plan_backfill")[0] == {"planned": 6, "current": 1}
+    assert metadata_of(run, "plan_backfill")[0] == {
+        "planned": 6,
+        "current": 1,
+        "given_up": 0,
+    }
 
 
 def test_a_day_that_is_finished_plans_nothing_and_says_so(

@@ -1,9 +1,5 @@
 """Backfills that end before they are through, and go on where they stopped."""
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
 import dagster as dg
@@ -15,20 +11,16 @@ from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_all
 from musehub_pipeline_tests.orchestration.backfilling import (
-    DAY,
     attempts,
     backfill,
     date_back,
+    environment,
     fared,
     old_pushes,
     report,
 )
+from musehub_pipeline_tests.orchestration.killing import interfere_no_more, kill_at, when
 from musehub_pipeline_tests.storage.checking import found
-
-RUN = f"""
-from musehub_pipeline.definitions import build_defs
-build_defs().get_job_def("{BACKFILL_JOB}").execute_in_process(partition_key="{DAY}")
-"""
 
 
 @pytest.fixture
@@ -39,31 +31,6 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 def job_of_the_environment() -> dg.JobDefinition:
     return build_defs().get_job_def(BACKFILL_JOB)
-
-
-def environment(hub: Hub, **more: str) -> dict[str, str]:
-    return {
-        "MUSEHUB_HOME": str(hub.settings.home),
-        "MUSEHUB_DATABASE_URL": str(hub.settings.database_url),
-        "MUSEHUB_STORAGE_URL": str(hub.settings.storage_url),
-        **more,
-    }
-
-
-def when(hub: Hub, job_id: str, condition: str, *, do: str) -> None:
-    """Have the database do something where a job's row is changed to what meets a condition."""
-    hub.sql(
-        "CREATE FUNCTION interfere() RETURNS trigger LANGUAGE plpgsql"
-        f" AS $$ BEGIN {do}; RETURN NEW; END $$"
-    )
-    hub.sql(
-        "CREATE TRIGGER interfere BEFORE UPDATE ON musehub_background_jobs FOR EACH ROW"
-        f" WHEN (NEW.job_id = '{job_id}' AND {condition}) EXECUTE FUNCTION interfere()"
-    )
-
-
-def interfere_no_more(hub: Hub) -> None:
-    hub.sql("DROP FUNCTION interfere CASCADE")
 
 
 def successes(hub: Hub, jobs: list[str]) -> list[int]:
@@ -110,25 +77,7 @@ def test_a_run_that_was_killed_is_gone_on_with_and_every_job_is_done_once(
 ) -> None:
     """It is killed while it publishes the third of six jobs, the first of its second batch."""
     jobs = old_pushes(hub, "abcdef")
-    published = "NEW.lease_expires_at IS NULL AND NEW.index_version = 1"
-    when(hub, jobs[2], published, do="PERFORM pg_sleep(600)")
-    asleep = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-    child = subprocess.Popen(
-        [sys.executable, "-c", RUN],
-        env=os.environ | environment(hub, MUSEHUB_BATCH_JOBS="2"),
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(1200):
-            if hub.sql(asleep):
-                break
-            assert child.poll() is None
-            time.sleep(0.1)
-    finally:
-        child.kill()
-        child.wait()
-    hub.sql(f"SELECT pg_terminate_backend(pid, 10000) FROM ({asleep}) AS run")
-    interfere_no_more(hub)
+    kill_at(hub, jobs[2], MUSEHUB_BATCH_JOBS="2")
 
     rows = [hub.job(job_id) for job_id in jobs]
     assert [row["index_version"] for row in rows] == [1, 1, 0, 0, 0, 0]

@@ -27,6 +27,6 @@ def queue(hub: Hub) -> Iterator[Queue]:
 
 @pytest.fixture
 def archive(hub: Hub) -> Iterator[Archive]:
-    """The past of a hub's queue."""
+    """The past of a hub's queue, in which three runs may die over a job."""
     with Database(str(hub.settings.database_url)) as database:
-        yield Archive(database, lease=LEASE)
+        yield Archive(database, lease=LEASE, max_kills=3)

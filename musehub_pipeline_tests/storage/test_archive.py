@@ -38,10 +38,10 @@ def repo_id(hub: Hub) -> str:
 
 
 def test_a_plan_has_what_a_claim_and_a_batch_need(hub: Hub, archive: Archive, repo_id: str) -> None:
-    old = ended_job(hub, repo_id, attempt=3)
+    old = ended_job(hub, repo_id)
     failed = failed_job(hub, repo_id, created_at=NOON + SECOND)
 
-    assert archive.plan(chosen(Selection.ALL)) == [PastJob(old, 3, 70), PastJob(failed, 1, 0)]
+    assert archive.plan(chosen(Selection.ALL)) == [PastJob(old, 1, 70), PastJob(failed, 1, 0)]
 
 
 def test_each_selection_takes_its_jobs_and_no_others(
@@ -114,15 +114,15 @@ def test_days_tell_what_has_ended_and_what_there_is_to_do(
     hub.enqueue(repo_id)
 
     def days(selection: Selection) -> list[tuple[Any, ...]]:
-        names = ("day", "ended", "jobs", "mpack_bytes", "current", "failed")
+        names = ("day", "ended", "jobs", "mpack_bytes", "current", "failed", "given_up")
         found = archive.days(chosen(selection, before=NEXT_DAY + timedelta(days=2)))
         assert all(tuple(day) == names for day in found)
         return [tuple(day.values()) for day in found]
 
     one, other = datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC)
-    assert days(Selection.OUTDATED) == [(one, 3, 3, 145, 0, 0), (other, 2, 0, 0, 1, 1)]
-    assert days(Selection.FAILED) == [(one, 3, 0, 0, 0, 0), (other, 2, 1, 0, 1, 1)]
-    assert days(Selection.ALL) == [(one, 3, 3, 145, 0, 0), (other, 2, 2, 70, 1, 1)]
+    assert days(Selection.OUTDATED) == [(one, 3, 3, 145, 0, 0, 0), (other, 2, 0, 0, 1, 1, 0)]
+    assert days(Selection.FAILED) == [(one, 3, 0, 0, 0, 0, 0), (other, 2, 1, 0, 1, 1, 0)]
+    assert days(Selection.ALL) == [(one, 3, 3, 145, 0, 0, 0), (other, 2, 2, 70, 1, 1, 0)]
 
 
 def test_a_claim_leases_a_job_which_stays_what_it_was(
@@ -205,7 +205,7 @@ def test_a_job_whose_run_died_is_planned_and_taken_again(
     jobs = archive.plan(chosen())
     [(claim, _)] = archive.claim(jobs, run_id="next")
 
-    assert jobs == [PastJob(job_id, 2, 70)]
+    assert jobs == [PastJob(job_id, 2, 70, suspect=True)]
     assert (claim.job_id, claim.attempt, claim.former) == (job_id, 3, Status.DONE)
 
 

@@ -258,15 +258,16 @@ def test_a_run_that_ends_leaves_what_it_holds_as_it_was(
     assert hub.job(live)["status"] == "pending"
 
 
-def test_old_rows_without_a_history_are_left_as_they_were_but_for_their_start(
-    hub: Hub, archive: Archive
+def test_old_rows_without_a_history_are_left_as_they_were_and_have_one(
+    hub: Hub, archive: Archive, job_id: str
 ) -> None:
-    job_id = ended_job(hub, hub.create_repo(), attempts="[]")
+    [history] = hub.job(job_id)["attempts"]
+    change(hub, job_id, "attempts = '[]'")
     before = hub.job(job_id)
 
     archive.release(claim_one(archive, hub, job_id))
 
-    assert hub.job(job_id) == before | {"started_at": None}
+    assert hub.job(job_id) == before | {"attempts": [history]}
 
 
 def test_the_next_attempt_is_another_one(hub: Hub, archive: Archive) -> None:

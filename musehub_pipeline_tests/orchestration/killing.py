@@ -1,0 +1,54 @@
+"""Runs of a backfill that are killed at a job, and a database that interferes with one."""
+
+import os
+import subprocess
+import sys
+import time
+
+from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.orchestration.backfilling import DAY, environment
+
+_RUN = f"""
+from musehub_pipeline.definitions import build_defs
+build_defs().get_job_def("{BACKFILL_JOB}").execute_in_process(partition_key="{DAY}")
+"""
+_ASLEEP = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+
+
+def when(hub: Hub, job_id: str, condition: str, *, do: str) -> None:
+    """Have the database do something where a job's row is changed to what meets a condition."""
+    hub.sql(
+        "CREATE FUNCTION interfere() RETURNS trigger LANGUAGE plpgsql"
+        f" AS $$ BEGIN {do}; RETURN NEW; END $$"
+    )
+    hub.sql(
+        "CREATE TRIGGER interfere BEFORE UPDATE ON musehub_background_jobs FOR EACH ROW"
+        f" WHEN (NEW.job_id = '{job_id}' AND {condition}) EXECUTE FUNCTION interfere()"
+    )
+
+
+def interfere_no_more(hub: Hub) -> None:
+    hub.sql("DROP FUNCTION interfere CASCADE")
+
+
+def kill_at(hub: Hub, job_id: str, **variables: str) -> None:
+    """Run the day in a process of its own, and kill it while it publishes a job."""
+    published = "NEW.lease_expires_at IS NULL AND NEW.index_version = 1"
+    when(hub, job_id, published, do="PERFORM pg_sleep(600)")
+    child = subprocess.Popen(
+        [sys.executable, "-c", _RUN],
+        env=os.environ | environment(hub, **variables),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(1200):
+            if hub.sql(_ASLEEP):
+                break
+            assert child.poll() is None
+            time.sleep(0.1)
+    finally:
+        child.kill()
+        child.wait()
+    hub.sql(f"SELECT pg_terminate_backend(pid, 10000) FROM ({_ASLEEP}) AS run")
+    interfere_no_more(hub)
