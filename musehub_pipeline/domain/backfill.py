@@ -42,8 +42,9 @@ class PastJob:
 
     job_id: str
     attempt: int
-    size_bytes: int  # of its mpack, 0 where that has never been read
+    size_bytes: int  # of its mpack, 0 where that is not known
     suspect: bool = False  # it may be what killed a run
+    unread_key: str | None = None  # of its mpack, where that has never been read
 
 
 def batches(

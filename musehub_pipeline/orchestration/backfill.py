@@ -30,6 +30,7 @@ from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import summarize as summarizing
 from musehub_pipeline.phases.batch import Batch
+from musehub_pipeline.phases.plan_past import plan_past
 from musehub_pipeline.phases.report import backfill_report
 from musehub_pipeline.phases.services import Policy
 from musehub_pipeline.storage.repos import Repos
@@ -57,7 +58,7 @@ def plan_backfill(
     keep_connections(context.instance)
     musehub.heartbeat.begin(context.run_id)
     choice = _choice(context, config, musehub.repos)
-    jobs = musehub.archive.plan(choice)
+    jobs = plan_past(musehub, choice)
     days = musehub.archive.days(choice)
     current, given_up = (sum(day[name] for day in days) for name in ("current", "given_up"))
     if not jobs:

@@ -6,7 +6,8 @@
 -- name: past_jobs
 -- The jobs that a backfill would take, oldest first. One whose run died is a suspect.
 SELECT j.job_id, j.attempt, coalesce((j.result ->> 'mpack_size_bytes')::bigint, 0) AS size_bytes,
-    kills > 0 OR j.error_code IS NOT DISTINCT FROM 'LEASE_EXPIRED' AS suspect
+    kills > 0 OR j.error_code IS NOT DISTINCT FROM 'LEASE_EXPIRED' AS suspect,
+    CASE WHEN j.result ->> 'mpack_size_bytes' IS NULL THEN j.payload ->> 'mpack_key' END AS unread_key
 FROM musehub_background_jobs AS j
 JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
 CROSS JOIN LATERAL (

@@ -41,7 +41,10 @@ def test_a_plan_has_what_a_claim_and_a_batch_need(hub: Hub, archive: Archive, re
     old = ended_job(hub, repo_id)
     failed = failed_job(hub, repo_id, created_at=NOON + SECOND)
 
-    assert archive.plan(chosen(Selection.ALL)) == [PastJob(old, 1, 70), PastJob(failed, 1, 0)]
+    assert archive.plan(chosen(Selection.ALL)) == [
+        PastJob(old, 1, 70),
+        PastJob(failed, 1, 0, unread_key="key"),
+    ]
 
 
 def test_each_selection_takes_its_jobs_and_no_others(

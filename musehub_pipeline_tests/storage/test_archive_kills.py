@@ -127,7 +127,9 @@ def test_a_job_that_came_to_an_end_is_no_suspect_any_more(
 def test_a_job_that_failed_for_its_kills_is_tried_alone(hub: Hub, archive: Archive) -> None:
     job_id = failed_job(hub, hub.create_repo(), "LEASE_EXPIRED")
 
-    assert archive.plan(chosen(Selection.FAILED)) == [PastJob(job_id, 1, 0, suspect=True)]
+    assert archive.plan(chosen(Selection.FAILED)) == [
+        PastJob(job_id, 1, 0, suspect=True, unread_key="key")
+    ]
 
 
 def test_only_what_is_chosen_is_told_to_be_given_up(hub: Hub, archive: Archive) -> None:
