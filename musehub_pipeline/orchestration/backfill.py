@@ -6,6 +6,7 @@ from its claim to its end, before the next one is begun.
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from time import monotonic, sleep
 from typing import Any
 
@@ -30,6 +31,7 @@ from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import summarize as summarizing
 from musehub_pipeline.phases.batch import Batch
+from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.plan_past import plan_past
 from musehub_pipeline.phases.report import backfill_report
 from musehub_pipeline.phases.services import Policy
@@ -56,10 +58,10 @@ def plan_backfill(
 ) -> Iterator[dg.Output[dict[str, Any]] | dg.DynamicOutput[list[PastJob]]]:
     """Read the queue's past; where there is nothing to do, say so."""
     keep_connections(context.instance)
-    musehub.heartbeat.begin(context.run_id)
-    choice = _choice(context, config, musehub.repos)
+    through_blips(partial(musehub.heartbeat.begin, context.run_id))
+    choice = through_blips(partial(_choice, context, config, musehub.repos))
     jobs = plan_past(musehub, choice)
-    days = musehub.archive.days(choice)
+    days = through_blips(partial(musehub.archive.days, choice))
     current, given_up = (sum(day[name] for day in days) for name in ("current", "given_up"))
     if not jobs:
         context.log.info("There is nothing to index again: %d jobs are current.", current)
@@ -100,7 +102,8 @@ def claim_past(
     context: dg.OpExecutionContext, jobs: list[PastJob], musehub: MusehubServices
 ) -> dg.Output[Batch]:
     """Begin a batch."""
-    pause = pause_seconds(len(musehub.queue.backlog(limit=MOST_WAITING).due))
+    backlog = through_blips(partial(musehub.queue.backlog, limit=MOST_WAITING))
+    pause = pause_seconds(len(backlog.due))
     sleep(pause)
     started = monotonic()
     batch = claiming.claim_past(musehub, run_id=context.run_id, jobs=jobs)
