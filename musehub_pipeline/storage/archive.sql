@@ -91,9 +91,11 @@ JOIN musehub_repos AS r ON r.repo_id = of_repo.repo_id AND r.deleted_at IS NULL;
 
 -- name: past_leases
 -- What runs index again at this moment.
-SELECT count(*) AS leased, count(DISTINCT run_id) AS runs
-FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status IN ('done', 'failed') AND lease_expires_at > clock_timestamp();
+SELECT count(*) AS leased, count(DISTINCT j.run_id) AS runs
+FROM musehub_background_jobs AS j
+JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
+WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
+    AND j.lease_expires_at > clock_timestamp();
 
 -- name: past_failures
 -- How many jobs have failed, by reason, the most frequent first.

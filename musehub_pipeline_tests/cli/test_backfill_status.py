@@ -17,7 +17,7 @@ def _start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def under_way(hub: Hub) -> Hub:
-    """Jobs of every kind; two runs hold three of them, and a third one has died over another."""
+    """Jobs of every kind: two runs hold three, one has died over another, one holds no matter."""
     repo_id = hub.create_repo()
     held = [row(hub, repo_id, 0, size=1500), row(hub, repo_id, 1, version=None, size=None)]
     for _ in range(2):
@@ -28,9 +28,11 @@ def under_way(hub: Hub) -> Hub:
     dead = row(hub, repo_id, 3, size=500)
     killed(hub, dead, kills=2)
     row(hub, repo_id, -1)
-    row(hub, hub.create_repo("gone"), 0)
+    gone = row(hub, hub.create_repo("gone"), 0)
     hub.sql("UPDATE musehub_repos SET deleted_at = now() WHERE slug = 'gone'")
-    for job_id, run, seconds in zip([*held, dead], "aabc", (60, 60, 60, -1), strict=True):
+    for job_id, run, seconds in zip(
+        [*held, dead, gone], "aabcd", (60, 60, 60, -1, 60), strict=True
+    ):
         hub.sql(
             "UPDATE musehub_background_jobs SET run_id = %(run)s, attempt = attempt + 1,"
             " lease_expires_at = now() + %(left)s WHERE job_id = %(id)s",
