@@ -1,7 +1,7 @@
 """`backfill run`: index again, day after day, in this process."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -27,15 +27,15 @@ from musehub_pipeline.storage.database import Database, Row
 EXIT_NOT_ALL_INDEXED = 3
 
 
-@dataclass(frozen=True)
+@dataclass
 class Backfill:
-    """What came of all runs together."""
+    """What there is to do, and what has come of the runs that have ended."""
 
     days: int
     planned: int
     given_up: int
-    run_ids: tuple[str, ...]
-    report: Report
+    run_ids: list[str] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
 
     @property
     def all_indexed(self) -> bool:
@@ -75,9 +75,10 @@ def run(
     the day's partition. Live pushes go first. A job that was done stays done, with its old result
     where it cannot be indexed again; one that failed and is at fault has its new reason.
 
-    Ctrl-C or SIGTERM stops it: what is indexed by then stays so, and the rest is as it was. The
-    same command goes on from there; with --status failed or all, give it the time for
-    --ended-before that was printed at the start, or what was tried already is tried again.
+    Ctrl-C or SIGTERM stops it: what is indexed by then stays so, and the rest is as it was. What
+    the days that had ended have done is printed. The same command goes on from there; with --status
+    failed or all, give it the time for --ended-before that was printed at the start, or what was
+    tried already is tried again.
     """
     settings = local.resolve(Settings.load())
     with Database(str(settings.database_url)) as database:
@@ -95,39 +96,45 @@ def run(
     work = [day for day in days if day["jobs"]]
     if work and selection is not Selection.OUTDATED and choice.ended_before is not None:
         err.print(f"to go on after a stop: --ended-before {choice.ended_before.isoformat()}")
-    given_up = sum(day["given_up"] for day in days)
-    backfill = _index_again(settings, choice, work, given_up=given_up)
-    if as_json:
-        print_json(backfill.as_dict())
-    elif work:
-        print_pairs(backfill.as_dict() | {"run_ids": len(backfill.run_ids)}, title="backfill")
-    else:
-        err.print("there is nothing to index again")
-    if backfill.given_up:
-        err.print(given_up_line(backfill.given_up))
+    backfill = Backfill(
+        days=len(work),
+        planned=sum(day["jobs"] for day in work),
+        given_up=sum(day["given_up"] for day in days),
+    )
+    try:
+        if work:
+            _index_again(settings, choice, work, backfill)
+    finally:  # also where it is stopped, or breaks off
+        _tell(backfill, as_json=as_json)
     if strict and not backfill.all_indexed:
         raise typer.Exit(EXIT_NOT_ALL_INDEXED)
 
 
 def _index_again(
-    settings: Settings, choice: Choice, days: Sequence[Row], *, given_up: int
-) -> Backfill:
+    settings: Settings, choice: Choice, days: Sequence[Row], backfill: Backfill
+) -> None:
     from musehub_pipeline.orchestration.home import use_dagster_home
     from musehub_pipeline.orchestration.in_process import BackfillRunner, dagster_instance
 
-    planned = sum(day["jobs"] for day in days)
-    run_ids: list[str] = []
-    total = Report()
-    if days:
-        use_dagster_home(settings)
-        with (
-            dagster_instance() as instance,
-            phase_progress(planned) as (show_phase, advance),
-            logs_as_progress(on_phase=show_phase, on_job=advance),
-        ):
-            runner = BackfillRunner(instance)
-            for day in days:
-                run_id, report = runner.run(day_of(day), choice)
-                run_ids.append(run_id)
-                total += report
-    return Backfill(len(days), planned, given_up, tuple(run_ids), total)
+    use_dagster_home(settings)
+    with (
+        dagster_instance() as instance,
+        phase_progress(backfill.planned) as (show_phase, advance),
+        logs_as_progress(on_phase=show_phase, on_job=advance),
+    ):
+        runner = BackfillRunner(instance)
+        for day in days:
+            run_id, report = runner.run(day_of(day), choice)
+            backfill.run_ids.append(run_id)
+            backfill.report += report
+
+
+def _tell(backfill: Backfill, *, as_json: bool) -> None:
+    if as_json:
+        print_json(backfill.as_dict())
+    elif backfill.days:
+        print_pairs(backfill.as_dict() | {"run_ids": len(backfill.run_ids)}, title="backfill")
+    else:
+        err.print("there is nothing to index again")
+    if backfill.given_up:
+        err.print(given_up_line(backfill.given_up))

@@ -79,3 +79,9 @@ def row(
         {"v": version, "r": json.dumps(result), "id": job_id},
     )
     return pushed(hub, job_id, number)
+
+
+def standing(hub: Hub, *job_ids: str) -> list[tuple[str, int, int | None, str | None]]:
+    """Return of some jobs: status, attempt, version and reason."""
+    rows = [hub.job(job_id) for job_id in job_ids]
+    return [(r["status"], r["attempt"], r["index_version"], r["error_code"]) for r in rows]

@@ -1,18 +1,11 @@
 """`backfill run`: day after day is indexed again, and what becomes of each job is told."""
 
 import json
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from subprocess import Popen
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import dagster as dg
-import psycopg
 import pytest
 
 from musehub_pipeline.domain.job import INDEX_VERSION
@@ -25,8 +18,9 @@ from musehub_pipeline_tests.cli.ended_jobs import (
     indexed,
     killed,
     pushed,
+    standing,
 )
-from musehub_pipeline_tests.cli.terminal import SECONDS, Git, call, finish, run, start
+from musehub_pipeline_tests.cli.terminal import Git, call, run
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 
@@ -38,11 +32,6 @@ NOT_MSGPACK = b"\xc1 is never msgpack"
 @pytest.fixture(autouse=True)
 def _start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUSEHUB_BACKFILL_START", START.isoformat())
-
-
-def standing(hub: Hub, *job_ids: str) -> list[tuple[str, int, int | None, str | None]]:
-    rows = [hub.job(job_id) for job_id in job_ids]
-    return [(r["status"], r["attempt"], r["index_version"], r["error_code"]) for r in rows]
 
 
 def lose(hub: Hub, job_id: str) -> None:
@@ -236,73 +225,6 @@ def test_a_run_of_all_can_be_gone_on_with(hub: Hub) -> None:
     assert (went_on["days"], went_on["indexed"]) == (1, 1)
     assert (again["days"], again["indexed"]) == (2, 2)
     assert standing(hub, first, second) == [("done", 3, INDEX_VERSION, None)] * 2
-
-
-def wait_until(process: "Popen[str]", is_so: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not is_so():
-        assert process.poll() is None, finish(process)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@contextmanager
-def nothing_can_be_written(hub: Hub) -> Iterator[None]:
-    """Hold up every run that has objects to write, for as long as the block runs."""
-    with psycopg.connect(str(hub.settings.database_url)) as connection:
-        connection.execute("LOCK TABLE musehub_snapshots")
-        yield
-
-
-def leased(hub: Hub) -> list[str]:
-    rows = hub.sql(
-        "SELECT job_id FROM musehub_background_jobs WHERE lease_expires_at > clock_timestamp()"
-    )
-    return [row["job_id"] for row in rows]
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-def test_told_to_stop_it_leaves_what_is_done_and_goes_on_from_there(
-    hub: Hub, number: signal.Signals
-) -> None:
-    first = indexed(hub, hub.create_repo("song"), 0)
-    second = indexed(hub, hub.create_repo("tune"), 1)
-    call("backfill", "run", "--to", day(0))
-    result = hub.job(second)["result"]
-    with nothing_can_be_written(hub):
-        process = start("backfill", "run", "--json")
-        wait_until(process, lambda: leased(hub) == [second])
-        told = call("backfill", "status", "--json").json
-
-        process.send_signal(number)
-        finished = finish(process)
-
-        assert (finished.code, finished.out) == (130, "")
-        assert "Traceback" not in finished.err
-        assert finished.err.count("was stopped: 1 jobs are given back\n") == 1
-        assert leased(hub) == []
-    assert (told["leased"], told["runs"], told["current"], told["outdated"]) == (1, 1, 1, 1)
-    assert standing(hub, first, second) == [
-        ("done", 2, INDEX_VERSION, None),
-        ("done", 1, OUTDATED, None),
-    ]
-    assert hub.job(second)["result"] == result
-    went_on = run("backfill", "run", "--strict", "--json").json
-    assert (went_on["planned"], went_on["indexed"]) == (1, 1)
-    assert standing(hub, second) == [("done", 2, INDEX_VERSION, None)]
-
-
-def test_a_database_that_is_away_ends_it_and_is_named(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    indexed(hub, hub.create_repo(), 0)
-    monkeypatch.setenv("MUSEHUB_DATABASE_URL", "postgresql://ada:secret@localhost:1/none")
-
-    finished = call("backfill", "run", "--json")
-
-    assert (finished.code, finished.out) == (1, "")
-    assert finished.err.startswith("error: DATABASE_UNAVAILABLE: ")
-    assert "secret" not in finished.err
 
 
 def test_it_works_on_the_embedded_services_too(git: Git) -> None:
