@@ -70,8 +70,8 @@ def batches(
 def given_up_line(jobs: int) -> str:
     """Return what there is to say of jobs that are planned no more, for they kill their runs."""
     return (
-        f"{jobs:,} jobs are given up, for so many runs have died over each;"
-        " to try them again, raise MUSEHUB_MAX_KILLS"
+        f"{jobs:,} jobs are given up: over each, MUSEHUB_MAX_KILLS runs have died;"
+        " raise it to try them again"
     )
 
 

@@ -164,8 +164,8 @@ def test_what_killed_its_runs_is_not_planned_and_is_told(hub: Hub) -> None:
     assert (found["total"]["jobs"], found["total"]["given_up"]) == (1, 2)
     assert table(seen)[1:] == [[day(0), "2", "0", "0", "1", "1", "10"]]
     assert seen.err.splitlines()[0] == (
-        "2 jobs are given up, for so many runs have died over each;"
-        " to try them again, raise MUSEHUB_MAX_KILLS"
+        "2 jobs are given up: over each, MUSEHUB_MAX_KILLS runs have died;"
+        " raise it to try them again"
     )
 
 

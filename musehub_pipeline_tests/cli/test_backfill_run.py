@@ -197,8 +197,8 @@ def test_what_killed_its_runs_stays_as_it_was_and_is_told(
     assert finished.code == 3
     assert [told[name] for name in ("days", "planned", "given_up", "indexed")] == [1, 1, 1, 1]
     line = (
-        "1 jobs are given up, for so many runs have died over each;"
-        " to try them again, raise MUSEHUB_MAX_KILLS"
+        "1 jobs are given up: over each, MUSEHUB_MAX_KILLS runs have died;"
+        " raise it to try them again"
     )
     assert finished.err.splitlines()[-1] == line
     assert again.err.splitlines() == ["there is nothing to index again", line]

@@ -73,8 +73,8 @@ def test_people_see_the_same_as_a_table() -> None:
         "outdated": "3, 2,000 bytes",
         "failed": r"3: BAD_ID 2, \x1b[2J 1",
         "given up": (
-            "1 jobs are given up, for so many runs have died over each;"
-            " to try them again, raise MUSEHUB_MAX_KILLS"
+            "1 jobs are given up: over each, MUSEHUB_MAX_KILLS runs have died;"
+            " raise it to try them again"
         ),
         "pushed too early": "1",
         "leased now": "3 by 2 runs",

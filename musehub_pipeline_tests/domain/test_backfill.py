@@ -56,8 +56,8 @@ def test_a_suspect_goes_alone_and_in_its_place() -> None:
 
 def test_what_is_given_up_is_told_with_what_to_do() -> None:
     assert given_up_line(1_200) == (
-        "1,200 jobs are given up, for so many runs have died over each;"
-        " to try them again, raise MUSEHUB_MAX_KILLS"
+        "1,200 jobs are given up: over each, MUSEHUB_MAX_KILLS runs have died;"
+        " raise it to try them again"
     )
 
 
