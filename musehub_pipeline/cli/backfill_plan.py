@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.choice import (
@@ -16,7 +14,7 @@ from musehub_pipeline.cli.choice import (
     choose,
 )
 from musehub_pipeline.cli.console import JsonFlag, duration, err, print_json, print_rows
-from musehub_pipeline.cli.filters import RepoFilter
+from musehub_pipeline.cli.filters import Limit, RepoFilter
 from musehub_pipeline.domain.backfill import Choice, Pace, Selection, given_up_line
 from musehub_pipeline.phases.services import open_archive
 from musehub_pipeline.settings import Settings
@@ -32,7 +30,7 @@ def plan(
     selection: SelectionOption = Selection.OUTDATED,
     codes: CodesOption = None,
     ended_before: EndedBeforeOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many days.")] = 20,
+    limit: Limit = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """Show what `backfill run` with the same options would index again; nothing is changed.

@@ -106,11 +106,14 @@ def choose(
         )
     start = settings.backfill_start
     today = datetime.now(UTC).date()  # by this machine, as Dagster's partitions
+    if start > today:
+        raise typer.BadParameter(f"MUSEHUB_BACKFILL_START, {start}, is after today, {today} in UTC")
+    for option, day in (("--from", first), ("--to", last)):
+        if day is not None and day < start:
+            raise typer.BadParameter(f"{option} {day} is before MUSEHUB_BACKFILL_START, {start}")
+        if day is not None and day > today:
+            raise typer.BadParameter(f"{option} {day} is after today, {today} in UTC")
     first, last = first or start, last or today
-    if first < start:
-        raise typer.BadParameter(f"--from {first} is before MUSEHUB_BACKFILL_START, {start}")
-    if last > today:
-        raise typer.BadParameter(f"--to {last} is after today, {today} in UTC")
     if last < first:
         raise typer.BadParameter(f"--to {last} is before --from {first}")
     return Choice(

@@ -18,7 +18,7 @@ from musehub_pipeline.cli.console import (
     print_rows,
     progress_bar,
 )
-from musehub_pipeline.cli.filters import parse_age
+from musehub_pipeline.cli.filters import Limit, parse_age, parse_repo
 from musehub_pipeline.client.enqueue import EnqueueReport, enqueue, find_uploads
 from musehub_pipeline.domain.ids import hex_of, is_id
 from musehub_pipeline.domain.text import one_line
@@ -62,9 +62,16 @@ def discover(
         bool, typer.Option("--enqueue", help="Enqueue the named mpacks; needs --repo.")
     ] = False,
     repo: Annotated[
-        str | None, typer.Option("--repo", "-r", help="Where to enqueue them: owner/slug.")
+        str | None,
+        typer.Option(
+            "--repo",
+            "-r",
+            help="Where to enqueue them: owner/slug.",
+            metavar="OWNER/SLUG",
+            parser=parse_repo,
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 20,
+    limit: Limit = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """List mpacks in storage that no job names, the oldest first.

@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline.domain import errors
+from musehub_pipeline.storage.repos import RepoNotFound, split_name
+
+MOST_LISTED = 1_000_000
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(r"(\d{1,6}(?:\.\d+)?)([smhd])", re.ASCII)
@@ -20,6 +23,15 @@ def parse_age(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: float(found[1])})
 
 
+def parse_repo(text: str) -> str:
+    """Return the name of a repository, which is of the form ``owner/slug``."""
+    try:
+        split_name(text)
+    except RepoNotFound as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
 def parse_code(text: str) -> str:
     """Return a reason code, in capitals."""
     try:
@@ -28,7 +40,13 @@ def parse_code(text: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
-RepoFilter = Annotated[str | None, typer.Option("--repo", "-r", help="Only of owner/slug.")]
+RepoFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--repo", "-r", help="Only of owner/slug.", metavar="OWNER/SLUG", parser=parse_repo
+    ),
+]
+Limit = Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="List at most so many.")]
 CodeFilter = Annotated[
     str | None,
     typer.Option(

@@ -17,7 +17,13 @@ from musehub_pipeline.cli.console import (
     print_pairs,
     print_rows,
 )
-from musehub_pipeline.cli.filters import CodeFilter, NewerThanFilter, OlderThanFilter, RepoFilter
+from musehub_pipeline.cli.filters import (
+    CodeFilter,
+    Limit,
+    NewerThanFilter,
+    OlderThanFilter,
+    RepoFilter,
+)
 from musehub_pipeline.domain.errors import JobNotFound
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
@@ -42,7 +48,7 @@ def list_jobs(
     code: CodeFilter = None,
     older_than: OlderThanFilter = None,
     newer_than: NewerThanFilter = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Limit = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """List jobs, the newest first."""

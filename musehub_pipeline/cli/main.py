@@ -20,6 +20,8 @@ from musehub_pipeline.domain.errors import PipelineError
 
 EXIT_ERROR = 1
 
+_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+
 app = typer.Typer(
     name="musehub-pipeline",
     no_args_is_help=True,
@@ -28,7 +30,8 @@ app = typer.Typer(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
         " Exit codes: 0 done, 1 an error that is named on stderr or a breach that fsck found, 2"
-        " wrong usage, 3 the answer is no (--strict, jobs retry and cancel, db current)."
+        " wrong usage, 3 the answer is no (--strict, jobs retry and cancel, db current), 130 or 143"
+        " stopped by a signal."
     ),
 )
 app.command()(demo)
@@ -54,11 +57,17 @@ def report_errors(command: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         command()
+    except SystemExit as end:
+        if end.code in _STOPPED:
+            err.print("stopped")
+        raise
     except PipelineError as error:
         _fail(str(error))
     except BrokenPipeError:  # whoever read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_ERROR)
+    except UnicodeEncodeError as error:
+        _fail(f"not UTF-8: {error.object!r}")
     except OSError as error:
         _fail(f"{error.filename or 'system'}: {error.strerror or error}")
 

@@ -9,6 +9,7 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import JsonFlag, out, print_json
+from musehub_pipeline.cli.filters import parse_repo
 from musehub_pipeline.client import push as pushing
 from musehub_pipeline.domain.ids import is_id
 from musehub_pipeline.settings import Settings
@@ -16,7 +17,12 @@ from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.repos import Repos
 
-RepoOption = Annotated[str, typer.Option("--repo", "-r", help="The repository, owner/slug.")]
+RepoOption = Annotated[
+    str,
+    typer.Option(
+        "--repo", "-r", help="The repository, owner/slug.", metavar="OWNER/SLUG", parser=parse_repo
+    ),
+]
 
 
 def push(
@@ -43,8 +49,10 @@ def push(
     The mpack's own list of branch heads is used, or --branch and --head. An mpack without heads is
     indexed and moves no branch.
     """
-    if head is not None and (branch is None or not is_id(head)):
-        raise typer.BadParameter("--head takes a commit id, and needs --branch")
+    if head is not None and branch is None:
+        raise typer.BadParameter(f"--head {head} needs --branch")
+    if head is not None and not is_id(head):
+        raise typer.BadParameter(f"--head {head!r} is no commit id")
     contents = pushing.outline(mpack)
     heads = {branch: head} if branch and head else contents.branch_heads
     if branch is not None:

@@ -125,6 +125,10 @@ class JobFailed(PipelineError):
         self.message = message
 
 
+class QueryFailed(PipelineError):
+    """The database refused a statement of the operator's."""
+
+
 class JobNotFound(PipelineError):
     """The job table has no mpack.index job of that id."""
 

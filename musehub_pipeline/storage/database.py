@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from musehub_pipeline.domain.errors import PipelineError, SettingsError, Transient, Trouble
+from musehub_pipeline.domain.errors import QueryFailed, SettingsError, Transient, Trouble
 from musehub_pipeline.storage import arrays
 from musehub_pipeline.storage.statements import statement
 
@@ -156,10 +156,6 @@ class Database:
             raise QueryFailed(str(error).strip()) from error
 
 
-class QueryFailed(PipelineError):
-    """The database refused a statement."""
-
-
 class Transaction:
     """Runs named statements on one connection."""
 
@@ -191,7 +187,10 @@ class Transaction:
         connection.execute("SET TRANSACTION READ ONLY")
         # Not a statement of the program's: whoever typed it owns the database. Asked for in
         # binary form it has to be one: no second one can leave the transaction.
-        cursor = connection.execute(cast("LiteralString", text), binary=True)
+        try:
+            cursor = connection.execute(cast("LiteralString", text), binary=True)
+        except psycopg.errors.ReadOnlySqlTransaction as error:  # no failover: it was asked for
+            raise QueryFailed(str(error).strip()) from error
         names = [column.name for column in cursor.description or ()]
         return names, cursor.fetchall() if names else []
 

@@ -1,5 +1,6 @@
 """Repos by name, and pushes as the hub writes them: the command line plays the hub's part."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import msgspec
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.ids import hex_of
 from musehub_pipeline.storage.database import Database, Row, Transaction
+
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and no UTF-8
 
 
 class RepoNotFound(PipelineError):
@@ -131,6 +134,6 @@ def split_name(name: str) -> tuple[str, str]:
         RepoNotFound: `name` is not of that form.
     """
     owner, slash, slug = name.partition("/")
-    if not (owner and slash and slug) or "/" in slug:
+    if not (owner and slash and slug) or "/" in slug or _NO_TEXT.search(name):
         raise RepoNotFound(f"{name!r} is not of the form owner/slug")
     return owner, slug

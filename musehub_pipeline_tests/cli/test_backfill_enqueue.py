@@ -132,7 +132,6 @@ def test_it_is_all_of_them_or_none(orphans: Hub) -> None:
         ("ada/song", ABSENT): f"mpacks/{ABSENT} does not exist\n",
         ("ada/none", KEYS[1]): "no repository is called 'ada/none'\n",
         ("gone/gone", KEYS[1]): "no repository is called 'gone/gone'\n",
-        ("ada", KEYS[1]): "'ada' is not of the form owner/slug\n",
     }
 
     for (repo, mpack), named in errors.items():

@@ -188,6 +188,7 @@ def test_where_all_is_current_it_says_so(hub: Hub) -> None:
         (["--to", "\x1b[2J\u202e"], r"'\x1b[2J\u202e' is no day such as 2026-01-31"),
         (["--from", "2025-12-31"], "--from 2025-12-31 is before MUSEHUB_BACKFILL_START, 2026-01-"),
         (["--to", "9999-12-31"], f"--to 9999-12-31 is after today, {TODAY} in UTC"),
+        (["--from", "9999-12-31"], f"--from 9999-12-31 is after today, {TODAY} in UTC"),
         (["--from", day(2), "--to", day(1)], f"--to {day(1)} is before --from {day(2)}"),
         (["--code", "bad_id"], "--code BAD_ID goes with --status failed, not with outdated"),
         (["--status", "failed", "--code", "NONE"], "'NONE' is none of BAD_ID, "),
@@ -207,7 +208,7 @@ def test_what_cannot_be_chosen_is_wrong_usage(
 
 
 def test_a_repository_that_is_not_there_is_an_error(past: Hub) -> None:
-    for name in ("ada/none", "ada/gone", "\x1b[2J/song"):
+    for name in ("ada/none", "ada/gone", "\u202e/song"):
         for command in ("plan", "run"):
             finished = call("backfill", command, "--repo", name)
 

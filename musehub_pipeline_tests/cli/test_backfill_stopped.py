@@ -69,6 +69,7 @@ def test_told_to_stop_it_leaves_what_is_done_and_goes_on_from_there(
         finished = finish(process)
 
         assert finished.code == 130
+        assert finished.err.endswith("stopped\n")
         assert "Traceback" not in finished.err
         assert finished.err.count("was stopped: 1 jobs are given back\n") == 1
         assert leased(hub) == []

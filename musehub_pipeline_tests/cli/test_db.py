@@ -89,6 +89,7 @@ def test_a_query_cannot_write(hub: Hub) -> None:
         assert hub.counts()["objects"] == 0
         assert finished.code == 1
         assert finished.err.startswith("error: ")
+        assert "UNAVAILABLE" not in finished.err
 
 
 def test_a_query_that_the_database_refuses_is_an_error_with_its_words(hub: Hub) -> None:

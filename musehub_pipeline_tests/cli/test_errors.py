@@ -70,6 +70,7 @@ def test_help_tells_the_exit_codes_and_where_settings_come_from() -> None:
 
     assert "Exit codes: 0 done, 1 an error" in said
     assert "2 wrong usage, 3 the answer is no" in said
+    assert "130 or 143 stopped by a signal" in said
     assert "MUSEHUB_* variables; with none set, everything lives in ./.musehub" in said
 
 
@@ -87,6 +88,17 @@ def test_help_tells_the_exit_codes_and_where_settings_come_from() -> None:
         ["jobs", "list", "--code", "NONE"],
         ["jobs", "list", "--older-than", "soon"],
         ["jobs", "list", "--newer-than", "-1h"],
+        ["jobs", "list", "--limit", "9" * 30],
+        # What a script leaves of a variable that is not set is not: all repositories.
+        ["jobs", "list", "--repo", ""],
+        ["jobs", "retry", "--repo", ""],
+        ["fsck", "--repo", ""],
+        ["backfill", "run", "--repo", ""],
+        ["backfill", "discover", "--repo", ""],
+        ["backfill", "discover", "--limit", "9" * 30],
+        ["push", "some.mpack", "--repo", ""],
+        ["push", "some.mpack", "--repo", "ada/so\nng"],
+        ["push", "some.mpack", "--repo", "ada/\udcff"],
         ["nonsense"],
         ["index", "--nonsense"],
         ["index", "--workers", "0"],
@@ -106,6 +118,12 @@ def test_wrong_usage_exits_with_2_and_says_what_is_right(arguments: list[str]) -
     assert finished.code == 2
     assert "Usage: " in finished.out + finished.err
     assert "Traceback" not in finished.err
+
+
+def test_an_argument_that_is_not_utf_8_is_an_error(hub: Hub) -> None:
+    finished = call("jobs", "show", "a\udcff")
+
+    assert (finished.code, finished.out, finished.err) == (1, "", "error: not UTF-8: 'a\\udcff'\n")
 
 
 @pytest.mark.parametrize(
