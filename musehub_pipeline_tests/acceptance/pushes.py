@@ -45,11 +45,11 @@ def make_past(hub: Hub, days: Sequence[date]) -> None:
     hub.sql(
         "WITH numbered AS ("
         "   SELECT job_id, ntile(cardinality(%(days)s)) OVER past AS day,"
-        "       row_number() OVER past AS second"
+        "       row_number() OVER past AS number"
         "   FROM musehub_background_jobs WINDOW past AS (ORDER BY created_at)"
         " )"
         " UPDATE musehub_background_jobs AS job SET index_version = 0,"
-        "   created_at = (%(days)s)[day] + second * interval '1 s'"
+        "   created_at = (%(days)s)[day] + number * interval '10 ms'"
         " FROM numbered WHERE job.job_id = numbered.job_id",
         {"days": [datetime.combine(day, time(), UTC) for day in days]},
     )
