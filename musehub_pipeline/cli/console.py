@@ -111,7 +111,7 @@ def progress_bar(description: str, unit: str) -> Generator[Callable[[int, int | 
     with _progress(unit) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-        progress.update(task, total=progress.tasks[0].completed)
+        progress.update(task, total=progress.tasks[0].completed)  # so that it stands full
 
 
 @contextmanager

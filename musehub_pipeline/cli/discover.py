@@ -18,7 +18,7 @@ from musehub_pipeline.cli.console import (
     print_rows,
     progress_bar,
 )
-from musehub_pipeline.cli.filters import Limit, parse_age, parse_repo
+from musehub_pipeline.cli.filters import Limit, parse_age, repo_option
 from musehub_pipeline.client.enqueue import EnqueueReport, enqueue, find_uploads
 from musehub_pipeline.domain.ids import hex_of, is_id
 from musehub_pipeline.domain.text import one_line
@@ -61,16 +61,7 @@ def discover(
     enqueuing: Annotated[
         bool, typer.Option("--enqueue", help="Enqueue the named mpacks; needs --repo.")
     ] = False,
-    repo: Annotated[
-        str | None,
-        typer.Option(
-            "--repo",
-            "-r",
-            help="Where to enqueue them: owner/slug.",
-            metavar="OWNER/SLUG",
-            parser=parse_repo,
-        ),
-    ] = None,
+    repo: Annotated[str | None, repo_option("Where to enqueue them: owner/slug.")] = None,
     limit: Limit = 20,
     as_json: JsonFlag = False,
 ) -> None:

@@ -2,14 +2,14 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from musehub_pipeline.domain import errors
 from musehub_pipeline.storage.repos import RepoNotFound, split_name
 
-MOST_LISTED = 1_000_000
+_MOST_LISTED = 1_000_000
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(r"(\d{1,6}(?:\.\d+)?)([smhd])", re.ASCII)
@@ -40,13 +40,13 @@ def parse_code(text: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
-RepoFilter = Annotated[
-    str | None,
-    typer.Option(
-        "--repo", "-r", help="Only of owner/slug.", metavar="OWNER/SLUG", parser=parse_repo
-    ),
-]
-Limit = Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="List at most so many.")]
+def repo_option(explanation: str) -> Any:
+    """Return the option that names a repository."""
+    return typer.Option("--repo", "-r", help=explanation, metavar="OWNER/SLUG", parser=parse_repo)
+
+
+RepoFilter = Annotated[str | None, repo_option("Only of owner/slug.")]
+Limit = Annotated[int, typer.Option(min=1, max=_MOST_LISTED, help="List at most so many.")]
 CodeFilter = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,7 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import JsonFlag, out, plain, print_json, progress_bar
-from musehub_pipeline.cli.filters import parse_repo
+from musehub_pipeline.cli.filters import repo_option
 from musehub_pipeline.domain.breach import Breach
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.audit import open_audit
@@ -22,16 +22,7 @@ _LISTED = 10_000  # breaches of one check: an index that is lost must not fill t
 
 
 def fsck(
-    repo: Annotated[
-        str | None,
-        typer.Option(
-            "--repo",
-            "-r",
-            help="Only what is of owner/slug.",
-            metavar="OWNER/SLUG",
-            parser=parse_repo,
-        ),
-    ] = None,
+    repo: Annotated[str | None, repo_option("Only what is of owner/slug.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Check that queue, index and storage agree; exit with 1 on any breach.

@@ -9,7 +9,7 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import JsonFlag, out, print_json
-from musehub_pipeline.cli.filters import parse_repo
+from musehub_pipeline.cli.filters import repo_option
 from musehub_pipeline.client import push as pushing
 from musehub_pipeline.domain.ids import is_id
 from musehub_pipeline.settings import Settings
@@ -17,12 +17,7 @@ from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.repos import Repos
 
-RepoOption = Annotated[
-    str,
-    typer.Option(
-        "--repo", "-r", help="The repository, owner/slug.", metavar="OWNER/SLUG", parser=parse_repo
-    ),
-]
+RepoOption = Annotated[str, repo_option("The repository, owner/slug.")]
 
 
 def push(

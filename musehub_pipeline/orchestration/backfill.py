@@ -4,7 +4,7 @@ The day is planned when the run starts, in batches; each goes through the same p
 from its claim to its end, before the next one is begun.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from time import monotonic, sleep
@@ -35,6 +35,7 @@ from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.plan_past import plan_past
 from musehub_pipeline.phases.report import backfill_report
 from musehub_pipeline.phases.services import Policy
+from musehub_pipeline.storage.database import Row
 from musehub_pipeline.storage.repos import Repos
 
 BACKFILL_JOB = "backfill_mpacks"
@@ -61,13 +62,7 @@ def plan_backfill(
     through_blips(partial(musehub.heartbeat.begin, context.run_id))
     choice = through_blips(partial(_choice, context, config, musehub.repos))
     jobs = plan_past(musehub, choice)
-    days = through_blips(partial(musehub.archive.days, choice))
-    current, given_up = (sum(day[name] for day in days) for name in ("current", "given_up"))
-    if not jobs:
-        context.log.info("There is nothing to index again: %d jobs are current.", current)
-    if given_up:
-        context.log.warning("%s", given_up_line(given_up))
-    planned = {"planned": len(jobs), "current": current, "given_up": given_up}
+    planned = _counted(jobs, through_blips(partial(musehub.archive.days, choice)), context.log)
     yield dg.Output(planned, _PLAN, metadata=planned)
     for number, batch in enumerate(_in_batches(jobs, musehub.policy), start=1):
         yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)
@@ -83,6 +78,18 @@ def _choice(context: dg.OpExecutionContext, config: BackfillConfig, repos: Repos
         ended_before=_ended_before(context, config),
         repo_id_of=lambda repo: repos.find_by_name_or_id(repo).repo_id,
     )
+
+
+def _counted(
+    jobs: Sequence[PastJob], days: Sequence[Row], log: dg.DagsterLogManager
+) -> dict[str, int]:
+    """Count what is planned and what is not; say where nothing is, and what is given up."""
+    current, given_up = (sum(day[name] for day in days) for name in ("current", "given_up"))
+    if not jobs:
+        log.info("There is nothing to index again: %d jobs are current.", current)
+    if given_up:
+        log.warning("%s", given_up_line(given_up))
+    return {"planned": len(jobs), "current": current, "given_up": given_up}
 
 
 def _in_batches(jobs: list[PastJob], policy: Policy) -> Iterator[list[PastJob]]:

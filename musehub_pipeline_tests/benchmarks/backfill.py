@@ -1,23 +1,19 @@
 """A backfill in this process: as fast as `index` of live jobs."""
 
+import os
 from collections.abc import Iterator, Sequence
 from datetime import date
+from unittest.mock import patch
 
 import dagster as dg
 
-from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
-from musehub_pipeline.orchestration.resources import fixed_resource
+from musehub_pipeline.cli.environment import environment_of
+from musehub_pipeline.orchestration.in_process import BackfillRunner
 from musehub_pipeline_tests.acceptance.pushes import make_past
 from musehub_pipeline_tests.benchmarks.bench import Bench, checkpoint
 from musehub_pipeline_tests.benchmarks.drain import by_runs, pushed
-from musehub_pipeline_tests.benchmarks.figures import (
-    Figure,
-    interleave,
-    seconds,
-    speed,
-)
-from musehub_pipeline_tests.benchmarks.past import days_of, outdated
+from musehub_pipeline_tests.benchmarks.figures import Figure, interleave, seconds, speed
+from musehub_pipeline_tests.benchmarks.past import choice_of, days_of, outdated
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_all
 
@@ -47,11 +43,8 @@ def by_backfill(bench: Bench, instance: dg.DagsterInstance) -> float:
 
 
 def index_again(hub: Hub, instance: dg.DagsterInstance, days: Sequence[date]) -> None:
-    """Run a backfill in this process, a run a day."""
-    job = build_defs(musehub=fixed_resource(hub.settings)).get_job_def(BACKFILL_JOB)
-    for day in days:
-        job.execute_in_process(
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            instance=instance,
-            partition_key=day.isoformat(),
-        )
+    """Index again as `backfill run` does: in this process, a run a day."""
+    with patch.dict(os.environ, environment_of(hub.settings)):
+        runner = BackfillRunner(instance)
+        for day in days:
+            runner.run(day, choice_of([day]))

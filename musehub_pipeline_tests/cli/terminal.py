@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,15 @@ def finish(process: subprocess.Popen[str]) -> Finished:
             process.kill()
             raise
     return Finished(process.returncode, out, err)
+
+
+def wait_until(process: subprocess.Popen[str], is_so: Callable[[], bool]) -> None:
+    """Wait for something that a process that was started brings about, no longer than `SECONDS`."""
+    deadline = time.monotonic() + SECONDS
+    while not is_so():
+        assert process.poll() is None, finish(process)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def processes_of(home: Path) -> dict[int, str]:

@@ -2,32 +2,21 @@
 
 import json
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from subprocess import Popen
-from typing import Any
 
 import psycopg
 import pytest
 
 from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline_tests.cli.ended_jobs import OUTDATED, START, indexed, standing
-from musehub_pipeline_tests.cli.terminal import SECONDS, call, finish, run, start
+from musehub_pipeline_tests.cli.terminal import call, finish, run, start, wait_until
 from musehub_pipeline_tests.hub import Hub
 
 
 @pytest.fixture(autouse=True)
 def _start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUSEHUB_BACKFILL_START", START.isoformat())
-
-
-def wait_until(process: "Popen[str]", is_so: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not is_so():
-        assert process.poll() is None, finish(process)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager

@@ -2,17 +2,15 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import Popen
 
 import psycopg
 import pytest
 
 from musehub_pipeline_tests.cli.conftest import Demo
-from musehub_pipeline_tests.cli.terminal import SECONDS, call, finish, processes_of, run, start
+from musehub_pipeline_tests.cli.terminal import call, finish, processes_of, run, start, wait_until
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
 
@@ -28,14 +26,6 @@ def states(hub: Hub) -> list[tuple[str, int, str | None]]:
         "SELECT status, attempt, run_id FROM musehub_background_jobs ORDER BY created_at"
     )
     return [(row["status"], row["attempt"], row["run_id"]) for row in rows]
-
-
-def wait_until(process: "Popen[str]", is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not is_so():
-        assert process.poll() is None, finish(process)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager

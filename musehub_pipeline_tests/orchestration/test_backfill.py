@@ -1,6 +1,5 @@
 """The job `backfill_mpacks`: a day is planned in batches, and each is indexed before the next."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -10,7 +9,6 @@ from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.domain.result import TIMINGS
 from musehub_pipeline.orchestration.backfill import BACKFILL_JOB, backfill_mpacks, days_from
 from musehub_pipeline.orchestration.handover import HandOver, hand_over
-from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.settings import first_day
@@ -30,12 +28,6 @@ PHASES = [
     *("fetch_mpack", "unpack", "put_objects", "insert_objects", "upsert_object_refs"),
     *("insert_snapshots", "insert_commits"),
 ]
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dagster_instance() as opened:
-        yield opened
 
 
 def metadata_of(run: dg.ExecuteInProcessResult, step_key: str) -> list[dict[str, Any]]:

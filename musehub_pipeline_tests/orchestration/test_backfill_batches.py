@@ -1,13 +1,11 @@
 """Backfills of jobs whose mpacks nobody has measured: a batch is no larger than a run can hold."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 
 from musehub_pipeline.domain.backfill import Choice, PastJob, Selection
-from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline.phases.plan_past import plan_past
 from musehub_pipeline.phases.services import open_services
 from musehub_pipeline_tests.factories import History
@@ -23,12 +21,6 @@ from musehub_pipeline_tests.orchestration.backfilling import (
 
 MIDNIGHT = datetime.fromisoformat(DAY).replace(tzinfo=UTC)
 CONTENTS = [bytes([number]) * (10_000 + number) for number in range(5)]
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dagster_instance() as opened:
-        yield opened
 
 
 def mpack(content: bytes) -> bytes:

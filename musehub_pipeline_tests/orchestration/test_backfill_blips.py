@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 import dagster as dg
 import pytest
 
-from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.backfilling import attempts, backfill, fared, old_pushes
 from musehub_pipeline_tests.servers.cable import Cable
@@ -20,12 +19,6 @@ STATEMENTS = {
     "backlog": "AS under_way",
     "claim_past": "AS planned (job_id, attempt)",
 }
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dagster_instance() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,12 +1,8 @@
 """A backfill and an mpack that kills whoever indexes it."""
 
-from collections.abc import Iterator
-
 import dagster as dg
-import pytest
 
 from musehub_pipeline.domain.backfill import given_up_line
-from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.backfilling import (
     attempts,
@@ -16,12 +12,6 @@ from musehub_pipeline_tests.orchestration.backfilling import (
 )
 from musehub_pipeline_tests.orchestration.killing import kill_at
 from musehub_pipeline_tests.storage.checking import found
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dagster_instance() as opened:
-        yield opened
 
 
 def let_leases_end(hub: Hub) -> list[str]:

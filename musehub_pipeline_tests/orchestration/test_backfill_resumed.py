@@ -1,13 +1,10 @@
 """Backfills that end before they are through, and go on where they stopped."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import pytest
 
 from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
-from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_all
 from musehub_pipeline_tests.orchestration.backfilling import (
@@ -21,12 +18,6 @@ from musehub_pipeline_tests.orchestration.backfilling import (
 )
 from musehub_pipeline_tests.orchestration.killing import interfere_no_more, kill_at, when
 from musehub_pipeline_tests.storage.checking import found
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dagster_instance() as opened:
-        yield opened
 
 
 def job_of_the_environment() -> dg.JobDefinition:

@@ -1,6 +1,5 @@
 """Tags of a run say what it takes, for the dialog of backfills has room for nothing else."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -8,7 +7,6 @@ import pytest
 
 from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
-from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.backfilling import (
     backfill,
@@ -18,12 +16,6 @@ from musehub_pipeline_tests.orchestration.backfilling import (
 )
 
 TAGS = ("musehub/select", "musehub/codes", "musehub/repo")
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dagster_instance() as opened:
-        yield opened
 
 
 def pushes(hub: Hub) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Runs that carry several jobs: none harms its neighbours, and those of a repo go in order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from musehub_pipeline.domain.result import TIMINGS
-from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+from musehub_pipeline.orchestration.in_process import Runner
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
@@ -20,12 +20,6 @@ NOT_MSGPACK = b"\xc1"
 EMPTY = History().mpack()
 
 Run = Callable[..., list[str]]
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dagster_instance() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """What the UI shows of a run: one materialization, one table of its jobs, and a check."""
 
 import logging
-from collections.abc import Iterator
 
 import dagster as dg
 import pytest
 
 from musehub_pipeline.domain.budgets import BUDGET_KEYS
 from musehub_pipeline.domain.result import COUNTS
-from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline.orchestration.observation import MPACK_INDEX
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
@@ -27,12 +25,6 @@ NOT_MSGPACK = b"\xc1"
 EMPTY = History().mpack()
 TINY = "object_puts_ms=0.000001,elapsed_ms=0.000001"
 LOGGER = "musehub_pipeline.index"
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dagster_instance() as opened:
-        yield opened
 
 
 def test_a_run_adds_one_materialization_with_the_figures_of_its_batch(

@@ -1,13 +1,11 @@
 """The check of the budgets: a run judges its own jobs, a hand the latest run; no job suffers."""
 
 import logging
-from collections.abc import Iterator
 
 import dagster as dg
 import pytest
 
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
@@ -21,12 +19,6 @@ EMPTY = History().mpack()
 TINY = "object_puts_ms=0.000001,elapsed_ms=0.000001"
 AMPLE = "object_puts_ms=1e9,elapsed_ms=1e9"
 LOGGER = "musehub_pipeline.index"
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dagster_instance() as opened:
-        yield opened
 
 
 def test_without_budgets_nothing_is_judged(

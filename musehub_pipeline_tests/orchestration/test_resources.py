@@ -1,6 +1,5 @@
 """Dagster's resource: what its fields say wins, what they leave out the environment says."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.orchestration.home import use_dagster_home
-from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline.orchestration.resources import MusehubResource
 from musehub_pipeline.phases.services import Services
 from musehub_pipeline.settings import Settings
@@ -25,12 +23,6 @@ URLS = ("database_url", "storage_url")
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUSEHUB_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dagster_instance() as opened:
-        yield opened
 
 
 def urls(hub: Hub) -> dict[str, Any]:
