@@ -23,6 +23,7 @@ from rich.table import Table
 # What strangers wrote is shown as it is: no markup, no emoji names.
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 err = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+_pipe = Console(markup=False, emoji=False, highlight=False, width=10_000)
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -64,7 +65,7 @@ def print_json_line(value: object) -> None:
 
 def print_pairs(pairs: Mapping[str, object], *, title: str | None = None) -> None:
     """Print names and values as a table of two columns."""
-    out.print(pairs_table(pairs, title=title))
+    print_table(pairs_table(pairs, title=title))
 
 
 def pairs_table(pairs: Mapping[str, object], *, title: str | None = None) -> Table:
@@ -86,7 +87,12 @@ def print_rows(
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(cell(value) for value in row))
-    out.print(table)
+    print_table(table)
+
+
+def print_table(table: Table) -> None:
+    """Print a table, folded to fit a terminal; in a pipe each row is a line, for grep and less."""
+    (out if out.is_terminal else _pipe).print(table)
 
 
 def cell(value: object) -> str:

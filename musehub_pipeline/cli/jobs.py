@@ -51,7 +51,7 @@ def list_jobs(
     limit: Limit = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, the newest first; stderr says where there are more than the limit lets through."""
     with _open_queue() as (database, _):
         rows = Operations(database).jobs(
             status=status,
@@ -59,8 +59,11 @@ def list_jobs(
             code=code,
             older_than=older_than,
             newer_than=newer_than,
-            limit=limit,
+            limit=limit + 1,
         )
+    if len(rows) > limit:
+        rows.pop()
+        err.print(f"only the newest {limit}: --limit shows more")
     if as_json:
         print_json(rows)
         return

@@ -26,6 +26,7 @@ app = typer.Typer(
     name="musehub-pipeline",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # else paragraphs keep the line ends of the source
     help=(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."

@@ -19,6 +19,7 @@ from musehub_pipeline.cli.console import (
     plain,
     print_json,
     print_json_line,
+    print_table,
 )
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.settings import Settings
@@ -53,14 +54,14 @@ def status(
         elif as_json:
             print_json(operations.status())
         else:
-            out.print(_table(operations.status()))
+            print_table(_table(operations.status()))
 
 
 def _watch(look: Callable[[], Row], interval: float, *, as_json: bool) -> None:
     if as_json:
         _repeat(lambda: print_json_line(look()), interval)
     elif not out.is_terminal:  # nothing can be drawn again in a pipe
-        _repeat(lambda: out.print(_table(look())), interval)
+        _repeat(lambda: print_table(_table(look())), interval)
     else:
         with Live(console=out, auto_refresh=False) as live:
             _repeat(lambda: live.update(_table(look()), refresh=True), interval)

@@ -29,16 +29,17 @@ FROM (
     FROM musehub_background_jobs
     WHERE job_type = 'mpack.index' AND status = 'running' AND lease_expires_at < clock_timestamp()
     ORDER BY job_id
-    FOR UPDATE
+    FOR UPDATE SKIP LOCKED
 ) AS dead
 WHERE job.job_id = dead.job_id
 RETURNING job.job_id, job.repo_id, job.status, job.error_code, job.error;
 
 -- name: claim_due
 -- Lease the oldest due jobs. One that waits behind another of its repo, which is under way or in
--- backoff, is not due. One whose run died is taken alone, for it may be what killed the run.
+-- backoff, is not due. One over which a run died is taken alone, for it may be what killed the run.
+-- Rows that another session has locked are not waited for, nor are the later ones of their repos taken.
 WITH due AS (
-    SELECT j.job_id, j.repo_id, j.created_at, j.error_code IS NOT DISTINCT FROM 'LEASE_EXPIRED' AS suspect
+    SELECT j.job_id, j.repo_id, j.created_at, j.attempts @> '[{"code": "LEASE_EXPIRED"}]' AS suspect
     FROM musehub_background_jobs AS j
     WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
         AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
@@ -55,13 +56,22 @@ WITH due AS (
         )
     ORDER BY j.created_at, j.job_id
     LIMIT %(limit)s
-    FOR UPDATE OF j
+), unlocked AS (
+    SELECT job_id FROM musehub_background_jobs
+    WHERE job_id IN (SELECT job_id FROM due) AND status = 'pending'
+    FOR UPDATE SKIP LOCKED
+), free AS (
+    SELECT due.*, bool_and(unlocked.job_id IS NOT NULL) OVER up_to_it AS is_free
+    FROM due
+    LEFT JOIN unlocked USING (job_id)
+    WINDOW up_to_it AS (PARTITION BY repo_id ORDER BY created_at, job_id)
 ), ranked AS (
     SELECT job_id,
         row_number() OVER oldest AS place,
         first_value(suspect) OVER oldest AS alone,
         bool_or(suspect) OVER (PARTITION BY repo_id ORDER BY created_at, job_id) AS behind_suspect
-    FROM due
+    FROM free
+    WHERE is_free
     WINDOW oldest AS (ORDER BY created_at, job_id)
 )
 UPDATE musehub_background_jobs AS job
@@ -78,15 +88,9 @@ RETURNING job.job_id, job.repo_id, job.attempt, job.attempts_forgiven, job.paylo
 
 -- name: claim_named
 -- Lease the named jobs, in backoff or not, unless an earlier one of the repo is unfinished and not
--- among them.
-UPDATE musehub_background_jobs AS job
-SET status = 'running',
-    attempt = job.attempt + 1,
-    run_id = %(run_id)s,
-    started_at = clock_timestamp(),
-    lease_expires_at = clock_timestamp() + %(lease)s
-FROM (
-    SELECT j.job_id
+-- among them. Of rows that another session has locked it is as in claim_due.
+WITH due AS (
+    SELECT j.job_id, j.repo_id, j.created_at
     FROM musehub_background_jobs AS j
     WHERE j.job_type = 'mpack.index' AND j.status = 'pending' AND j.job_id = ANY(%(job_ids)s)
         AND j.repo_id NOT IN (
@@ -100,9 +104,24 @@ FROM (
                 AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
                 AND NOT earlier.job_id = ANY(%(job_ids)s)
         )
-    FOR UPDATE OF j
-) AS due
-WHERE job.job_id = due.job_id
+), unlocked AS (
+    SELECT job_id FROM musehub_background_jobs
+    WHERE job_id IN (SELECT job_id FROM due) AND status = 'pending'
+    FOR UPDATE SKIP LOCKED
+), free AS (
+    SELECT job_id, bool_and(unlocked.job_id IS NOT NULL) OVER up_to_it AS is_free
+    FROM due
+    LEFT JOIN unlocked USING (job_id)
+    WINDOW up_to_it AS (PARTITION BY repo_id ORDER BY created_at, job_id)
+)
+UPDATE musehub_background_jobs AS job
+SET status = 'running',
+    attempt = job.attempt + 1,
+    run_id = %(run_id)s,
+    started_at = clock_timestamp(),
+    lease_expires_at = clock_timestamp() + %(lease)s
+FROM free
+WHERE job.job_id = free.job_id AND free.is_free
 RETURNING job.job_id, job.repo_id, job.attempt, job.attempts_forgiven, job.payload, job.created_at,
     job.started_at;
 
@@ -164,7 +183,7 @@ FROM (
 
 -- name: due
 -- The oldest jobs that a claim would take, and whether they would be taken alone.
-SELECT j.job_id, j.repo_id, j.attempt, j.error_code IS NOT DISTINCT FROM 'LEASE_EXPIRED' AS suspect
+SELECT j.job_id, j.repo_id, j.attempt, j.attempts @> '[{"code": "LEASE_EXPIRED"}]' AS suspect
 FROM musehub_background_jobs AS j
 WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
     AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())

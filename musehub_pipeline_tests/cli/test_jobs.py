@@ -94,6 +94,21 @@ def test_the_list_can_be_narrowed(hub: Hub, queue: list[str]) -> None:
     assert listed == {options: [queue[at] for at in some] for options, some in positions.items()}
 
 
+def test_it_is_said_that_there_are_more_than_the_limit_lets_through(queue: list[str]) -> None:
+    some, all_of_them = call("jobs", "list", "--limit", 2), call("jobs", "list", "--limit", 3)
+
+    assert some.err == "only the newest 2: --limit shows more\n"
+    assert [job_id in some.out for job_id in queue] == [False, True, True]
+    assert (all_of_them.err, [job_id in all_of_them.out for job_id in queue]) == ("", [True] * 3)
+
+
+def test_a_row_is_one_line_in_a_pipe_however_long_it_is(hub: Hub, queue: list[str]) -> None:
+    message = "no list " * 100
+    hub.sql("UPDATE musehub_background_jobs SET error = %(e)s", {"e": message})
+
+    assert f"│ {message.rstrip()} " in call("jobs", "show", queue[1]).out
+
+
 def test_people_see_a_row_for_each_job(queue: list[str]) -> None:
     finished = call("jobs", "list")
 

@@ -160,54 +160,6 @@ def test_a_failure_is_final_and_says_why(hub: Hub, queue: Queue) -> None:
     assert claimed(queue) == named(queue, job_id) == []
 
 
-def test_the_jobs_of_a_run_that_died_are_taken_one_by_one(hub: Hub, queue: Queue) -> None:
-    """One of them may be what killed the run: it takes no neighbours with it again."""
-    first, second = hub.enqueue("r"), hub.enqueue("r")
-    assert claimed(queue, "dead") == [first, second]
-    assert claimed(queue, "next") == []
-    expire(hub, first)
-    expire(hub, second)
-
-    claims = [claim for claim, _ in queue.claim(run_id="next", limit=5)]
-
-    assert [(claim.job_id, claim.attempt) for claim in claims] == [(first, 2)]
-    assert state(hub, second)["status"] == "pending"
-    row = state(hub, first)
-    assert row.pop("error").startswith("run dead died, its lease expired at ")
-    assert (row["status"], row["run_id"], row["error_code"]) == ("running", "next", "LEASE_EXPIRED")
-
-
-def test_a_job_that_killed_its_run_takes_no_neighbours_along(hub: Hub, queue: Queue) -> None:
-    bomb, neighbour = hub.enqueue("hostile"), hub.enqueue("innocent")
-    assert claimed(queue, "one") == [bomb, neighbour]
-    expire(hub, bomb)
-    expire(hub, neighbour)
-    fresh = hub.enqueue("another")
-
-    assert claimed(queue, "two") == [bomb]
-    assert claimed(queue, "three") == [neighbour]
-    assert claimed(queue, "four") == [fresh]
-
-
-def test_a_job_that_kills_every_run_fails_in_the_end(hub: Hub, queue: Queue) -> None:
-    job_id, behind = hub.enqueue("r"), hub.enqueue("r")
-    for run_id in ("one", "two"):
-        assert claimed(queue, run_id, limit=1) == [job_id]
-        expire(hub, job_id)
-
-    assert claimed(queue, "three") == [behind]
-
-    row = state(hub, job_id)
-    assert row.pop("error").startswith("run two died, its lease expired at ")
-    assert row == {
-        "status": "failed",
-        "attempt": 2,
-        "run_id": None,
-        "error_code": "LEASE_EXPIRED",
-    }
-    assert hub.job(job_id)["finished_at"] is not None
-
-
 def test_a_heartbeat_renews_the_leases_of_its_run_and_of_no_other(hub: Hub, queue: Queue) -> None:
     mine, lost, theirs = hub.enqueue("r"), hub.enqueue("r"), hub.enqueue("s")
     claimed(queue, "mine", limit=2)

@@ -89,7 +89,8 @@ def test_the_backlog_tells_what_waits_and_what_is_due(hub: Hub, queue: Queue) ->
     held, behind, late, due, more = (hub.enqueue(repo) for repo in ("a", "a", "b", "c", "c"))
     assert claimed(queue, limit=1) == [held]
     put_off(hub, late)
-    change(hub, due, "created_at = now() - interval '1 minute', error_code = 'LEASE_EXPIRED'")
+    died = "attempts = jsonb_build_array(jsonb_build_object('code', 'LEASE_EXPIRED'))"
+    change(hub, due, f"created_at = now() - interval '1 minute', {died}")
 
     found = queue.backlog(limit=10)
 

@@ -1,0 +1,50 @@
+"""Rows of the queue that another session has locked: the hub's, an operator's, a frozen run's."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+
+import psycopg
+import pytest
+
+from musehub_pipeline.storage.queue import Queue
+from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.storage.queueing import claimed, expire, named
+
+
+@contextmanager
+def locked(hub: Hub, job_id: str) -> Generator[None]:
+    with psycopg.connect(str(hub.settings.database_url)) as connection:
+        connection.execute(
+            "SELECT FROM musehub_background_jobs WHERE job_id = %s FOR UPDATE", [job_id]
+        )
+        yield
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_row_that_another_session_has_locked_stops_nobody_but_its_repo(
+    hub: Hub, queue: Queue, by_name: bool
+) -> None:
+    first, behind, free = hub.enqueue("r"), hub.enqueue("r"), hub.enqueue("s")
+    take = partial(named, queue, first, behind, free) if by_name else partial(claimed, queue)
+
+    with locked(hub, first):
+        assert take() == [free]
+
+    assert take() == [first, behind]
+
+
+def test_a_lease_that_another_session_has_locked_is_taken_back_later(
+    hub: Hub, queue: Queue
+) -> None:
+    stuck, dead, free = hub.enqueue("r"), hub.enqueue("s"), hub.enqueue("t")
+    assert claimed(queue, "one", limit=2) == [stuck, dead]
+    expire(hub, stuck)
+    expire(hub, dead)
+
+    with locked(hub, stuck):
+        assert queue.rescue() == 1
+        assert claimed(queue, "two") == [dead]
+        assert claimed(queue, "three") == [free]
+
+    assert claimed(queue, "four") == [stuck]
