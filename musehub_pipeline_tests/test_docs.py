@@ -1,6 +1,7 @@
 """The documentation says what the code does."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ from musehub_pipeline.domain.result import KEYS
 from musehub_pipeline.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+PUT_OFF = {Trouble.LEASE_LOST, Trouble.EARLIER_JOB_UNFINISHED, Trouble.OVER_BATCH}  # never in a row
+VARIABLES = {
+    f"MUSEHUB_{name.upper()}": field.default
+    for name, field in Settings.model_fields.items()
+    if field.validation_alias is None
+}
 
 
 def test_every_reason_code_is_documented_with_its_meaning() -> None:
@@ -18,18 +25,36 @@ def test_every_reason_code_is_documented_with_its_meaning() -> None:
     assert dict(rows) == {str(code): code.meaning for code in (*Fault, *Trouble)}
 
 
-def test_every_variable_stands_in_the_readme() -> None:
+def test_every_variable_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
-    variables = [
-        f"MUSEHUB_{name.upper()}"
-        for name, field in Settings.model_fields.items()
-        if field.validation_alias is None
+
+    assert [name for name in VARIABLES if f"| `{name}` |" not in readme] == []
+
+
+def test_every_knob_is_explained_with_its_default() -> None:
+    knobs = (ROOT / "docs/operating.md").read_text().partition("## Knobs")[2]
+    places = {"MUSEHUB_HOME"} | {name for name in VARIABLES if name.endswith("_URL")}
+
+    assert [name for name in VARIABLES if f"`{name}`" not in knobs and name not in places] == []
+    for name, default in VARIABLES.items():
+        if isinstance(default, int) and not isinstance(default, bool):
+            assert re.search(rf"`{name}` ({default}|{default:,})\b", knobs), name
+
+
+def test_there_is_advice_for_every_reason_that_a_failed_job_can_have() -> None:
+    rows = (ROOT / "docs/operating.md").read_text().partition("## What to do about a reason")[2]
+    patterns = re.findall(r"`([A-Z*_]+)`", rows.partition("\n## ")[0])
+
+    unadvised = [
+        str(code)
+        for code in (*Fault, *Trouble)
+        if code not in PUT_OFF and not any(fnmatch(code, pattern) for pattern in patterns)
     ]
 
-    assert [name for name in variables if f"| `{name}` |" not in readme] == []
+    assert unadvised == []
 
 
-def test_every_key_of_the_result_stands_in_the_readme() -> None:
+def test_every_key_of_the_result_is_in_the_readme() -> None:
     words = set((ROOT / "README.md").read_text().split())
 
     assert [key for key in KEYS if key not in words] == []
