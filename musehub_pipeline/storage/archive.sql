@@ -147,11 +147,16 @@ RETURNING job.job_id, job.repo_id, job.status, job.attempt, job.attempts_forgive
     job.created_at;
 
 -- name: renew_past
--- The heartbeat of a run, for the jobs that it indexes again.
-UPDATE musehub_background_jobs
+-- The heartbeat of a run, for the jobs that it indexes again; as `renew`.
+UPDATE musehub_background_jobs AS job
 SET lease_expires_at = clock_timestamp() + %(lease)s
-WHERE job_type = 'mpack.index' AND status IN ('done', 'failed') AND run_id = %(run_id)s
-    AND lease_expires_at > clock_timestamp();
+FROM (
+    SELECT job_id FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status IN ('done', 'failed') AND run_id = %(run_id)s
+        AND lease_expires_at > clock_timestamp()
+    FOR UPDATE SKIP LOCKED
+) AS held
+WHERE job.job_id = held.job_id;
 
 -- name: publish_past
 -- A new result, for whoever still holds the lease. Of a job that was done before, the branch has
@@ -178,8 +183,8 @@ WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND 
 UPDATE musehub_background_jobs
 SET finished_at = clock_timestamp(),
     lease_expires_at = NULL,
-    error_code = %(code)s,
-    error = %(message)s,
+    error_code = %(code)s::text,
+    error = %(message)s::text,
     attempts = attempts || jsonb_build_object(
         'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
         'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text

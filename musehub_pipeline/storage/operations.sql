@@ -17,7 +17,7 @@ LEFT JOIN musehub_repos AS r USING (repo_id)
 WHERE j.job_type = 'mpack.index'
     AND (%(status)s::text IS NULL OR j.status = %(status)s)
     AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
-    AND (%(code)s::text IS NULL OR j.error_code = %(code)s)
+    AND (%(code)s::text IS NULL OR j.error_code = %(code)s::text)
     AND (%(older_than)s::interval IS NULL OR j.created_at < now() - %(older_than)s::interval)
     AND (%(newer_than)s::interval IS NULL OR j.created_at > now() - %(newer_than)s::interval)
 ORDER BY j.created_at DESC, j.job_id DESC
@@ -78,7 +78,7 @@ SET status = 'pending',
 WHERE job_type = 'mpack.index' AND status = 'failed'
     AND (%(job_ids)s::text[] IS NULL OR job_id = ANY(%(job_ids)s))
     AND (%(repo_id)s::text IS NULL OR repo_id = %(repo_id)s)
-    AND (%(code)s::text IS NULL OR error_code = %(code)s)
+    AND (%(code)s::text IS NULL OR error_code = %(code)s::text)
 RETURNING job_id, created_at;
 
 -- name: cancel
@@ -87,8 +87,8 @@ UPDATE musehub_background_jobs
 SET status = 'failed',
     not_before = NULL,
     finished_at = clock_timestamp(),
-    error_code = %(code)s,
-    error = %(message)s,
+    error_code = %(code)s::text,
+    error = %(message)s::text,
     attempts = attempts || jsonb_build_object(
         'attempt', attempt, 'run_id', NULL, 'started_at', NULL,
         'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text

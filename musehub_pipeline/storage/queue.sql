@@ -6,7 +6,8 @@
 SELECT pg_advisory_xact_lock(hashtextextended('musehub_pipeline.claim', 0));
 
 -- name: rescue_expired
--- A run that died without a word leaves an expired lease: its jobs wait again, or have had enough.
+-- A run that died without a word leaves an expired lease: its jobs wait again, or have had enough. So do
+-- jobs that a program before this one left running, which knew no leases.
 UPDATE musehub_background_jobs AS job
 SET status = CASE WHEN dead.enough THEN 'failed' ELSE 'pending' END,
     finished_at = CASE WHEN dead.enough THEN clock_timestamp() END,
@@ -20,14 +21,15 @@ SET status = CASE WHEN dead.enough THEN 'failed' ELSE 'pending' END,
     lease_expires_at = NULL
 FROM (
     SELECT job_id,
-        'run ' || coalesce(run_id, '?') || ' died, its lease expired at ' || lease_expires_at AS message,
+        'run ' || coalesce(run_id, '?') || ' died, its lease expired at ' || coalesce(lease_expires_at::text, '?') AS message,
         attempt - attempts_forgiven >= %(max_attempts)s OR (
             SELECT count(*) + 1 FROM jsonb_array_elements(attempts) AS earlier
             WHERE earlier ->> 'code' = 'LEASE_EXPIRED'
                 AND (earlier ->> 'attempt')::integer > attempts_forgiven
         ) >= %(max_kills)s AS enough
     FROM musehub_background_jobs
-    WHERE job_type = 'mpack.index' AND status = 'running' AND lease_expires_at < clock_timestamp()
+    WHERE job_type = 'mpack.index' AND status = 'running'
+        AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
     ORDER BY job_id
     FOR UPDATE SKIP LOCKED
 ) AS dead
@@ -37,12 +39,13 @@ RETURNING job.job_id, job.repo_id, job.status, job.error_code, job.error;
 -- name: claim_due
 -- Lease the oldest due jobs. One that waits behind another of its repo, which is under way or in
 -- backoff, is not due. One over which a run died is taken alone, for it may be what killed the run.
--- Rows that another session has locked are not waited for, nor are the later ones of their repos taken.
+-- Both looks at not_before are of one moment: else a later job could pass an earlier one that is due
+-- just now. Rows that another session has locked are not waited for, nor are the later ones of their repos taken.
 WITH due AS (
     SELECT j.job_id, j.repo_id, j.created_at, j.attempts @> '[{"code": "LEASE_EXPIRED"}]' AS suspect
     FROM musehub_background_jobs AS j
     WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
-        AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
+        AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
         AND j.repo_id NOT IN (
             SELECT repo_id FROM musehub_background_jobs
             WHERE job_type = 'mpack.index' AND status = 'running' AND repo_id IS NOT NULL
@@ -51,7 +54,7 @@ WITH due AS (
             SELECT FROM musehub_background_jobs AS earlier
             WHERE earlier.repo_id = j.repo_id
                 AND earlier.job_type = 'mpack.index' AND earlier.status = 'pending'
-                AND earlier.not_before > clock_timestamp()
+                AND earlier.not_before > statement_timestamp()
                 AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
         )
     ORDER BY j.created_at, j.job_id
@@ -137,10 +140,10 @@ WHERE job_type = 'mpack.index' AND status = 'done' AND index_version = %(index_v
 SELECT count(*)
 FROM (
     SELECT
-        status, lease_expires_at < clock_timestamp() AS expired,
-        bool_or(status = 'running' AND lease_expires_at >= clock_timestamp())
+        status, coalesce(lease_expires_at < statement_timestamp(), true) AS expired,
+        bool_or(status = 'running' AND lease_expires_at >= statement_timestamp())
             OVER (PARTITION BY repo_id) AS held,
-        bool_or(status = 'pending' AND not_before IS NOT NULL AND not_before > clock_timestamp())
+        bool_or(status = 'pending' AND not_before IS NOT NULL AND not_before > statement_timestamp())
             OVER (PARTITION BY repo_id ORDER BY created_at, job_id) AS behind
     FROM musehub_background_jobs
     WHERE job_type = 'mpack.index' AND status IN ('pending', 'running')
@@ -151,7 +154,8 @@ WHERE (status = 'pending' AND NOT coalesce(held, false) AND NOT coalesce(behind,
 -- name: expired_leases
 -- Whether a run died, so that a claim would first take its jobs back.
 SELECT FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'running' AND lease_expires_at < clock_timestamp()
+WHERE job_type = 'mpack.index' AND status = 'running'
+    AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
 LIMIT 1;
 
 -- name: backlog
@@ -186,7 +190,7 @@ FROM (
 SELECT j.job_id, j.repo_id, j.attempt, j.attempts @> '[{"code": "LEASE_EXPIRED"}]' AS suspect
 FROM musehub_background_jobs AS j
 WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
-    AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())
+    AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
     AND j.repo_id NOT IN (
         SELECT repo_id FROM musehub_background_jobs
         WHERE job_type = 'mpack.index' AND status = 'running' AND repo_id IS NOT NULL
@@ -195,7 +199,7 @@ WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
         SELECT FROM musehub_background_jobs AS earlier
         WHERE earlier.repo_id = j.repo_id
             AND earlier.job_type = 'mpack.index' AND earlier.status = 'pending'
-            AND earlier.not_before > clock_timestamp()
+            AND earlier.not_before > statement_timestamp()
             AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
     )
 ORDER BY j.created_at, j.job_id
@@ -213,11 +217,17 @@ ORDER BY earlier.created_at, earlier.job_id
 LIMIT 1;
 
 -- name: renew
--- The heartbeat of a run: all its leases at once, by the database's clock.
-UPDATE musehub_background_jobs
+-- The heartbeat of a run: all its leases at once, by the database's clock. One that another session has
+-- locked does not hold up the others.
+UPDATE musehub_background_jobs AS job
 SET lease_expires_at = clock_timestamp() + %(lease)s
-WHERE job_type = 'mpack.index' AND status = 'running' AND run_id = %(run_id)s
-    AND lease_expires_at > clock_timestamp();
+FROM (
+    SELECT job_id FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status = 'running' AND run_id = %(run_id)s
+        AND lease_expires_at > clock_timestamp()
+    FOR UPDATE SKIP LOCKED
+) AS held
+WHERE job.job_id = held.job_id;
 
 -- name: release
 -- Give a lease back. `spent` says whether the attempt counts.
@@ -228,8 +238,8 @@ SET status = 'pending',
     run_id = NULL,
     started_at = CASE WHEN %(spent)s THEN started_at END,
     lease_expires_at = NULL,
-    error_code = CASE WHEN %(spent)s THEN %(code)s ELSE error_code END,
-    error = CASE WHEN %(spent)s THEN %(message)s ELSE error END,
+    error_code = CASE WHEN %(spent)s THEN %(code)s::text ELSE error_code END,
+    error = CASE WHEN %(spent)s THEN %(message)s::text ELSE error END,
     attempts = CASE WHEN %(spent)s THEN attempts || jsonb_build_object(
         'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
         'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
@@ -242,8 +252,8 @@ UPDATE musehub_background_jobs
 SET status = 'failed',
     finished_at = clock_timestamp(),
     lease_expires_at = NULL,
-    error_code = %(code)s,
-    error = %(message)s,
+    error_code = %(code)s::text,
+    error = %(message)s::text,
     attempts = attempts || jsonb_build_object(
         'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
         'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text

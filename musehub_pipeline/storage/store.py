@@ -14,6 +14,7 @@ Store = S3Store | LocalStore
 
 _CONNECT_TIMEOUT = "10s"
 _REQUEST_TIMEOUT = "3600s"  # of a whole request; an mpack of gigabytes is one
+_READ_TIMEOUT = "60s"  # without a byte
 _RETRY_TIMEOUT = timedelta(seconds=60)
 
 
@@ -93,6 +94,7 @@ def _s3(bucket: str, prefix: str, s3: S3Options, *, connections: int) -> S3Store
             "allow_invalid_certificates": s3.verify is False,
             "connect_timeout": _CONNECT_TIMEOUT,
             "timeout": _REQUEST_TIMEOUT,
+            "read_timeout": _READ_TIMEOUT,
             "pool_max_idle_per_host": str(connections),
         },
         retry_config={"max_retries": s3.max_attempts - 1, "retry_timeout": _RETRY_TIMEOUT},

@@ -6,8 +6,12 @@ from threading import Barrier
 
 import pytest
 
+from musehub_pipeline.domain.backfill import PastJob
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.job import Claim
+from musehub_pipeline.storage.archive import Archive
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.operations import Operations
 from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.storage.queueing import (
@@ -235,3 +239,22 @@ def test_what_is_due_is_what_a_claim_takes(hub: Hub, queue: Queue) -> None:
     assert not queue.has_due()
     expire(hub, dead)
     assert queue.has_due()
+
+
+def test_a_hub_may_keep_reasons_as_varchar(hub: Hub, queue: Queue, archive: Archive) -> None:
+    for column in ("error", "error_code"):
+        hub.sql(f"ALTER TABLE musehub_background_jobs ALTER {column} TYPE varchar")
+    failed, cancelled = hub.enqueue("r"), hub.enqueue("s")
+    claim = claim_one(queue)
+    queue.release(claim, TROUBLE, delay=NOW, spent=True)
+    assert queue.fail(claim_one(queue), Rejection(Fault.BAD_TEXT, "NUL"))
+    with Database(str(hub.settings.database_url)) as database:
+        assert Operations(database).cancel([cancelled]) == [cancelled]
+    [(again, _)] = archive.claim([PastJob(failed, 2, 0)], run_id="again")
+
+    assert archive.fail(again, Rejection(Fault.BAD_TEXT, "NUL"))
+
+    assert [state(hub, job)["error_code"] for job in (failed, cancelled)] == [
+        "BAD_TEXT",
+        "CANCELLED",
+    ]

@@ -2,7 +2,7 @@
 
 from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.storage.queueing import NOW, TROUBLE, claimed, expire, state
+from musehub_pipeline_tests.storage.queueing import NOW, TROUBLE, change, claimed, expire, state
 
 
 def test_the_jobs_of_a_run_that_died_are_taken_one_by_one(hub: Hub, queue: Queue) -> None:
@@ -45,6 +45,14 @@ def test_it_stays_alone_when_it_then_fails_for_another_reason(hub: Hub, queue: Q
 
     assert suspects == claimed(queue, "three") == [bomb]
     assert claimed(queue, "four") == [neighbour]
+
+
+def test_a_job_that_was_running_before_there_were_leases_is_taken(hub: Hub, queue: Queue) -> None:
+    job_id = hub.enqueue("r")
+    change(hub, job_id, "status = 'running', attempt = 1")
+
+    assert (queue.has_due(), queue.count_due()) == (True, 1)
+    assert claimed(queue) == [job_id]
 
 
 def test_a_job_that_kills_every_run_fails_in_the_end(hub: Hub, queue: Queue) -> None:

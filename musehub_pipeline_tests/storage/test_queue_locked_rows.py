@@ -9,7 +9,7 @@ import pytest
 
 from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.storage.queueing import claimed, expire, named
+from musehub_pipeline_tests.storage.queueing import claimed, expire, named, seconds
 
 
 @contextmanager
@@ -32,6 +32,20 @@ def test_a_row_that_another_session_has_locked_stops_nobody_but_its_repo(
         assert take() == [free]
 
     assert take() == [first, behind]
+
+
+def test_a_locked_row_does_not_keep_its_neighbours_from_being_renewed(
+    hub: Hub, queue: Queue
+) -> None:
+    stuck, free = hub.enqueue("r"), hub.enqueue("s")
+    assert claimed(queue, "run") == [stuck, free]
+    hub.sql("UPDATE musehub_background_jobs SET lease_expires_at = now() + interval '5 s'")
+
+    with locked(hub, stuck):
+        queue.renew("run")
+
+    left = [seconds(hub, job, "lease_expires_at - now()") for job in (stuck, free)]
+    assert (left[0] < 10, left[1] > 50) == (True, True)
 
 
 def test_a_lease_that_another_session_has_locked_is_taken_back_later(
