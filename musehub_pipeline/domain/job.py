@@ -10,7 +10,6 @@ import msgspec
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.errors import Fault, Rejection
 
-JOB_TYPE = "mpack.index"
 INDEX_VERSION = 1
 """Version of what the pipeline writes. Raise it when old mpacks have to be indexed again."""
 
@@ -28,7 +27,7 @@ class Status(StrEnum):
 
 class _Payload(msgspec.Struct, frozen=True, kw_only=True):
     mpack_key: str
-    pusher_id: str | None = None
+    pusher_id: str | None = None  # must be valid, but nothing is done with it
     branch: str | None = None
     head: str | None = None
     force: bool = False
@@ -54,7 +53,6 @@ class Job:
     """What one push asks for, validated; ids in the stored spelling."""
 
     mpack_key: str
-    pusher_id: str | None
     branch: str | None  # the branch to move; None moves none
     head: str | None  # the commit to move it to
     force: bool  # move it even where that loses commits
@@ -81,7 +79,6 @@ class Job:
             check_branch(fields.branch, where="payload.branch")
         return cls(
             mpack_key=ids.stored(fields.mpack_key),
-            pusher_id=fields.pusher_id,
             branch=fields.branch,
             head=None if fields.head is None else ids.stored(fields.head),
             force=fields.force,

@@ -44,11 +44,6 @@ class Slices:
         for start in range(0, len(digests), DIGEST_BYTES):
             yield bytes(digests[start : start + DIGEST_BYTES])
 
-    @property
-    def total_size(self) -> int:
-        """Bytes of all items together."""
-        return sum(self._sizes)
-
     def sorted_unique(self) -> "Slices":
         """Return the items in order of their ids, each id once: the first that came.
 

@@ -27,7 +27,6 @@ def refusal(payload: Any) -> tuple[str, str]:
 def test_a_payload_is_read_with_its_ids_in_the_stored_spelling() -> None:
     assert Job.from_payload(PAYLOAD) == Job(
         mpack_key=f"sha256:{HEX}",
-        pusher_id="ada",
         branch="main",
         head="sha256:" + "f" * 64,
         force=True,
@@ -41,7 +40,6 @@ def test_only_the_mpack_key_is_required(absent: str | None) -> None:
 
     assert Job.from_payload({"mpack_key": HEX} | optional) == Job(
         mpack_key=f"sha256:{HEX}",
-        pusher_id=None,
         branch=None,
         head=None,
         force=False,
