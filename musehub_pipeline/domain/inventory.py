@@ -48,8 +48,7 @@ class Inventory:
     verify_ids: bool
     max_named_objects: int
     pass_over: bool = True
-    counts: dict[str, int] = field(default_factory=dict)
-    objects: Slices = field(default_factory=Slices)
+    objects: Slices = field(default_factory=Slices)  # all, one for each item of the list
     missing_objects: Slices = field(default_factory=Slices)  # that storage lacks
     unclaimed_objects: Slices = field(default_factory=Slices)  # that the repo does not hold yet
     snapshots: Slices = field(default_factory=Slices)  # that the repo lacks, like ...
@@ -68,10 +67,6 @@ class Inventory:
         repo = self.repo if self.pass_over else None
         self._snapshots = _Unheld("snapshot", repo, self.held_snapshots, self._check_snapshot)
         self._commits = _Unheld("commit", repo, self.held_commits, self._check_commit)
-
-    def count(self, kind: str, items: int) -> None:
-        """Note the length of a list."""
-        self.counts[kind] = items
 
     def object(self, object_id: str, offset: int, size: int) -> None:
         """Check an object's id, and have its content hashed, now or later."""

@@ -15,9 +15,6 @@ class Listing:
     def __init__(self, take: Callable[[Kind, bytes], None]) -> None:
         self._take = take
 
-    def count(self, kind: str, items: int) -> None:
-        """Pass over the length of a list."""
-
     def object(self, object_id: str, offset: int, size: int) -> None:
         """Hand on an object, whatever its content."""
         if not ids.is_id(object_id):

@@ -40,10 +40,6 @@ class Source(Protocol):
 class Visitor(Protocol):
     """What the reader tells of an mpack; each method may raise a `Rejection`."""
 
-    def count(self, kind: str, items: int) -> None:
-        """Take note that a list begins, of so many items."""
-        ...
-
     def object(self, object_id: str, offset: int, size: int) -> None:
         """Take an object, whose content lies at `offset`."""
         ...
@@ -122,7 +118,6 @@ class _Reader:
             raise Rejection(Fault.LIMIT_EXCEEDED, f"{items} items, where {limit} are allowed")
         if items > self._source.size - self._position:
             raise Rejection(Fault.MPACK_MALFORMED, f"{items} items do not fit into the file")
-        self._visitor.count(kind, items)
         for self._number in range(items):
             read_item()
         self._number = None

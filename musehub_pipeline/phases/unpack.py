@@ -42,7 +42,7 @@ def unpack(batch: Batch, services: Services) -> Batch:
             unclaimed_objects=inventory.unclaimed_objects.sorted_unique(),
             snapshots=inventory.snapshots.sorted_unique(),
             commits=inventory.commits.sorted_unique(),
-            objects_total=inventory.counts.get("objects", 0),
+            objects_total=len(inventory.objects),
             unverified_ids=inventory.unverified_ids,
             old_head=old_head,
         )
@@ -68,7 +68,7 @@ def _read(
 
 
 def _check_count(job: Job, inventory: Inventory) -> None:
-    declared, actual = job.declared_objects_count, inventory.counts.get("objects", 0)
+    declared, actual = job.declared_objects_count, len(inventory.objects)
     if declared is not None and declared != actual:
         raise Rejection(
             Fault.COUNT_MISMATCH, f"{declared} objects are declared, the mpack holds {actual}"

@@ -72,6 +72,11 @@ def refusal(
     return caught.value.code.value, caught.value.message
 
 
+def lengths(inventory: Inventory) -> dict[str, int]:
+    """Return how many items of each kind came, where the repo held none of them."""
+    return {kind: len(getattr(inventory, kind)) for kind in ("commits", "snapshots", "objects")}
+
+
 def tiny_history(**commit: Any) -> History:
     """One commit of one file."""
     history = History()

@@ -9,7 +9,7 @@ import pytest
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.mpack import BUFFER_BYTES
-from musehub_pipeline_tests.domain.reading import read, refusal, tiny_history, with_item
+from musehub_pipeline_tests.domain.reading import lengths, read, refusal, tiny_history, with_item
 from musehub_pipeline_tests.factories import History, pack, small_history
 
 HEX = "0123456789abcdef" * 4
@@ -55,7 +55,7 @@ def test_what_a_thin_mpack_leans_on_is_noted_though_it_is_not_there() -> None:
 
     inventory = read(history.mpack(without=before))
 
-    assert inventory.counts == {"commits": 1, "snapshots": 1, "objects": 0}
+    assert lengths(inventory) == {"commits": 1, "snapshots": 1, "objects": 0}
     assert inventory.parents == {ids.digest_of(head): (ids.digest_of(tip),)}
     old = sha256(bytes([100]) * 128).digest()
     assert inventory.named_objects == {old}
@@ -82,7 +82,7 @@ def test_contents_of_every_size_around_the_buffer_are_found_and_verified() -> No
 
     inventory = read(mpack)
 
-    assert inventory.counts == {"objects": len(sizes) + 1, "snapshots": 1, "commits": 1}
+    assert lengths(inventory) == {"commits": 1, "snapshots": 1, "objects": len(sizes) + 1}
     found = [mpack[each.offset : each.offset + each.size] for each in inventory.objects]
     assert found == list(history.objects.values())
 
@@ -183,7 +183,7 @@ def test_what_an_item_says_of_itself_is_checked_and_the_item_named(
 def test_a_backslash_is_no_nul() -> None:
     history = tiny_history(message="\\u0000", author="\\0", metadata={"\\u0000": "\\\\u0000"})
 
-    assert read(history.mpack()).counts["commits"] == 1
+    assert len(read(history.mpack()).commits) == 1
 
 
 def test_under_the_record_policy_unknown_ids_are_counted_but_not_those_of_objects() -> None:
