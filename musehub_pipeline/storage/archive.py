@@ -54,16 +54,16 @@ class Archive:
             "max_kills": self._max_kills,
         }
         with self._database.transaction() as transaction:
-            standing = transaction.row("past_standing", parameters) or {}
+            standing = transaction.one("past_standing", parameters)
             failures = transaction.rows("past_failures", parameters)
-            leases = transaction.row("past_leases") or {}
+            leases = transaction.one("past_leases")
         failed = {row["error_code"]: row["jobs"] for row in failures}
         return standing | {"failed": failed} | leases
 
     def pace(self) -> Pace | None:
         """Return how fast the newest of the jobs that are done went; None where none was timed."""
         with self._database.transaction() as transaction:
-            row = transaction.row("pace", {"jobs": _JOBS_TIMED}) or {}
+            row = transaction.one("pace", {"jobs": _JOBS_TIMED})
         return Pace(**row) if row["seconds"] else None
 
     def claim(self, jobs: Sequence[PastJob], *, run_id: str) -> list[tuple[Claim, dict[str, Any]]]:

@@ -45,7 +45,7 @@ class Audit:
 
     def counts(self) -> dict[str, int]:
         """Return how many rows there are to look at."""
-        return self._transaction.row("fsck_counts", self._repo) or {}
+        return self._transaction.one("fsck_counts", self._repo)
 
     def ask(self, name: str) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a statement, however many they are."""
@@ -53,8 +53,7 @@ class Audit:
 
     def count_mpacks(self, *, done: bool) -> int:
         """Return how many different mpacks `mpacks` will yield."""
-        row = self._transaction.row("fsck_count_mpacks", {"done": done})
-        return row["count"] if row else 0
+        return self._transaction.one("fsck_count_mpacks", {"done": done})["count"]
 
     def mpacks(self, *, done: bool) -> Iterator[tuple[str | None, str, list[str]]]:
         """Yield mpack, repo and jobs, in order: of done jobs, or of others that are of interest."""
@@ -111,8 +110,7 @@ class Audit:
 
     def count_unjudged(self) -> int:
         """Return how many of them nobody can judge."""
-        row = self._transaction.row("fsck_count_unjudged")
-        return row["count"] if row else 0
+        return self._transaction.one("fsck_count_unjudged")["count"]
 
     def analyze(self) -> None:
         """Complete what has been noted, and have the planner know about it."""

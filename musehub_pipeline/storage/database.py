@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
-from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event, make_url
+from sqlalchemy import PoolProxiedConnection, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -46,7 +46,7 @@ class Database:
             SettingsError: `url` is not the URL of a PostgreSQL database.
         """
         self.url = database_url(url)
-        self._engine = create_engine(
+        self.engine = create_engine(
             self.url,
             pool_size=_POOL_SIZE,
             max_overflow=0,
@@ -56,21 +56,16 @@ class Database:
                 "prepare_threshold": None,
             },
         )
-        event.listen(self._engine, "connect", _adapt)
-        event.listen(self._engine, "checkout", _check_open)
+        event.listen(self.engine, "connect", _adapt)
+        event.listen(self.engine, "checkout", _check_open)
         if idle is not None:
-            event.listen(self._engine, "connect", partial(_limit_idle, idle=idle))
-
-    @property
-    def engine(self) -> Engine:
-        """SQLAlchemy's engine, for migrations."""
-        return self._engine
+            event.listen(self.engine, "connect", partial(_limit_idle, idle=idle))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._engine.dispose()
+        self.engine.dispose()
 
     @contextmanager
     def transaction(self) -> Generator["Transaction"]:
@@ -100,7 +95,7 @@ class Database:
     @contextmanager
     def _lent(self) -> Generator[PoolProxiedConnection]:
         try:
-            connection = self._engine.raw_connection()
+            connection = self.engine.raw_connection()
         except (psycopg.Error, DBAPIError, PoolTimeoutError) as error:
             raise unavailable(self.url, error) from error
         try:
@@ -120,8 +115,7 @@ class Database:
             Transient: DATABASE_UNAVAILABLE.
         """
         with self.transaction() as transaction:
-            [(now,)] = transaction.tuples("now", {})
-        return now
+            return transaction.one("now")["now"]
 
     @contextmanager
     def notices(self, channel: LiteralString) -> Generator[Callable[[float], bool]]:
@@ -180,6 +174,11 @@ class Transaction:
     def row(self, name: str, parameters: Mapping[str, Any] | None = None) -> Row | None:
         """Return the first row of the statement `name`, if it gives any."""
         return self._cursor.execute(statement(name), parameters).fetchone()
+
+    def one(self, name: str, parameters: Mapping[str, Any] | None = None) -> Row:
+        """Return the row of the statement `name`, which always gives exactly one."""
+        [row] = self.rows(name, parameters)
+        return row
 
     def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Return the columns and rows of a statement that may only read."""

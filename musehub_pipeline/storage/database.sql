@@ -6,4 +6,4 @@ SELECT set_config('idle_in_transaction_session_timeout', %(milliseconds)s, false
 
 -- name: now
 -- The time by the server's clock.
-SELECT clock_timestamp();
+SELECT clock_timestamp() AS now;

@@ -69,8 +69,7 @@ class Index:
             "descendants": [id_of(digest) for digest in sorted(descendants)],
         }
         with self._database.autocommit() as transaction:
-            row = transaction.row("is_ancestor", parameters)
-        return bool(row and row["exists"])
+            return transaction.one("is_ancestor", parameters)["exists"]
 
     def held(self, kind: Kind, repo_id: str, digests: Collection[bytes]) -> set[bytes]:
         """Return those of `digests` that the repo holds."""

@@ -51,10 +51,10 @@ class Operations:
         The names are a contract, as those of a result are.
         """
         with self._database.transaction() as transaction:
-            standing = transaction.row("standing") or {}
-            due = transaction.row("count_due") or {}
+            standing = transaction.one("standing")
+            due = transaction.one("count_due")
             failures = transaction.rows("failures", {"age": _FAILURES_OVER})
-            lately = transaction.row("throughput", {"age": _THROUGHPUT_OVER}) or {}
+            lately = transaction.one("throughput", {"age": _THROUGHPUT_OVER})
         minutes = _THROUGHPUT_OVER / timedelta(minutes=1)
         elapsed, waited = (lately[name] or (None, None) for name in ("elapsed_ms", "queue_wait_ms"))
         return {

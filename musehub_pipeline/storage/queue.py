@@ -118,7 +118,7 @@ class Queue:
     def backlog(self, *, limit: int) -> Backlog:
         """Return the queue as it stands, with its `limit` oldest jobs that are due."""
         with self._database.transaction() as transaction:
-            row = transaction.row("backlog", {"most": MOST_COUNTED}) or {}
+            row = transaction.one("backlog", {"most": MOST_COUNTED})
             due = transaction.rows("due", {"limit": limit})
         return Backlog(**row, due=tuple(DueJob(**job) for job in due))
 
@@ -131,8 +131,7 @@ class Queue:
     def count_due(self) -> int:
         """Return how many jobs could be claimed now: a look at all that is unfinished."""
         with self._database.autocommit() as transaction:
-            row = transaction.row("count_due")
-        return row["count"] if row else 0
+            return transaction.one("count_due")["count"]
 
     def prune_done(self, *, older_than: timedelta) -> int:
         """Delete the rows of jobs that were done so long ago; return how many."""
