@@ -81,7 +81,7 @@ def decode_commit(raw: bytes) -> Commit:
     Raises:
         Rejection: MPACK_MALFORMED, naming the field.
     """
-    return _decode(_decoder, raw)
+    return decode(_decoder, raw)
 
 
 def commit_id_of(raw: bytes) -> str:
@@ -90,12 +90,17 @@ def commit_id_of(raw: bytes) -> str:
     Raises:
         Rejection: MPACK_MALFORMED or BAD_ID, naming the field.
     """
-    commit_id = _decode(_id_decoder, raw).commit_id
-    _check_id("commit_id", commit_id)
+    commit_id = decode(_id_decoder, raw).commit_id
+    ids.check_id("commit_id", commit_id)
     return commit_id
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[_Decoded], raw: bytes) -> _Decoded:
+def decode(decoder: msgspec.msgpack.Decoder[_Decoded], raw: bytes) -> _Decoded:
+    """Decode msgpack.
+
+    Raises:
+        Rejection: MPACK_MALFORMED, naming the field.
+    """
     try:
         return decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -109,12 +114,12 @@ def check_commit(commit: Commit, raw: bytes, *, verify_id: bool) -> bool:
         Rejection: BAD_ID, BAD_TEXT, BAD_TIMESTAMP or MPACK_MALFORMED, naming the field, or, where
             `verify_id`, COMMIT_ID_MISMATCH.
     """
-    _check_id("commit_id", commit.commit_id)
-    _check_id("snapshot_id", commit.snapshot_id)
+    ids.check_id("commit_id", commit.commit_id)
+    ids.check_id("snapshot_id", commit.snapshot_id)
     if commit.parent_commit_id:
-        _check_id("parent_commit_id", commit.parent_commit_id)
+        ids.check_id("parent_commit_id", commit.parent_commit_id)
     if commit.parent2_commit_id:
-        _check_id("parent2_commit_id", commit.parent2_commit_id)
+        ids.check_id("parent2_commit_id", commit.parent2_commit_id)
     check_branch(commit.branch, where="branch")
     for name, text in (("message", commit.message), ("author", commit.author)):
         if "\0" in text:
@@ -145,17 +150,11 @@ def row_of(commit: Commit, raw: bytes) -> CommitRow:
     )
 
 
-def _check_id(name: str, value: str) -> None:
-    if not ids.is_id(value):
-        raise Rejection(Fault.BAD_ID, f"{name}: {value!r:.120} is not an id")
-
-
 def _meta_json(raw: bytes) -> bytes:
+    meta = decode(_meta_decoder, raw)
     try:
-        text = _json.encode(_meta_decoder.decode(raw))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejection(Fault.MPACK_MALFORMED, str(error)) from error
-    except (TypeError, ValueError, OverflowError) as error:
+        text = _json.encode(meta)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise Rejection(Fault.MPACK_MALFORMED, f"not representable as JSON: {error}") from error
     if b"\\u0000" in text and _JSON_NUL.search(text):
         raise Rejection(Fault.BAD_TEXT, "metadata: a text holds NUL")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Protocol
 
+from musehub_pipeline.domain.errors import Fault, Rejection
+
 PREFIX = "sha256:"
 DIGEST_BYTES = 32
 _SEPARATOR = "\0"
@@ -19,6 +21,12 @@ _match = re.compile(r"(?:sha256:)?[0-9a-f]{64}").fullmatch
 def is_id(text: str) -> bool:
     """Tell whether `text` is an id in one of the two spellings."""
     return _match(text) is not None
+
+
+def check_id(name: str, value: str) -> None:
+    """Raise a `Rejection`, BAD_ID, unless `value` is an id; the message begins with its `name`."""
+    if _match(value) is None:  # by hand: a call more for each of millions of objects would tell
+        raise Rejection(Fault.BAD_ID, f"{name}: {value!r:.120} is not an id")
 
 
 def hex_of(any_id: str) -> str:

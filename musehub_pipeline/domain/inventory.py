@@ -70,8 +70,7 @@ class Inventory:
 
     def object(self, object_id: str, offset: int, size: int) -> None:
         """Check an object's id, and have its content hashed, now or later."""
-        if not ids.is_id(object_id):
-            raise Rejection(Fault.BAD_ID, f"object_id: {object_id!r:.120} is not an id")
+        ids.check_id("object_id", object_id)
         place = Slice(ids.digest_of(object_id), offset, size)
         if self.verifier is not None:
             self.verifier.add(len(self.objects), place)
@@ -119,8 +118,7 @@ class Inventory:
         # Snapshots that follow each other share most of what they name.
         named = set(snapshot.manifest.values())
         for object_id in named - self._last_named:
-            if not ids.is_id(object_id):
-                raise Rejection(Fault.BAD_ID, f"manifest: {object_id!r:.120} is not an id")
+            ids.check_id("manifest", object_id)
             self.named_objects.add(ids.digest_of(object_id))
         self._last_named = named
         if len(self.named_objects) > self.max_named_objects:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.commit import commit_id_of
-from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.inventory import Kind
 from musehub_pipeline.domain.snapshot import snapshot_id_of
 
@@ -17,8 +16,7 @@ class Listing:
 
     def object(self, object_id: str, offset: int, size: int) -> None:
         """Hand on an object, whatever its content."""
-        if not ids.is_id(object_id):
-            raise Rejection(Fault.BAD_ID, f"object_id: {object_id!r:.120} is not an id")
+        ids.check_id("object_id", object_id)
         self._take("object", ids.digest_of(object_id))
 
     def snapshot(self, offset: int, raw: bytes) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from musehub_pipeline.domain import ids
-from musehub_pipeline.domain.commit import parse_timestamp
+from musehub_pipeline.domain.commit import decode, parse_timestamp
 from musehub_pipeline.domain.errors import Fault, Rejection
 
 # The least that an entry takes: a path of no bytes (1), and an id of 64 digits (2 + 64).
@@ -46,15 +46,12 @@ def decode_snapshot(raw: bytes) -> Snapshot:
     Raises:
         Rejection: MPACK_MALFORMED or BAD_TIMESTAMP, naming the field.
     """
-    try:
-        packed = _decoder.decode(raw)
-        manifest_bytes = bytes(packed.manifest)
-        entries = _map_length(manifest_bytes)
-        if entries * _LEAST_ENTRY_BYTES > len(manifest_bytes):
-            raise Rejection(Fault.MPACK_MALFORMED, "manifest: its entries are too short for ids")
-        manifest = _manifest_decoder.decode(manifest_bytes)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejection(Fault.MPACK_MALFORMED, str(error)) from error
+    packed = decode(_decoder, raw)
+    manifest_bytes = bytes(packed.manifest)
+    entries = _map_length(manifest_bytes)
+    if entries * _LEAST_ENTRY_BYTES > len(manifest_bytes):
+        raise Rejection(Fault.MPACK_MALFORMED, "manifest: its entries are too short for ids")
+    manifest = decode(_manifest_decoder, manifest_bytes)
     if len(manifest) != entries:
         raise Rejection(Fault.MPACK_MALFORMED, "manifest: a path occurs twice")
     created_at = packed.created_at and parse_timestamp(packed.created_at, where="created_at")
@@ -69,17 +66,9 @@ def snapshot_id_of(raw: bytes) -> str:
     Raises:
         Rejection: MPACK_MALFORMED or BAD_ID, naming the field.
     """
-    try:
-        snapshot_id = _id_decoder.decode(raw).snapshot_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejection(Fault.MPACK_MALFORMED, str(error)) from error
-    _check_id(snapshot_id)
+    snapshot_id = decode(_id_decoder, raw).snapshot_id
+    ids.check_id("snapshot_id", snapshot_id)
     return snapshot_id
-
-
-def _check_id(snapshot_id: str) -> None:
-    if not ids.is_id(snapshot_id):
-        raise Rejection(Fault.BAD_ID, f"snapshot_id: {snapshot_id!r:.120} is not an id")
 
 
 def _map_length(packed: bytes) -> int:
@@ -102,7 +91,7 @@ def check_snapshot(snapshot: Snapshot, *, verify_id: bool) -> bool:
         Rejection: BAD_ID, BAD_TEXT or LIMIT_EXCEEDED, naming the field, or, where `verify_id`,
             SNAPSHOT_ID_MISMATCH.
     """
-    _check_id(snapshot.snapshot_id)
+    ids.check_id("snapshot_id", snapshot.snapshot_id)
     if "\0" in "".join(snapshot.manifest):
         raise Rejection(Fault.BAD_TEXT, "manifest: a path holds NUL")
     if snapshot.manifest and max(map(len, snapshot.manifest)) > _MAX_PATH_CHARACTERS:
