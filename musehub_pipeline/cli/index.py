@@ -129,6 +129,6 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
         for row in outcomes:
             if row["job_id"] in job_ids and row["job_id"] not in taken:
                 err.print(
-                    plain(f"job {row['job_id']} {queue.standing(queue.require(row['job_id']))}")
+                    plain(f"job {row['job_id']} {queue.explain(queue.require(row['job_id']))}")
                 )
     return outcomes

@@ -181,7 +181,7 @@ def _refusals(
     for job_id in named:
         row = None if job_id in changed else queue.job(job_id)
         if row is not None:
-            refused[job_id] = f"job {job_id} {queue.standing(row)}{advice(row['status'])}"
+            refused[job_id] = f"job {job_id} {queue.explain(row)}{advice(row['status'])}"
         elif job_id not in changed:
             refused[job_id] = str(JobNotFound(job_id))
     return refused

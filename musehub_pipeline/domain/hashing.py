@@ -59,8 +59,8 @@ class ContentVerifier:
         if found := list(filter(None, wrong)):
             raise min(found, key=lambda each: each[0])[1]
 
-    def _first_wrong(self, claims: Iterator[tuple[int, Slice]]) -> tuple[int, Rejection] | None:
-        for position, (expected, offset, size) in claims:
+    def _first_wrong(self, places: Iterator[tuple[int, Slice]]) -> tuple[int, Rejection] | None:
+        for position, (expected, offset, size) in places:
             actual = self._hash(offset, size)
             if actual != expected:
                 return position, Rejection(

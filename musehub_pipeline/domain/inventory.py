@@ -50,7 +50,7 @@ class Inventory:
     pass_over: bool = True
     objects: Slices = field(default_factory=Slices)  # all, one for each item of the list
     missing_objects: Slices = field(default_factory=Slices)  # that storage lacks
-    unclaimed_objects: Slices = field(default_factory=Slices)  # that the repo does not hold yet
+    unheld_objects: Slices = field(default_factory=Slices)  # that the repo does not hold yet
     snapshots: Slices = field(default_factory=Slices)  # that the repo lacks, like ...
     commits: Slices = field(default_factory=Slices)  # ... these
     held_snapshots: set[bytes] = field(default_factory=set)  # that were passed over, like ...
@@ -110,7 +110,7 @@ class Inventory:
             if sizes.get(place.digest) != place.size:
                 self.missing_objects.append(*place)
             if place.digest not in held:
-                self.unclaimed_objects.append(*place)
+                self.unheld_objects.append(*place)
 
     def _check_snapshot(self, digest: bytes, offset: int, raw: bytes) -> None:
         snapshot = decode_snapshot(raw)

@@ -182,4 +182,4 @@ def _result_of(row: Row, queue: Queue) -> Result:
         case Status.FAILED:
             raise JobFailed(job_id, row["error_code"], row["error"])
         case _:
-            raise JobNotDone(f"job {job_id} {queue.standing(row)}")
+            raise JobNotDone(f"job {job_id} {queue.explain(row)}")

@@ -19,7 +19,7 @@ class Contents:
 
     # What is new, sorted by id, each once; snapshots and commits all, where it is indexed again.
     missing_objects: Slices  # that storage lacks
-    unclaimed_objects: Slices  # that the repo does not hold yet, whoever else does
+    unheld_objects: Slices  # that the repo does not hold yet, whoever else does
     snapshots: Slices
     commits: Slices
     objects_total: int
@@ -56,8 +56,8 @@ class Item:
         return self.error is not None and (self.contents is not None or not self.again)
 
     @property
-    def sound(self) -> tuple[Job, ScratchFile, Contents]:
-        """What an item has once it has been unpacked."""
+    def parts(self) -> tuple[Job, ScratchFile, Contents]:
+        """The job, its mpack and what is in it, once that has been unpacked."""
         if self.job is None or self.mpack is None or self.contents is None:
             raise RuntimeError(f"job {self.claim.job_id} has not been unpacked")
         return self.job, self.mpack, self.contents

@@ -52,7 +52,7 @@ def _batch(claimed: Claimed, services: Services, *, run_id: str) -> Batch:
         run_id=run_id, items=tuple(Item(claim=claim, claimed_at=now) for claim, _ in claimed)
     )
     repo_ids = [claim.repo_id for claim, _ in claimed]
-    repos = through_blips(partial(services.index.deleted_repos, repo_ids))
+    repos = through_blips(partial(services.index.existing_repos, repo_ids))
 
     def read(item: Item) -> Item:
         job = _job(payloads[item.claim.job_id], item.claim)

@@ -15,7 +15,7 @@ def insert_commits(batch: Batch, services: Services) -> Batch:
     """Insert the commits that the repo lacks."""
 
     def insert(item: Item) -> Item:
-        _, mpack, contents = item.sound
+        _, mpack, contents = item.parts
         repo_id = item.claim.repo_id
         many = len(contents.commits) >= WORTH_ASKING
         asked = contents.commits.digests() if many and not item.again else ()

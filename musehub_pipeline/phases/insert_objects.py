@@ -10,7 +10,7 @@ def insert_objects(batch: Batch, services: Services) -> Batch:
     """Upsert the objects that had no row, or one of another size, into `musehub_objects`."""
 
     def insert(item: Item) -> Item:
-        _, _, contents = item.sound
+        _, _, contents = item.parts
         chunks = (
             [(o.digest, o.size) for o in chunk]
             for chunk in contents.missing_objects.chunks(rows=CHUNK_ROWS)

@@ -19,7 +19,7 @@ def insert_snapshots(batch: Batch, services: Services) -> Batch:
     """
 
     def insert(item: Item) -> Item:
-        _, mpack, contents = item.sound
+        _, mpack, contents = item.parts
         repo_id = item.claim.repo_id
         many = len(contents.snapshots) >= WORTH_ASKING
         asked = contents.snapshots.digests() if many and not item.again else ()

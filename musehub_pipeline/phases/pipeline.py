@@ -22,7 +22,7 @@ PHASES: tuple[Phase, ...] = (
     # 1. bytes, so that no object row names what storage lacks;
     put_objects,
     insert_objects,
-    # 2. the repo's claims on them, so that no manifest names what the repo may not read;
+    # 2. the repo's refs to them, so that no manifest names what the repo may not read;
     upsert_object_refs,
     # 3. snapshots, then the commits that name them. The branch moves when a job is published.
     insert_snapshots,

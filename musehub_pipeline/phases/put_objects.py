@@ -9,7 +9,7 @@ def put_objects(batch: Batch, services: Services) -> Batch:
     """Store the bytes that storage lacks, in parallel, straight from scratch."""
 
     def put(item: Item) -> Item:
-        _, mpack, contents = item.sound
+        _, mpack, contents = item.parts
         count = services.objects.put_objects(mpack, contents.missing_objects)
         return item.counted(objects_put=count.objects, object_bytes_put=count.size_bytes)
 

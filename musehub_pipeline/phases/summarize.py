@@ -79,7 +79,7 @@ def summarize(batch: Batch, services: Services) -> Batch:
 
 
 def _result(item: Item, batch: Batch) -> Result:
-    job, _, contents = item.sound
+    job, _, contents = item.parts
     result: Result = {
         "job_id": item.claim.job_id,
         "repo_id": item.claim.repo_id,
@@ -104,7 +104,7 @@ def _result(item: Item, batch: Batch) -> Result:
 
 
 def _head(item: Item) -> Head | None:
-    job, _, contents = item.sound
+    job, _, contents = item.parts
     if job.head is None or job.branch is None:
         return None
     return Head(branch=job.branch, commit_id=job.head, expected=contents.old_head, force=job.force)

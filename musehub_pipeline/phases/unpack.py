@@ -39,7 +39,7 @@ def unpack(batch: Batch, services: Services) -> Batch:
             repo.supply(job, inventory)
         contents = Contents(
             missing_objects=inventory.missing_objects.sorted_unique(),
-            unclaimed_objects=inventory.unclaimed_objects.sorted_unique(),
+            unheld_objects=inventory.unheld_objects.sorted_unique(),
             snapshots=inventory.snapshots.sorted_unique(),
             commits=inventory.commits.sorted_unique(),
             objects_total=len(inventory.objects),

@@ -10,10 +10,9 @@ def upsert_object_refs(batch: Batch, services: Services) -> Batch:
     """Upsert the repo's claim on every object that its mpack supplied and it did not hold."""
 
     def upsert(item: Item) -> Item:
-        _, _, contents = item.sound
+        _, _, contents = item.parts
         chunks = (
-            [o.digest for o in chunk]
-            for chunk in contents.unclaimed_objects.chunks(rows=CHUNK_ROWS)
+            [o.digest for o in chunk] for chunk in contents.unheld_objects.chunks(rows=CHUNK_ROWS)
         )
         inserted = services.index.upsert_object_refs(item.claim.repo_id, chunks)
         return item.counted(object_refs_inserted=inserted)

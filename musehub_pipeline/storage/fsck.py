@@ -24,7 +24,7 @@ _LIMITS = Limits(mpack_bytes=1 << 62, objects=1 << 32, snapshots=1 << 32, commit
 # supplied nothing.
 _NEVER_ACCEPTED = (Fault.BAD_PAYLOAD, Fault.MPACK_MALFORMED, Fault.BAD_ID)
 
-Report = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 """Takes how much is done, and how much there is."""
 
 
@@ -34,7 +34,7 @@ class Check:
 
     name: str
     unit: str
-    find: Callable[[Report], Iterator[Breach]]
+    find: Callable[[Progress], Iterator[Breach]]
 
 
 class _Question(NamedTuple):
@@ -98,7 +98,7 @@ class Fsck:
         )
 
     def _rows(
-        self, questions: tuple[_Question, ...], counted: str, report: Report
+        self, questions: tuple[_Question, ...], counted: str, report: Progress
     ) -> Iterator[Breach]:
         total = self.checked[counted]
         report(0, total)
@@ -106,19 +106,19 @@ class Fsck:
             yield from self._ask(question)
         report(total, total)
 
-    def _manifests(self, report: Report) -> Iterator[Breach]:
+    def _manifests(self, report: Progress) -> Iterator[Breach]:
         for looked_at in self._audit.note_named():
             report(looked_at, self.checked["snapshots"])
         yield from self._ask(_MANIFESTS)
 
-    def _stored(self, report: Report) -> Iterator[Breach]:
+    def _stored(self, report: Progress) -> Iterator[Breach]:
         noted = 0
         for noted in self._audit.note_stored(self._objects.stored_objects()):
             report(noted, max(noted, self.checked["objects"]))
         self.checked["stored_objects"] = noted
         yield from self._ask(_OBJECTS)
 
-    def _indexed(self, report: Report) -> Iterator[Breach]:
+    def _indexed(self, report: Progress) -> Iterator[Breach]:
         for job_ids, rejection in self._read_mpacks(report, done=True):
             for job_id in job_ids:
                 yield Breach(
@@ -132,7 +132,7 @@ class Fsck:
         for question in _SUPPLIED:
             yield from self._ask(question)
 
-    def _refs(self, report: Report) -> Iterator[Breach]:
+    def _refs(self, report: Progress) -> Iterator[Breach]:
         """Find refs that the repo was never supplied.
 
         Whatever became of a job, it may have got as far as its refs: it failed late, was released
@@ -156,7 +156,9 @@ class Fsck:
                 message=message,
             )
 
-    def _read_mpacks(self, report: Report, *, done: bool) -> Iterator[tuple[list[str], Rejection]]:
+    def _read_mpacks(
+        self, report: Progress, *, done: bool
+    ) -> Iterator[tuple[list[str], Rejection]]:
         """Note what is in mpacks, each read once; yield the jobs of those that cannot be read."""
         total = self._audit.count_mpacks(done=done)
         report(0, total)

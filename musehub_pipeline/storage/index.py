@@ -49,7 +49,7 @@ class Index:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def deleted_repos(self, repo_ids: Collection[str]) -> dict[str, bool]:
+    def existing_repos(self, repo_ids: Collection[str]) -> dict[str, bool]:
         """Return those of `repo_ids` that exist, and whether each has been deleted."""
         with self._database.autocommit() as transaction:
             rows = transaction.rows("repos", {"repo_ids": sorted(set(repo_ids))})

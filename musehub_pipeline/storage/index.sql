@@ -55,7 +55,7 @@ SET size_bytes = excluded.size_bytes, storage_uri = excluded.storage_uri
 WHERE existing.size_bytes IS DISTINCT FROM excluded.size_bytes;
 
 -- name: upsert_object_refs
--- The repo's claims on objects that it supplied.
+-- The repo's refs to objects that it supplied.
 WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO musehub_object_refs (repo_id, object_id, created_at)
 SELECT %(repo_id)s, object_id, now() FROM lazily, unnest(%(ids)b::text[]) AS new (object_id)

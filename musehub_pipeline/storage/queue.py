@@ -1,4 +1,7 @@
-"""The queue: job rows, and who may work on them. Every change is fenced by `(job_id, attempt)`."""
+"""The queue: job rows, and who may work on them.
+
+What a run writes about a job that it holds is fenced by `job_id`, `attempt` and `run_id`.
+"""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -154,7 +157,7 @@ class Queue:
             raise JobNotFound(job_id)
         return row
 
-    def standing(self, row: Row) -> str:
+    def explain(self, row: Row) -> str:
         """Say in a few words how a job stands, and why it is not done."""
         if row["status"] == Status.DONE:
             return "is done already"

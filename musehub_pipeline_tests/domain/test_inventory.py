@@ -285,4 +285,4 @@ def test_of_the_objects_those_are_missing_that_are_not_stored_in_their_size() ->
 
     assert [ids.id_of(d) for d in inventory.objects.digests()] == [stored, resized, new]
     assert [ids.id_of(d) for d in inventory.missing_objects.digests()] == [resized, new]
-    assert [ids.id_of(d) for d in inventory.unclaimed_objects.digests()] == [new]
+    assert [ids.id_of(d) for d in inventory.unheld_objects.digests()] == [new]

@@ -230,5 +230,5 @@ def test_an_item_that_was_not_unpacked_says_so() -> None:
     [item] = batch("r").items
 
     with pytest.raises(RuntimeError, match="job 0 has not been unpacked"):
-        _ = item.sound
+        _ = item.parts
     assert replace(item, counts={"a": 1}).counted(b=2).counts == {"a": 1, "b": 2}

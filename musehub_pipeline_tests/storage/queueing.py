@@ -28,7 +28,7 @@ def claim_one(queue: Queue, run_id: str = "run") -> Claim:
 
 
 def reason(queue: Queue, job_id: str) -> str:
-    return queue.standing(queue.require(job_id))
+    return queue.explain(queue.require(job_id))
 
 
 def change(hub: Hub, job_id: str, assignment: str) -> None:

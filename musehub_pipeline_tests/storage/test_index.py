@@ -258,7 +258,7 @@ def test_repos_and_heads_are_looked_up(hub: Hub, index: Index) -> None:
     hub.sql("UPDATE musehub_repos SET deleted_at = now() WHERE slug = 'gone'")
     hub.sql("INSERT INTO musehub_branches VALUES ('repo-song', 'main', 'x'), ('r', 'main', 'y')")
 
-    known = index.deleted_repos(["repo-song", "repo-gone", "repo-song", "nobody's"])
+    known = index.existing_repos(["repo-song", "repo-gone", "repo-song", "nobody's"])
 
     assert known == {"repo-song": False, "repo-gone": True}
     assert [index.branch_head("repo-song", name) for name in ("main", "other")] == ["x", None]
