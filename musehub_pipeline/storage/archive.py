@@ -1,8 +1,8 @@
 """The jobs that have ended: which of them are indexed again, and who works on that.
 
 While it is indexed again a job stays done, or failed: live pushes of its repository do not wait for
-it, and whatever becomes of the run, nothing is worse than before. `(job_id, attempt)` fences here
-as it does in the queue.
+it, and whatever becomes of the run, nothing is worse than before. What the run writes is fenced as
+it is in the queue.
 """
 
 from collections.abc import Sequence
