@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from musehub_pipeline.domain.text import spelled
+
 # What strangers wrote is shown as it is: no markup, no emoji names.
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 err = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -32,7 +34,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.
 
 def plain(text: str) -> str:
     """Return a text with control characters spelled out: a stranger's may command a terminal."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return _CONTROL.sub(lambda match: spelled(match[0]), text)
 
 
 def print_json(value: object) -> None:

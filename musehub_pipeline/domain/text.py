@@ -7,9 +7,10 @@ def one_line(text: str, *, longest: int) -> str:
     That is control characters, line ends, and those that turn the direction of what follows.
     """
     # What is cut off need not be looked at: a spelled-out character is no shorter than itself.
-    shown = "".join(c if c.isprintable() else _spelled(c) for c in text[: longest + 1])
+    shown = "".join(c if c.isprintable() else spelled(c) for c in text[: longest + 1])
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
-def _spelled(character: str) -> str:
+def spelled(character: str) -> str:
+    r"""Return a character as it is spelled in Python: ``\n``, ``\x1b`` or ``\u202e``."""
     return character.encode("unicode_escape").decode("ascii")
