@@ -147,11 +147,13 @@ class ObjectStorage:
     def put_mpack(self, path: Path, hex_digest: str) -> bool:
         """Store an mpack, unless it is there already; return whether it was not.
 
+        One of another size is replaced, and an error logged.
+
         Raises:
             Transient: STORAGE_UNAVAILABLE.
         """
         key = f"mpacks/{hex_digest}"
-        if self._size(key) == path.stat().st_size:
+        if self._has(key, path.stat().st_size):
             return False
         with self._errors(f"PUT {key}"):
             self._unsynced = True

@@ -136,6 +136,18 @@ def test_a_mpack_is_stored_once(any_hub: Hub, storage: ObjectStorage, mpack: byt
     assert bytes(any_hub.store.get(f"mpacks/{hex_of(mpack)}").bytes()) == mpack
 
 
+def test_a_mpack_of_another_size_is_healed_and_reported(
+    any_hub: Hub, storage: ObjectStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mpack").write_bytes(b"mpack")
+    key = f"mpacks/{hex_of(b'mpack')}"
+    obstore.put(any_hub.store, key, b"cut")
+
+    assert storage.put_mpack(tmp_path / "mpack", hex_of(b"mpack"))
+    assert bytes(any_hub.store.get(key).bytes()) == b"mpack"
+    assert caplog.messages == [f"{storage.url}/{key} has 3 bytes, not 5: healing it"]
+
+
 def test_objects_of_every_size_are_stored_under_their_hash(
     any_hub: Hub, storage: ObjectStorage
 ) -> None:
