@@ -33,8 +33,8 @@ _WINDOW = 64
 _KEPT_VARIABLE = re.compile(r"GIT_(EXEC_PATH|CONFIG_\w+|CEILING_DIRECTORIES|DISCOVERY_\w+)")
 _FIXED_VARIABLES = {
     "LC_ALL": "C",
-    "GIT_ALLOW_PROTOCOL": "none",  # what a partial clone lacks is not fetched; older gits ...
-    "GIT_NO_LAZY_FETCH": "1",  # ... do not know this one
+    "GIT_NO_LAZY_FETCH": "1",  # what a partial clone lacks is not fetched
+    "GIT_ALLOW_PROTOCOL": "none",  # nor by an older git, which does not know GIT_NO_LAZY_FETCH
     "GIT_GRAFT_FILE": os.devnull,
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_OPTIONAL_LOCKS": "0",

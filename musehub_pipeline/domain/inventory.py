@@ -51,10 +51,10 @@ class Inventory:
     objects: Slices = field(default_factory=Slices)  # all, one for each item of the list
     missing_objects: Slices = field(default_factory=Slices)  # that storage lacks
     unheld_objects: Slices = field(default_factory=Slices)  # that the repo does not hold yet
-    snapshots: Slices = field(default_factory=Slices)  # that the repo lacks, like ...
-    commits: Slices = field(default_factory=Slices)  # ... these
-    held_snapshots: set[bytes] = field(default_factory=set)  # that were passed over, like ...
-    held_commits: set[bytes] = field(default_factory=set)  # ... these
+    snapshots: Slices = field(default_factory=Slices)  # that the repo lacks
+    commits: Slices = field(default_factory=Slices)  # that the repo lacks
+    held_snapshots: set[bytes] = field(default_factory=set)  # that were passed over
+    held_commits: set[bytes] = field(default_factory=set)  # that were passed over
     parents: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # of each new commit
     named_objects: set[bytes] = field(default_factory=set)  # by new snapshots
     named_snapshots: set[bytes] = field(default_factory=set)  # by new commits

@@ -70,8 +70,8 @@ class _Reader:
         self._source = source
         self._visitor = visitor
         self._limits = limits
-        self._list_name = "mpack"  # where the reader is: in which list, ...
-        self._number: int | None = None  # ... and at which of its items
+        self._list_name = "mpack"  # the list that is read; outside of lists, the whole
+        self._number: int | None = None  # of the item that is read, if one is
         self._seek(0)
 
     def read(self) -> None:
@@ -224,8 +224,8 @@ class _Stream:
 
     def __init__(self, source: Source, offset: int) -> None:
         self._source = source
-        self._data = b""  # what was read last, ...
-        self._offset = offset  # ... and where it began
+        self._data = b""  # what was read last
+        self._offset = offset  # where that begins
 
     def read(self, size: int) -> bytes:
         self._offset += len(self._data)

@@ -73,9 +73,10 @@ class Batch:
 
     run_id: str
     items: tuple[Item, ...] = ()
-    results: tuple[Result, ...] = ()  # of `summarize`: of every job that is done, ...
-    lines: tuple[tuple[int, str], ...] = ()  # ... the level and summary line of every job, ...
-    excesses: tuple[Excess, ...] = ()  # ... and the times over their budgets, the worst first
+    # What `summarize` has to say:
+    results: tuple[Result, ...] = ()  # of every job that is done
+    lines: tuple[tuple[int, str], ...] = ()  # level and summary line of every job
+    excesses: tuple[Excess, ...] = ()  # the times over their budgets, the worst first
 
     @property
     def live(self) -> tuple[Item, ...]:

@@ -91,9 +91,8 @@ class Fsck:
             Check(name="commits", unit="commits", find=partial(self._rows, _COMMITS, "commits")),
             Check(name="manifests", unit="snapshots", find=self._manifests),
             Check(name="objects", unit="stored", find=self._stored),
-            # What is read from mpacks here ...
             Check(name="mpacks", unit="mpacks", find=self._indexed),
-            # ... is what refs are compared with.
+            # Refs are compared with what the check before this one read from mpacks.
             Check(name="refs", unit="mpacks", find=self._refs),
         )
 

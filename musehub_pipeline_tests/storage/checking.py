@@ -33,11 +33,11 @@ class World:
     hub: Hub
     song: str
     fork: str
-    full: str  # job, like ...
-    thin: str  # ... this one
-    first: str  # commit, like ...
-    last: str  # ... this one, which the thin push's ...
-    tip: str  # ... has as its parent
+    full: str  # the first job that pushed the full mpack
+    thin: str  # the job that pushed the thin mpack
+    first: str  # the commit without a parent
+    last: str  # the head of the full push
+    tip: str  # the only commit of the thin push; its parent is `last`
     tip_snapshot: str
     first_snapshot: str
 
