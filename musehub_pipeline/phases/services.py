@@ -31,8 +31,8 @@ class Policy:
     batch_bytes: int
     max_runs: int
     max_attempts: int
-    keep_runs: timedelta  # of none, for ever; likewise ...
-    keep_done: timedelta  # ... this
+    keep_runs: timedelta  # zero: for ever
+    keep_done: timedelta  # zero: for ever
     retry_base: timedelta
     retry_cap: timedelta
     id_policy: Literal["verify", "record"]
