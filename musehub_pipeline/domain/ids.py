@@ -25,7 +25,7 @@ def is_id(text: str) -> bool:
 
 def check_id(name: str, value: str) -> None:
     """Raise a `Rejection`, BAD_ID, unless `value` is an id; the message begins with its `name`."""
-    if _match(value) is None:  # by hand: a call more for each of millions of objects would tell
+    if _match(value) is None:  # not by is_id(): another call would tell, millions of times
         raise Rejection(Fault.BAD_ID, f"{name}: {value!r:.120} is not an id")
 
 
