@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -13,6 +14,7 @@ from musehub_pipeline.domain.job import Claim, Job, Status
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job, through_blips
 from musehub_pipeline.phases.services import Services
+from musehub_pipeline.storage.queue import Queue
 
 Claimed = Sequence[tuple[Claim, dict[str, Any]]]
 
@@ -31,7 +33,7 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
     claimed = through_blips(
         partial(services.queue.claim, run_id=run_id, limit=limit, job_ids=job_ids)
     )
-    return _batch(claimed, services, run_id=run_id)
+    return _without_late(_batch(claimed, services, run_id=run_id), services.queue)
 
 
 def claim_past(services: Services, *, run_id: str, jobs: Sequence[PastJob]) -> Batch:
@@ -66,6 +68,19 @@ def _batch(claimed: Claimed, services: Services, *, run_id: str) -> Batch:
     return _within_bytes(
         each_job(batch, "claim_jobs", read, together=True), services.policy.batch_bytes
     )
+
+
+def _without_late(batch: Batch, queue: Queue) -> Batch:
+    """Put back what the batch has no room for, the latest first: it need not wait for the rest."""
+    kept: list[Item] = []
+    for item in reversed(batch.items):
+        error = item.error
+        if error is not None and error.code is Trouble.OVER_BATCH:
+            release = partial(queue.release, item.claim, error, delay=timedelta(0), spent=False)
+            through_blips(release)
+        else:
+            kept.append(item)
+    return replace(batch, items=tuple(reversed(kept)))
 
 
 def _job(payload: dict[str, Any], claim: Claim) -> Job:

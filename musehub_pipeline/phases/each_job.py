@@ -40,8 +40,8 @@ def each_job(
     started = monotonic()
     live = batch.live
     _progress.debug("%s: %d jobs", phase, len(live), extra={"phase": phase})
-    beside = together and len(live) > 1
-    worked = _together(live, work) if beside else list(_in_order(live, work))
+    # One job goes to a thread as well: there a signal does not wait until the storage answers.
+    worked = _together(live, work) if together and live else list(_in_order(live, work))
     if at_end is not None:
         worked = _conclude(worked, at_end)
     timing_key = TIMING_OF_PHASE.get(phase)

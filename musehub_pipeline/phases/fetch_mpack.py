@@ -18,7 +18,10 @@ def fetch_mpack(batch: Batch, services: Services) -> Batch:
             raise RuntimeError(f"job {item.claim.job_id} has not been read")
         path = services.scratch / f"{sha256(item.claim.job_id.encode()).hexdigest()}.mpack"
         size = services.objects.fetch_mpack(
-            hex_of(item.job.mpack_key), path, limit=services.policy.limits.mpack_bytes
+            hex_of(item.job.mpack_key),
+            path,
+            limit=services.policy.limits.mpack_bytes,
+            expected=item.size_bytes,
         )
         return replace(item, size_bytes=size, mpack=ScratchFile(path, size))
 

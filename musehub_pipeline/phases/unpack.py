@@ -1,6 +1,7 @@
 """Judge whole mpacks. Nothing is written before this, and what comes after may trust its input."""
 
 from dataclasses import replace
+from functools import partial
 
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.hashing import ContentVerifier
@@ -9,7 +10,7 @@ from musehub_pipeline.domain.inventory import Inventory, Kind
 from musehub_pipeline.domain.job import Job
 from musehub_pipeline.domain.mpack import read_mpack
 from musehub_pipeline.phases.batch import Batch, Contents, Item
-from musehub_pipeline.phases.each_job import each_job
+from musehub_pipeline.phases.each_job import each_job, through_blips
 from musehub_pipeline.phases.holdings import Holdings
 from musehub_pipeline.phases.services import Services
 from musehub_pipeline.storage.scratch import ScratchFile
@@ -21,7 +22,8 @@ def unpack(batch: Batch, services: Services) -> Batch:
     """Read every mpack once, verify every hash, and check that all it names is supplied or held."""
     repos: dict[str, Holdings] = {}
     repo_ids = [item.claim.repo_id for item in batch.live]
-    verified = services.queue.verified({item.job.mpack_key for item in batch.live if item.job})
+    mpack_keys = {item.job.mpack_key for item in batch.live if item.job}
+    verified = through_blips(partial(services.queue.verified, mpack_keys))
 
     def judge(item: Item) -> Item:
         job, mpack, repo_id = item.job, item.mpack, item.claim.repo_id

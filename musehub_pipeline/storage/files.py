@@ -58,6 +58,16 @@ def write_hashing(chunks: Iterator[Buffer], destination: Path, *, pool: Executor
 
 
 @contextmanager
+def removed_on_error(path: Path) -> Generator[None]:
+    """Remove a file that did not become what it should, and pass the error on."""
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def _new_file(path: Path) -> Generator[Callable[[memoryview], None]]:
     """Open a scratch file; its troubles are not those of the storage that is read meanwhile."""
     with _scratch_errors(path):

@@ -5,6 +5,7 @@ However it ends: what the run still holds then is given back, and no attempt is 
 
 import logging
 from threading import Event, Thread
+from time import monotonic, sleep
 from typing import Self
 
 from musehub_pipeline.domain.errors import Transient
@@ -12,6 +13,8 @@ from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline.storage.runs import Runs
 
 _BEATS_A_LEASE = 4
+_END_PATIENCE_SECONDS = 20.0
+_END_PAUSE_SECONDS = 1.0
 
 _log = logging.getLogger("musehub_pipeline.heartbeat")
 
@@ -41,11 +44,20 @@ class Heartbeat:
             self._thread.join()
 
     def _end(self) -> None:
-        try:
-            if released := self._runs.end(self._run_id):
-                _log.warning("run %s was stopped: %d jobs are given back", self._run_id, released)
-        except Transient as error:
-            _log.warning("run %s: its leases will expire: %s", self._run_id, error)
+        """Give back what is held: a lease that expires tells that its job has killed the run."""
+        deadline = monotonic() + _END_PATIENCE_SECONDS
+        while True:
+            try:
+                released = self._runs.end(self._run_id)
+            except Transient as error:
+                if monotonic() > deadline:
+                    _log.warning("run %s: its leases will expire: %s", self._run_id, error)
+                    return
+                sleep(_END_PAUSE_SECONDS)
+            else:
+                break
+        if released:
+            _log.warning("run %s was stopped: %d jobs are given back", self._run_id, released)
 
     def begin(self, run_id: str) -> None:
         """Say that `run_id` is alive, and renew its leases from now on, and those of no other run.

@@ -17,7 +17,13 @@ from musehub_pipeline.domain.ids import PREFIX, is_id
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.slices import Slice, Slices
 from musehub_pipeline.storage.durability import sync_filesystem
-from musehub_pipeline.storage.files import CHUNK_BYTES, Buffer, read_file, write_hashing
+from musehub_pipeline.storage.files import (
+    CHUNK_BYTES,
+    Buffer,
+    read_file,
+    removed_on_error,
+    write_hashing,
+)
 from musehub_pipeline.storage.parallel import in_threads
 from musehub_pipeline.storage.store import S3Options, Store, open_store, parse_storage_url
 
@@ -108,8 +114,12 @@ class ObjectStorage:
         """
         return map(_upload, self._list("mpacks/"))
 
-    def fetch_mpack(self, hex_digest: str, destination: Path, *, limit: int) -> int:
+    def fetch_mpack(
+        self, hex_digest: str, destination: Path, *, limit: int, expected: int | None = None
+    ) -> int:
         """Stream an mpack into a new file and return its size in bytes.
+
+        Where it failed there is no file. `expected` is the size that the storage gave before.
 
         Raises:
             Rejection: MPACK_MISSING, MPACK_TOO_LARGE where it has more than `limit` bytes, or
@@ -117,7 +127,7 @@ class ObjectStorage:
             Transient: STORAGE_UNAVAILABLE or SCRATCH_UNAVAILABLE.
         """
         key = f"mpacks/{hex_digest}"
-        with self._errors(f"GET {key}"):
+        with removed_on_error(destination), self._errors(f"GET {key}"):
             store = self._store
             try:
                 size, chunks = self._read(store, key)
@@ -128,10 +138,11 @@ class ObjectStorage:
             if size > limit:
                 raise Rejection(Fault.MPACK_TOO_LARGE, f"{size} bytes, where {limit} are allowed")
             actual = write_hashing(chunks, destination, pool=self._pool)
-        if actual != hex_digest:
-            raise Rejection(
-                Fault.MPACK_HASH_MISMATCH, f"the {size} bytes at {self.url}/{key} hash to {actual}"
-            )
+            if actual != hex_digest:
+                message = f"the {size} bytes at {self.url}/{key} hash to {actual}"
+                if expected not in {None, size}:  # a gateway's page, say, and not the mpack
+                    raise Transient(Trouble.STORAGE_UNAVAILABLE, f"{message}, not the {expected}")
+                raise Rejection(Fault.MPACK_HASH_MISMATCH, message)
         return size
 
     def _surely_missing(self, error: FileNotFoundError) -> bool:

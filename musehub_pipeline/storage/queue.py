@@ -12,7 +12,14 @@ from typing import Any
 
 import msgspec
 
-from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
+from musehub_pipeline.domain.errors import (
+    Fault,
+    JobError,
+    JobNotFound,
+    Rejection,
+    Transient,
+    Trouble,
+)
 from musehub_pipeline.domain.ids import hex_of, stored
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
 from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, DueJob
@@ -99,11 +106,12 @@ class Queue:
 
         Raises:
             Transient: LEASE_LOST where the job is not this run's any more, HEAD_MOVED where the
-                branch is not where the push was judged against.
+                branch is not where the push was judged against, or the repo has been deleted.
+            Rejection: REPO_DELETED.
         """
         with self._database.transaction() as transaction:
             if publish(transaction, "publish_job", claim, result, head=head):
-                transaction.write("touch_repo", {"repo_id": claim.repo_id})
+                _touch_repo(transaction, claim.repo_id)
 
     def verified(self, mpack_keys: Collection[str]) -> set[str]:
         """Return those mpacks that this version has judged before; ids in the stored spelling."""
@@ -214,6 +222,11 @@ def publish(
     if head is not None:
         _move_head(transaction, claim, head)
     return True
+
+
+def _touch_repo(transaction: Transaction, repo_id: str) -> None:
+    if not transaction.write("touch_repo", {"repo_id": repo_id}):
+        raise Rejection(Fault.REPO_DELETED, f"repository {repo_id!r} has been deleted meanwhile")
 
 
 def _move_head(transaction: Transaction, claim: Claim, head: Head) -> None:

@@ -291,19 +291,21 @@ DELETE FROM musehub_background_jobs
 WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at < clock_timestamp() - %(age)s::interval;
 
 -- name: move_head
--- Move a branch from the head that the push was judged against; make it only where it had none.
+-- Move a branch from the head that the push was judged against; make it only where it had none, and in no
+-- repo that has been deleted meanwhile.
 INSERT INTO musehub_branches AS branch (repo_id, name, head_commit_id)
 SELECT %(repo_id)s::text, %(branch)s::text, %(head)s::text
-WHERE %(force)s OR %(expected)s::text IS NULL OR EXISTS (
-    SELECT FROM musehub_branches
-    WHERE repo_id = %(repo_id)s::text AND name = %(branch)s::text
-)
+WHERE EXISTS (SELECT FROM musehub_repos WHERE repo_id = %(repo_id)s::text AND deleted_at IS NULL)
+    AND (%(force)s OR %(expected)s::text IS NULL OR EXISTS (
+        SELECT FROM musehub_branches
+        WHERE repo_id = %(repo_id)s::text AND name = %(branch)s::text
+    ))
 ON CONFLICT (repo_id, name) DO UPDATE SET head_commit_id = excluded.head_commit_id
 WHERE %(force)s OR branch.head_commit_id IS NOT DISTINCT FROM %(expected)s::text;
 
 -- name: touch_repo
--- Note the time of the push.
-UPDATE musehub_repos SET pushed_at = clock_timestamp() WHERE repo_id = %(repo_id)s;
+-- Note the time of the push, unless the repo has been deleted.
+UPDATE musehub_repos SET pushed_at = clock_timestamp() WHERE repo_id = %(repo_id)s AND deleted_at IS NULL;
 
 -- name: job
 -- One row of the queue, with all its columns.

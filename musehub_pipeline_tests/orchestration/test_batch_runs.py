@@ -207,6 +207,7 @@ def test_a_batch_has_no_more_bytes_than_it_may_but_for_a_first_job(hub: Hub, run
 
     done, waiting = ("done", 1, None), ("pending", 0, None)
     assert after_one == [done, waiting, waiting, waiting]
+    assert hub.job(large[0])["result"]["batch_jobs"] == 1  # the others were put back at once
     assert statuses(hub, *large, *small) == [done, done, done, waiting]
 
 

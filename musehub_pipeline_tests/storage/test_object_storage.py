@@ -114,6 +114,9 @@ def test_bytes_that_are_not_those_of_the_key_are_a_rejection(
         "MPACK_HASH_MISMATCH",
         f"the 6 bytes at {storage.url}/mpacks/{'f' * 64} hash to {hex_of(b'others')}",
     )
+    with pytest.raises(Transient, match=r"^STORAGE_UNAVAILABLE: the 6 bytes .*, not the 7$"):
+        storage.fetch_mpack("f" * 64, tmp_path / "fetched", limit=1 << 30, expected=7)
+    assert list(tmp_path.glob("fetched*")) == []
 
 
 def test_a_scratch_folder_that_is_gone_is_no_fault_of_the_storage(

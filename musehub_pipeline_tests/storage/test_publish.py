@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from musehub_pipeline.domain.errors import JobNotFound, Transient, Trouble
+from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
 from musehub_pipeline.domain.job import Claim
 from musehub_pipeline.storage.queue import Head, Queue
 from musehub_pipeline_tests.hub import Hub
@@ -125,6 +125,22 @@ def test_a_branch_that_moved_meanwhile_undoes_it_all(
         queue.publish(claim, RESULT, head=wanted)
 
     assert str(caught.value) == "HEAD_MOVED: branch 'main' has moved meanwhile"
+    assert everything(hub) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"), [(None, "REPO_DELETED"), (head("new", force=True), "HEAD_MOVED")]
+)
+def test_a_repo_that_was_deleted_meanwhile_is_not_touched(
+    hub: Hub, queue: Queue, claim: Claim, wanted: Head | None, code: str
+) -> None:
+    hub.sql("UPDATE musehub_repos SET deleted_at = now()")
+    expected = everything(hub)
+
+    with pytest.raises(JobError) as caught:
+        queue.publish(claim, RESULT, head=wanted)
+
+    assert caught.value.code == code
     assert everything(hub) == expected
 
 

@@ -25,9 +25,10 @@ def test_no_two_statements_share_a_name() -> None:
 
 
 def test_a_statement_is_what_stands_under_its_name() -> None:
-    assert statement("touch_repo") == (
-        "-- Note the time of the push.\n"
-        "UPDATE musehub_repos SET pushed_at = clock_timestamp() WHERE repo_id = %(repo_id)s;"
+    assert statement("branch_head") == (
+        "-- Where a branch stands.\n"
+        "SELECT head_commit_id FROM musehub_branches"
+        " WHERE repo_id = %(repo_id)s AND name = %(branch)s;"
     )
 
 
