@@ -57,7 +57,8 @@ def plan_runs(
     if missing <= 0:
         return []
     oldest = backlog.due[0]
-    tags = {"musehub/job": oldest.job_id, "musehub/queue_depth": str(backlog.pending)}
+    more = "+" if backlog.pending == MOST_COUNTED else ""
+    tags = {"musehub/job": oldest.job_id, "musehub/queue_depth": f"{backlog.pending}{more}"}
     if len(backlog.due) == 1:
         tags["musehub/repo"] = oldest.repo_id
     return [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from musehub_pipeline.domain.plan import Backlog, DueJob, PlannedRun, plan_runs
+from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, DueJob, PlannedRun, plan_runs
 
 
 def due(repos: str, *, suspects: str = "") -> tuple[DueJob, ...]:
@@ -14,11 +14,14 @@ def due(repos: str, *, suspects: str = "") -> tuple[DueJob, ...]:
 
 
 def planned(
-    jobs: tuple[DueJob, ...], *, in_flight: int = 0, unclaimed: int = 0, batch_jobs: int = 3
+    jobs: tuple[DueJob, ...],
+    *,
+    pending: int = 11,
+    in_flight: int = 0,
+    unclaimed: int = 0,
+    batch_jobs: int = 3,
 ) -> list[PlannedRun]:
-    backlog = Backlog(
-        pending=len(jobs) + 7, running=0, oldest_seconds=1.0, next_seconds=None, due=jobs
-    )
+    backlog = Backlog(pending=pending, running=0, oldest_seconds=1.0, next_seconds=None, due=jobs)
     return plan_runs(
         backlog,
         in_flight=in_flight,
@@ -69,6 +72,15 @@ def test_the_run_of_a_lone_push_carries_its_repo() -> None:
     assert planned(due("a")) == [
         PlannedRun(
             run_key="a0:0:5:0",
-            tags={"musehub/job": "a0", "musehub/queue_depth": "8", "musehub/repo": "a"},
+            tags={"musehub/job": "a0", "musehub/queue_depth": "11", "musehub/repo": "a"},
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("pending", "depth"), [(MOST_COUNTED - 1, "9999"), (MOST_COUNTED, "10000+")]
+)
+def test_the_depth_says_where_the_count_stopped(pending: int, depth: str) -> None:
+    [run] = planned(due("a"), pending=pending)
+
+    assert run.tags["musehub/queue_depth"] == depth
