@@ -28,9 +28,10 @@ MPACK_INDEX = dg.AssetSpec(
     ["musehub", "mpack_index"],
     description=(
         "The index of pushed mpacks: object bytes in object storage, rows in PostgreSQL. A run"
-        " that worked on any job adds one materialization with the figures of its batch: p50, p95"
-        " and maximum of each phase over the jobs that are done, how many jobs fared how, rows,"
-        " bytes, and how long the oldest job had waited."
+        " of index_mpacks that worked on any job adds one materialization with the figures of its"
+        " batch: p50, p95 and maximum of each phase over the jobs that are done, how many jobs"
+        " fared how, rows, bytes, and how long the oldest job had waited. Runs of backfill_mpacks"
+        " add none, so that the figures are those of live pushes."
     ),
     group_name="musehub",
     kinds={"postgres", "s3"},
@@ -42,8 +43,8 @@ MPACK_INDEX = dg.AssetSpec(
     asset=MPACK_INDEX.key,
     description=(
         "No job took longer than MUSEHUB_PHASE_BUDGETS_MS allows. Where budgets are set, each run"
-        " judges the jobs that it has done; executed by hand, the check judges the maxima of the"
-        " latest materialization. It warns: the jobs are done all the same."
+        " of index_mpacks judges the jobs that it has done; executed by hand, the check judges the"
+        " maxima of the latest materialization. It warns: the jobs are done all the same."
     ),
 )
 def phase_budgets(
