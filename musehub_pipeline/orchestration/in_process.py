@@ -10,18 +10,20 @@ from uuid import uuid4
 import dagster as dg
 
 from musehub_pipeline import local
-from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.domain.backfill import Choice, Report
 from musehub_pipeline.domain.errors import Deferral, JobFailed, JobNotDone, PipelineError
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
+from musehub_pipeline.orchestration.backfill import backfill_mpacks_job
 from musehub_pipeline.orchestration.choice import BackfillConfig
 from musehub_pipeline.orchestration.home import REPOSITORY_TAG, named_if_unavailable
+from musehub_pipeline.orchestration.jobs import index_mpacks_job
 from musehub_pipeline.orchestration.ops import ClaimConfig
-from musehub_pipeline.orchestration.resources import fixed_resource
+from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
-from musehub_pipeline.settings import Settings
+from musehub_pipeline.phases.services import open_queue
+from musehub_pipeline.settings import Settings, first_day
 from musehub_pipeline.storage.database import Database, Row
 from musehub_pipeline.storage.queue import Queue
 
@@ -37,7 +39,7 @@ class Runner:
     """Runs `index_mpacks` in this process, as often as it is told to."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
-        self._job = build_defs(musehub=fixed_resource(settings)).get_job_def("index_mpacks")
+        self._job = index_mpacks_job(fixed_resource(settings))
         self._instance = instance
 
     def run(self, job_ids: Sequence[str] = ()) -> list[str]:
@@ -106,7 +108,7 @@ class BackfillRunner:
 
 
 def _backfill_job() -> dg.JobDefinition:
-    return build_defs().get_job_def("backfill_mpacks")
+    return backfill_mpacks_job(MusehubResource(), start=first_day())
 
 
 def _run_config(**ops: dg.Config) -> dict[str, Any]:
@@ -165,7 +167,7 @@ def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Re
     """
     resolved = local.resolve(settings or Settings.load())
     with Database(str(resolved.database_url)) as database:
-        queue = Queue(database, lease=resolved.lease, max_attempts=resolved.max_attempts)
+        queue = open_queue(database, resolved)
         row = queue.require(job_id)
         if row["status"] not in {Status.DONE, Status.FAILED}:
             with dagster_instance() as instance:
