@@ -80,15 +80,15 @@ def test_a_push_is_indexed_row_by_row(any_hub: Hub, prefix: str, hash_author: bo
     assert_index_holds(any_hub, repo_id, history)
 
 
-def test_the_mpack_key_may_be_bare(hub: Hub) -> None:
+def test_the_mpack_key_may_be_bare(any_hub: Hub) -> None:
     history = small_history()
-    repo_id = hub.create_repo()
-    mpack_key = bare(hub.upload(history.mpack()))
+    repo_id = any_hub.create_repo()
+    mpack_key = bare(any_hub.upload(history.mpack()))
 
-    result = hub.index(hub.enqueue(repo_id, mpack_key=mpack_key))
+    result = any_hub.index(any_hub.enqueue(repo_id, mpack_key=mpack_key))
 
     assert result["mpack_key"] == stored(mpack_key)
-    assert_index_holds(hub, repo_id, history)
+    assert_index_holds(any_hub, repo_id, history)
 
 
 def test_a_repeated_push_changes_no_row_and_puts_no_byte(any_hub: Hub) -> None:
@@ -195,20 +195,22 @@ def test_empty_objects_and_unicode_survive(any_hub: Hub) -> None:
     assert_index_holds(any_hub, repo_id, history)
 
 
-def test_lists_may_be_absent_and_unknown_keys_are_ignored(hub: Hub) -> None:
+def test_lists_may_be_absent_and_unknown_keys_are_ignored(any_hub: Hub) -> None:
     history = History()
     head = history.commit({"a": b"a"}, repo_id="elsewhere", format_version=3, unknown=[{}])
     content = history.content()
     content["objects"][0] |= {"path": "a", "future": {"x": [1]}}
     content["snapshots"][0]["future"] = {"y": b"z"}
-    repo_id = hub.create_repo()
+    repo_id = any_hub.create_repo()
 
-    hub.index(hub.push(repo_id, pack(content | {"tags": [], "branch_heads": {}, "new": {"k": 1}})))
-    only_a_head = hub.index(hub.push(repo_id, pack({}), head=head))
+    any_hub.index(
+        any_hub.push(repo_id, pack(content | {"tags": [], "branch_heads": {}, "new": {"k": 1}}))
+    )
+    only_a_head = any_hub.index(any_hub.push(repo_id, pack({}), head=head))
 
-    assert_index_holds(hub, repo_id, history)
+    assert_index_holds(any_hub, repo_id, history)
     assert (only_a_head["objects_total"], only_a_head["head_moved"]) == (0, True)
-    assert hub.head(repo_id) == stored(head)
+    assert any_hub.head(repo_id) == stored(head)
 
 
 def test_a_job_without_a_head_moves_none(hub: Hub) -> None:
@@ -219,19 +221,19 @@ def test_a_job_without_a_head_moves_none(hub: Hub) -> None:
     assert (result["head"], result["head_moved"], hub.head(repo_id)) == (None, False, None)
 
 
-def test_a_step_back_is_refused_unless_it_is_forced(hub: Hub) -> None:
+def test_a_step_back_is_refused_unless_it_is_forced(any_hub: Hub) -> None:
     history = small_history()
     first, *_, last = history.commits
-    repo_id = hub.create_repo()
-    hub.index(hub.push(repo_id, history.mpack(), head=last))
+    repo_id = any_hub.create_repo()
+    any_hub.index(any_hub.push(repo_id, history.mpack(), head=last))
 
     with pytest.raises(JobFailed) as failure:
-        hub.index(hub.push(repo_id, history.mpack(), head=first))
+        any_hub.index(any_hub.push(repo_id, history.mpack(), head=first))
     assert failure.value.code == "NON_FAST_FORWARD"
-    assert hub.head(repo_id) == stored(last)
+    assert any_hub.head(repo_id) == stored(last)
 
-    result = hub.index(hub.push(repo_id, history.mpack(), head=first, force=True))
-    assert (result["head_moved"], hub.head(repo_id)) == (True, stored(first))
+    result = any_hub.index(any_hub.push(repo_id, history.mpack(), head=first, force=True))
+    assert (result["head_moved"], any_hub.head(repo_id)) == (True, stored(first))
 
 
 def test_a_push_is_noted_on_its_repo(hub: Hub) -> None:

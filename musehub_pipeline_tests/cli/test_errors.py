@@ -22,7 +22,7 @@ def commands(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
-def test_the_commands_are_those_of_the_design() -> None:
+def test_these_are_all_the_commands() -> None:
     groups = {"", "jobs", "backfill", "db"}
 
     assert {" ".join(names) for names in COMMANDS} - groups == {

@@ -227,7 +227,7 @@ def test_dagster_stays_in_its_shell() -> None:
     } == set()
 
 
-def test_no_module_uses_the_private_parts_of_dagster() -> None:
+def test_no_module_imports_the_private_parts_of_dagster() -> None:
     private = {
         (module.name, name)
         for module in modules()
