@@ -16,6 +16,7 @@ from musehub_pipeline import process_mpack_index_job
 from musehub_pipeline_tests.benchmarks.bench import Bench, push, upload
 from musehub_pipeline_tests.benchmarks.figures import MIB, Figure, excess, interleave
 from musehub_pipeline_tests.benchmarks.mpacks import Mpack, mixed
+from musehub_pipeline_tests.peak import peak_bytes
 
 _RUNS = 3
 _LIMIT_MIB = 96
@@ -57,20 +58,6 @@ def peak_mib(bench: Bench, mpack: Mpack, *, on_s3: bool) -> float:
         if s3 is None:  # a gigabyte a run; nothing that is measured afterwards creates files
             shutil.rmtree(Path(str(settings.storage_url).removeprefix("file://")))
         return int(done.stdout) / MIB
-
-
-def peak_bytes() -> int:
-    """Return the peak of this process alone.
-
-    What getrusage(2) says may be the peak of the process that started this one.
-    """
-    status = Path("/proc/self/status")
-    if not status.exists():
-        from resource import RUSAGE_SELF, getrusage
-
-        return getrusage(RUSAGE_SELF).ru_maxrss  # macOS, in bytes
-    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    return int(fields["VmHWM"].split()[0]) * 1024
 
 
 if __name__ == "__main__":
