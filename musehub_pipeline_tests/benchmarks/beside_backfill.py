@@ -55,6 +55,11 @@ def beside_backfill(bench: Bench) -> Iterator[Figure]:
                 busy.append(_wait(dev, f"busy-{len(busy)}"))
             status, _ = backfills.finish(launched, seconds=_END_SECONDS)
         assert (status, outdated(dev.hub)) == ("COMPLETED_SUCCESS", 0)
+    if len(busy) < _FEWEST:
+        raise RuntimeError(
+            f"the backfill of {_JOBS:,} jobs was over after {len(busy)} pushes, and their p95 needs"
+            f" {_FEWEST}: give it more jobs"
+        )
     yield growth(
         "beside_backfill_p95",
         f"a lone push until it is done, beside a backfill of {_JOBS:,} jobs; against idle",

@@ -8,7 +8,7 @@ import dagster as dg
 import psycopg
 
 from musehub_pipeline.domain.plan import MOST_COUNTED
-from musehub_pipeline.orchestration.sensor import look
+from musehub_pipeline.orchestration.sensor import watch
 from musehub_pipeline.phases.services import Services, open_services
 from musehub_pipeline.storage.statements import statement
 from musehub_pipeline_tests.benchmarks.bench import Bench, checkpoint
@@ -105,13 +105,10 @@ def _figures(
 
 
 def _tick(services: Services, instance: dg.DagsterInstance) -> Callable[[], float]:
-    """Return what times the work of one tick, without the waiting."""
-
-    def work() -> None:
-        services.queue.rescue()
-        look(services, instance, job_name="index_mpacks")
-
-    return lambda: seconds(work)
+    """Return what times one tick of the sensor, from LISTEN to what is missing, without waiting."""
+    return lambda: seconds(
+        lambda: watch(services, instance, job_name="index_mpacks", wait_seconds=0)
+    )
 
 
 def _claim(services: Services, jobs: int) -> float:
