@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,8 @@ def _run_group(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told_to_stop.set())
     process = subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True)
-    threading.Thread(target=_repeat, args=(look_after, told_to_stop), daemon=True).start()
+    looks = (look_after, _CodeServer(process).end_if_dead)
+    threading.Thread(target=_repeat, args=(looks, told_to_stop), daemon=True).start()
     try:
         while not told_to_stop.wait(_POLL_SECONDS):
             if (code := process.poll()) is not None:
@@ -85,10 +86,31 @@ def _run_group(
     return 0
 
 
-def _repeat(look_after: Callable[[], None], told_to_stop: threading.Event) -> None:
+def _repeat(looks: Iterable[Callable[[], None]], told_to_stop: threading.Event) -> None:
     while not told_to_stop.wait(_LOOK_SECONDS):
-        with suppress(PipelineError):  # the server is away; Dagster says so itself
-            look_after()
+        for look in looks:
+            with suppress(PipelineError):  # the server is away; Dagster says so itself
+                look()
+
+
+class _CodeServer:
+    """Dagster's code server: a process that hands on what it is asked to another one.
+
+    Dagster starts the former anew where it dies, and never the latter: then no run would start.
+    """
+
+    def __init__(self, dagster: subprocess.Popen[bytes]) -> None:
+        self._dagster = dagster
+        self._served: set[int] = set()
+
+    def end_if_dead(self) -> None:
+        """End what has nobody left to hand on to, so that Dagster starts both."""
+        for front in _descendants(self._dagster, running="dagster code-server start"):
+            if _descendants(front, running="dagster api grpc"):
+                self._served.add(front.pid)
+            elif front.pid in self._served:
+                with suppress(psutil.NoSuchProcess):
+                    front.kill()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -104,7 +126,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(_STOP_SECONDS)
 
 
-def _descendants(process: subprocess.Popen[bytes], *, running: str) -> list[psutil.Process]:
+def _descendants(
+    process: subprocess.Popen[bytes] | psutil.Process, *, running: str
+) -> list[psutil.Process]:
     found: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(process.pid).children(recursive=True):

@@ -104,27 +104,29 @@ class Dev:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def ensure_started(self) -> None:
-        """Start it again, if it has ended or is about to."""
+    def wait_until_ended(self) -> None:
+        """Wait until it has ended, as it does without its daemon."""
         assert self._process is not None
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            return
-        self.start()
+        self._process.wait(_STOP_SECONDS)
+
+    def tell_to_stop(self) -> None:
+        """Send SIGTERM."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
 
     def stop(self) -> int:
         """Tell it to stop, and return its exit code."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.tell_to_stop()
         return self._process.wait(_STOP_SECONDS)
 
     def end(self) -> None:
         """Leave nothing behind, whatever became of the test."""
         if self._process is not None and self._process.poll() is None:
-            for process in (*self.processes(""), psutil.Process(self._process.pid)):
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
+            for group in psutil.Process(self._process.pid).children():
+                with suppress(ProcessLookupError):
+                    os.killpg(group.pid, signal.SIGKILL)  # with runs whose code server has died
+            self._process.kill()
             self._process.wait()
         for process in self._beside:
             with process:  # closes its pipes

@@ -1,22 +1,20 @@
 """Runs that are killed, wherever they stand: their jobs are taken up again, and soon."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from musehub_pipeline.phases.pipeline import PHASES
-from musehub_pipeline_tests.acceptance.conftest import ENDED, LEASE_SECONDS, RUN, Dev
+from musehub_pipeline_tests.acceptance.aftermath import (
+    assert_drained,
+    holders,
+    wait_until_given_up,
+)
+from musehub_pipeline_tests.acceptance.conftest import RUN, Dev
 from musehub_pipeline_tests.acceptance.gate import Gate
-from musehub_pipeline_tests.acceptance.publications import count_publications, publications
+from musehub_pipeline_tests.acceptance.publications import count_publications
 from musehub_pipeline_tests.acceptance.pushes import push_many
 
 OPS = ("claim_jobs", *(phase.__name__ for phase in PHASES), "summarize")
 TABLES = ("musehub_objects", "musehub_object_refs", "musehub_snapshots", "musehub_commits")
-
-TICK_SECONDS = 5 + 5
-"""The sensor looks every five seconds within a tick, and Dagster takes five between two."""
-SLOW_SECONDS = 10
-"""What a machine may take longer, whose few cores are busy with starting the next runs."""
 
 
 @pytest.fixture
@@ -34,29 +32,8 @@ def kill_runs(dev: Dev) -> list[str]:
     killed = [run["run_id"] for run in dev.runs()]
     held = holders(dev)
     dev.kill(RUN)
-    dev.wait(
-        lambda: (
-            {run["status"] for run in dev.runs() if run["run_id"] in killed} <= ENDED
-            and not set(holders(dev)) & set(killed)
-        ),
-        seconds=LEASE_SECONDS + TICK_SECONDS + SLOW_SECONDS,
-    )
+    wait_until_given_up(dev, killed)
     return held
-
-
-def holders(dev: Dev) -> list[str]:
-    rows = dev.hub.sql(
-        "SELECT run_id FROM musehub_background_jobs WHERE status = 'running' ORDER BY run_id"
-    )
-    return [row["run_id"] for row in rows]
-
-
-def assert_drained(dev: Dev, jobs: Sequence[str]) -> None:
-    dev.wait(lambda: dev.statuses() == {"done": len(jobs)}, seconds=600)
-    dev.wait(lambda: {run["status"] for run in dev.runs()} <= ENDED, seconds=180)
-    assert publications(dev.hub) == sorted(jobs)
-    assert dev.breaches() == []
-    assert dev.stop() == 0
 
 
 def died(dev: Dev) -> list[str]:
