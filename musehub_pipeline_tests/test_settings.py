@@ -29,7 +29,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
         "scratch_dir": None,
         "batch_jobs": 200,
         "batch_bytes": 1 << 30,
-        "max_attempts": 12,
+        "max_attempts": 30,
         "max_kills": 3,
         "max_concurrent_runs": 4,
         "keep_runs_days": 30,
