@@ -22,7 +22,10 @@ _NO_TIMEOUT = 0
 _KEPT_SECONDS = 1
 _CONNECTIONS = 10
 
-REPOSITORY_TAG = {".dagster/repository": "__repository__@musehub_pipeline"}
+REPOSITORY = ".dagster/repository"
+"""The tag by which Dagster tells the runs of a code location."""
+
+REPOSITORY_TAG = {REPOSITORY: "__repository__@musehub_pipeline"}
 """What the UI finds the runs of a job by; the location is called as in workspace.yaml."""
 
 

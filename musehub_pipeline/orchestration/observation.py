@@ -5,6 +5,7 @@ The last op logs all of it. How many events that are does not depend on the batc
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import monotonic
 
 import dagster as dg
@@ -12,6 +13,7 @@ import dagster as dg
 from musehub_pipeline.domain.budgets import Budgets
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases.batch import Batch
+from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.report import (
     EXCESS_COLUMNS,
     JOB_COLUMNS,
@@ -21,6 +23,7 @@ from musehub_pipeline.phases.report import (
     figures,
     job_rows,
 )
+from musehub_pipeline.storage.queue import Rescued
 
 Metadata = dict[str, dg.MetadataValue | int | float]
 
@@ -51,6 +54,7 @@ def phase_budgets(
     context: dg.AssetCheckExecutionContext, musehub: MusehubServices
 ) -> dg.AssetCheckResult:
     """Judge the latest materialization by the budgets of now."""
+    through_blips(partial(musehub.heartbeat.begin, context.run.run_id))
     budgets = musehub.policy.phase_budgets
     latest = context.instance.get_latest_materialization_event(MPACK_INDEX.key)
     seen = latest.asset_materialization if latest else None
@@ -85,6 +89,18 @@ def log_lines(context: dg.OpExecutionContext, batch: Batch) -> None:
     """Log the line of each job of a batch."""
     for level, text in log_entries(batch.lines):
         context.log.log(level, text)
+
+
+def note_rescued(instance: dg.DagsterInstance, rescued: Sequence[Rescued]) -> None:
+    """Add to the log of each run that died what became of its jobs: one event a run."""
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+    for job in rescued:
+        if job.run_id is not None:
+            lines[job.run_id].append(job.line)
+    for run_id in sorted(lines):
+        # Dagster has no such run where its database was lost, or where it was pruned.
+        if run := instance.get_run_by_id(run_id):
+            instance.report_engine_event("\n".join(lines[run_id]), run)
 
 
 def log_entries(lines: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:

@@ -9,7 +9,12 @@ from pydantic import Field
 
 from musehub_pipeline.domain.result import Result
 from musehub_pipeline.orchestration.home import keep_connections
-from musehub_pipeline.orchestration.observation import Metadata, jobs_metadata, log_run
+from musehub_pipeline.orchestration.observation import (
+    Metadata,
+    jobs_metadata,
+    log_run,
+    note_rescued,
+)
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import summarize as summarizing
@@ -34,6 +39,7 @@ def claim_jobs(
     keep_connections(context.instance)
     started = monotonic()
     batch = claiming.claim_jobs(musehub, run_id=context.run_id, job_ids=config.job_ids)
+    note_rescued(context.instance, batch.rescued)
     return dg.Output(batch, metadata=batch_metadata(batch, monotonic() - started))
 
 

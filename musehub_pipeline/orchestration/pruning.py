@@ -1,10 +1,16 @@
 """What is kept of the past: a scheduled job removes ended runs and, if told to, old job rows."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 
+from musehub_pipeline.orchestration.home import REPOSITORY, REPOSITORY_TAG
 from musehub_pipeline.orchestration.resources import MusehubServices
+from musehub_pipeline.phases.each_job import through_blips
+
+PRUNING_JOB = "prune_history"
 
 _RUNS_A_PAGE = 100
 _ENDED = [
@@ -17,15 +23,31 @@ _ENDED = [
 @dg.op(description="Delete ended runs with their events, and rows of done jobs, past their days.")
 def prune(context: dg.OpExecutionContext, musehub: MusehubServices) -> dg.Output[None]:
     """Remove what is older than `keep_runs_days` and `keep_done_days`; 0 keeps it for ever."""
-    policy = musehub.policy
-    runs = prune_runs(context.instance, older_than=policy.keep_runs) if policy.keep_runs else 0
-    rows = musehub.queue.prune_done(older_than=policy.keep_done) if policy.keep_done else 0
+    through_blips(partial(musehub.heartbeat.begin, context.run_id))
+    policy, runs, rows = musehub.policy, 0, 0
+    if policy.keep_runs:
+        locations = code_locations(context.run)
+        runs = prune_runs(context.instance, locations, older_than=policy.keep_runs)
+    if policy.keep_done:
+        rows = musehub.queue.prune_done(older_than=policy.keep_done)
     return dg.Output(None, metadata={"runs": runs, "job_rows": rows})
 
 
-def prune_runs(instance: dg.DagsterInstance, *, older_than: timedelta) -> int:
-    """Delete ended runs and their events; return how many."""
-    ended = dg.RunsFilter(statuses=_ENDED, created_before=datetime.now(UTC) - older_than)
+def code_locations(run: dg.DagsterRun) -> set[str]:
+    """Return what this code location is called: by `run`, and by the command line's runs."""
+    ours = REPOSITORY_TAG[REPOSITORY]
+    return {ours, run.tags_for_storage().get(REPOSITORY, ours)}
+
+
+def prune_runs(
+    instance: dg.DagsterInstance, locations: Collection[str], *, older_than: timedelta
+) -> int:
+    """Delete ended runs of code locations, with their events; return how many."""
+    ended = dg.RunsFilter(
+        statuses=_ENDED,
+        tags={REPOSITORY: sorted(locations)},  # others may share the instance
+        created_before=datetime.now(UTC) - older_than,
+    )
     pruned = 0
     while runs := instance.get_runs(ended, limit=_RUNS_A_PAGE):
         for run in runs:
@@ -34,7 +56,7 @@ def prune_runs(instance: dg.DagsterInstance, *, older_than: timedelta) -> int:
     return pruned
 
 
-@dg.graph
+@dg.graph(name=PRUNING_JOB)
 def prune_history() -> None:
     """Remove ended runs and old rows, by the days that are set for them."""
     prune()

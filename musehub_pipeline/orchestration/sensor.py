@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import dagster as dg
 
 from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, PlannedRun, plan_runs
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.in_flight import in_flight
+from musehub_pipeline.orchestration.observation import note_rescued
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases.services import Services
 
@@ -20,16 +21,6 @@ WAIT_SECONDS = 20.0
 
 _POLL_SECONDS = 5.0
 _EPOCH_SECONDS = 60
-_MOST_RUNS = 1_000
-
-IN_FLIGHT = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-_AT_WORK = {dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +78,7 @@ def watch(
     services.runs.forget()
     with services.queue.notices() as wait:  # before looking, so that nothing is missed in between
         while True:
-            services.queue.rescue()
+            note_rescued(instance, services.queue.rescue())
             seen = look(services, instance, job_name=job_name)
             left = deadline - time.monotonic()
             if seen.plan or left <= 0:
@@ -96,31 +87,16 @@ def watch(
 
 
 def look(services: Services, instance: dg.DagsterInstance, *, job_name: str) -> Look:
-    """Look once at the queue and at the runs in flight; end those in Dagster that died."""
+    """Look once at the queue and at the runs in flight."""
     policy = services.policy
-    # Backfills too die without a word.
-    runs = [
-        run
-        for name in (job_name, BACKFILL_JOB)
-        for run in instance.get_runs(
-            dg.RunsFilter(job_name=name, statuses=IN_FLIGHT), limit=_MOST_RUNS
-        )
-    ]
-    at_work = [run.run_id for run in runs if run.status in _AT_WORK]
-    known = services.runs.known(at_work)
-    dead = {run_id for run_id in at_work if not known[run_id].alive}
-    for run in runs:
-        if run.run_id in dead:
-            instance.report_run_failed(run, "The run's process is gone: its heartbeat has stopped.")
-    living = [run.run_id for run in runs if run.job_name == job_name and run.run_id not in dead]
-    claimed = sum(run_id in known and known[run_id].claimed for run_id in living)
+    runs = in_flight(services, instance, job_name=job_name)
     backlog = services.queue.backlog(limit=policy.max_runs * policy.batch_jobs)
     plan = plan_runs(
         backlog,
-        in_flight=len(living),
-        unclaimed=len(living) - claimed,
+        in_flight=runs.runs,
+        unclaimed=runs.unclaimed,
         batch_jobs=policy.batch_jobs,
         max_runs=policy.max_runs,
         epoch=int(time.time()) // _EPOCH_SECONDS,
     )
-    return Look(backlog=backlog, in_flight=len(living), plan=plan)
+    return Look(backlog=backlog, in_flight=runs.runs, plan=plan)

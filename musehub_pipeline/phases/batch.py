@@ -10,6 +10,7 @@ from musehub_pipeline.domain.errors import JobError
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.result import Outcome, Result
 from musehub_pipeline.domain.slices import Slices
+from musehub_pipeline.storage.queue import Rescued
 from musehub_pipeline.storage.scratch import ScratchFile
 
 
@@ -73,6 +74,7 @@ class Batch:
 
     run_id: str
     items: tuple[Item, ...] = ()
+    rescued: tuple[Rescued, ...] = ()  # jobs that runs before this one had left behind
     # What `summarize` has to say:
     results: tuple[Result, ...] = ()  # of every job that is done
     lines: tuple[tuple[int, str], ...] = ()  # level and summary line of every job

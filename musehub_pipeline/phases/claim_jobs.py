@@ -22,18 +22,20 @@ Claimed = Sequence[tuple[Claim, dict[str, Any]]]
 def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) -> Batch:
     """Lease pending jobs, oldest first, up to `batch_jobs` and `batch_bytes`; or those named.
 
-    A job over the bytes is put back at once, without spending an attempt; the first job is taken
-    whatever its size.
+    What runs that died have left is pending again. A job over the bytes is put back at once,
+    without spending an attempt; the first job is taken whatever its size.
 
     Raises:
         Transient: DATABASE_UNAVAILABLE.
     """
     through_blips(partial(services.heartbeat.begin, run_id))
+    rescued = through_blips(services.queue.rescue)
     limit = services.policy.batch_jobs
     claimed = through_blips(
         partial(services.queue.claim, run_id=run_id, limit=limit, job_ids=job_ids)
     )
-    return _without_late(_batch(claimed, services, run_id=run_id), services.queue)
+    batch = _without_late(_batch(claimed, services, run_id=run_id), services.queue)
+    return replace(batch, rescued=tuple(rescued))
 
 
 def claim_past(services: Services, *, run_id: str, jobs: Sequence[PastJob]) -> Batch:

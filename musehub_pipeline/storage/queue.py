@@ -41,6 +41,16 @@ class Head:
     force: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rescued:
+    """A job that was taken back from a run that died."""
+
+    job_id: str
+    run_id: str | None  # None where a program that knew no runs had left it
+    level: int  # of logging
+    line: str  # its summary line
+
+
 class Queue:
     """The rows of `musehub_background_jobs` that are of type ``mpack.index``."""
 
@@ -61,25 +71,23 @@ class Queue:
         parameters = {"run_id": run_id, "lease": self.lease, "limit": limit}
         with self._database.transaction() as transaction:
             transaction.rows("lock_claims")
-            rescued = transaction.rows("rescue_expired", self._limits)
             if job_ids:
                 rows = transaction.rows("claim_named", parameters | {"job_ids": list(job_ids)})
             else:
                 rows = transaction.rows("claim_due", parameters)
             transaction.write("run_claimed", {"run_id": run_id})
-        for row in rescued:
-            _log_rescued(row)
         rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
         return [(_claim(row, run_id), row["payload"]) for row in rows]
 
-    def rescue(self) -> int:
-        """Take the jobs of runs that died back into the queue; return how many those were."""
+    def rescue(self) -> list[Rescued]:
+        """Take the jobs of runs that died back into the queue; log a line for each."""
         with self._database.transaction() as transaction:
             transaction.rows("lock_claims")
-            rescued = transaction.rows("rescue_expired", self._limits)
-        for row in rescued:
-            _log_rescued(row)
-        return len(rescued)
+            rows = transaction.rows("rescue_expired", self._limits)
+        rescued = [_rescued(row) for row in rows]
+        for job in rescued:
+            _log.log(job.level, "%s", job.line)
+        return rescued
 
     def renew(self, run_id: str) -> None:
         """Make the leases of a run last from now on, and say that the run is alive."""
@@ -182,13 +190,14 @@ class Queue:
         return "is pending"
 
 
-def _log_rescued(row: Row) -> None:
+def _rescued(row: Row) -> Rescued:
     names = {"job_id": row["job_id"], "repo_id": row["repo_id"]}
     names |= {"code": row["error_code"], "message": row["error"]}
     if row["status"] == Status.FAILED:
-        _log.error("%s", failed_line(**names))
+        level, line = logging.ERROR, failed_line(**names)
     else:
-        _log.warning("%s", retry_line(**names))
+        level, line = logging.WARNING, retry_line(**names)
+    return Rescued(job_id=row["job_id"], run_id=row["run_id"], level=level, line=line)
 
 
 def _claim(row: Row, run_id: str) -> Claim:

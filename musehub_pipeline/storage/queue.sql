@@ -14,13 +14,13 @@ SET status = CASE WHEN dead.enough THEN 'failed' ELSE 'pending' END,
     error_code = 'LEASE_EXPIRED',
     error = dead.message,
     attempts = attempts || jsonb_build_object(
-        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
+        'attempt', attempt, 'run_id', dead.run_id, 'started_at', started_at,
         'ended_at', clock_timestamp(), 'code', 'LEASE_EXPIRED', 'message', dead.message
     ),
     run_id = NULL,
     lease_expires_at = NULL
 FROM (
-    SELECT job_id,
+    SELECT job_id, run_id,
         'run ' || coalesce(run_id, '?') || ' died, its lease expired at ' || coalesce(lease_expires_at::text, '?') AS message,
         attempt - attempts_forgiven >= %(max_attempts)s OR (
             SELECT count(*) + 1 FROM jsonb_array_elements(attempts) AS earlier
@@ -34,7 +34,7 @@ FROM (
     FOR UPDATE SKIP LOCKED
 ) AS dead
 WHERE job.job_id = dead.job_id
-RETURNING job.job_id, job.repo_id, job.status, job.error_code, job.error;
+RETURNING job.job_id, job.repo_id, dead.run_id, job.status, job.error_code, job.error;
 
 -- name: claim_due
 -- Lease the oldest due jobs. One that waits behind another of its repo, which is under way or in

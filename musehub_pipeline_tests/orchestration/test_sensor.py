@@ -3,13 +3,11 @@
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 
 import dagster as dg
 import pytest
 
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.orchestration.pruning import prune_runs
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline.orchestration.sensor import pending_mpacks_sensor
 from musehub_pipeline.phases.services import Services, open_services
@@ -127,31 +125,9 @@ def test_a_run_that_died_is_closed_and_its_job_requested_anew(
     assert run is not None
     assert run.status == dg.DagsterRunStatus.FAILURE
     assert hub.job(job_id)["error_code"] == "LEASE_EXPIRED"
-
-
-def test_a_run_that_never_said_a_word_is_closed_after_a_lease(
-    hub: Hub, services: Services, instance: dg.DagsterInstance
-) -> None:
-    run_id = add_run(instance, hub, dg.DagsterRunStatus.STARTED)
-    assert tick(hub, services, instance) == "0 jobs pending, 0 due, 0 running; 1 runs in flight"
-
-    time.sleep(1.2)
-
-    assert tick(hub, services, instance) == "0 jobs pending, 0 due, 0 running; 0 runs in flight"
-    run = instance.get_run_by_id(run_id)
-    assert run is not None
-    assert run.status == dg.DagsterRunStatus.FAILURE
-
-
-def test_the_history_of_ended_runs_is_pruned(hub: Hub, instance: dg.DagsterInstance) -> None:
-    ended = add_run(instance, hub, dg.DagsterRunStatus.SUCCESS)
-    under_way = add_run(instance, hub, dg.DagsterRunStatus.STARTED)
-
-    assert prune_runs(instance, older_than=timedelta(days=1)) == 0
-    assert prune_runs(instance, older_than=timedelta(0)) == 1
-
-    assert instance.get_run_by_id(ended) is None
-    assert instance.get_run_by_id(under_way) is not None
+    said = [entry.message for entry in instance.all_logs(run_id)]
+    again = f"🔁 [mpack.index] pending again job={job_id} repo=repo-song code=LEASE_EXPIRED"
+    assert [line for line in said if line.startswith(again)] == said[:1]
 
 
 def test_sensor_and_schedule_run_by_default() -> None:

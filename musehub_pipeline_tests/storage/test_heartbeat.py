@@ -64,6 +64,7 @@ def test_a_run_without_a_heartbeat_keeps_nothing(brief: Settings) -> None:
 
         time.sleep(1.5)
 
+        services.queue.rescue()
         [(claim, _)] = services.queue.claim(run_id="next", limit=10)
     assert (claim.job_id, claim.attempt) == (job_id, 2)
 
@@ -96,6 +97,7 @@ def test_a_run_that_lost_its_lease_publishes_nothing(brief: Settings) -> None:
         for phase in PHASES:
             batch = phase(batch, services)
         hub.sql("UPDATE musehub_background_jobs SET lease_expires_at = now() - interval '1 second'")
+        services.queue.rescue()
         services.queue.claim(run_id="second", limit=10)
         ended = summarize(batch, services)
 

@@ -168,6 +168,7 @@ def _give_back(_hub: Hub, queue: Queue, claim: Claim) -> Claim:
 
 def _lose(hub: Hub, queue: Queue, claim: Claim) -> Claim:
     _become(hub, claim, "lease_expires_at = now() - interval '1 s'")
+    queue.rescue()
     queue.claim(run_id="next", limit=1)
     return claim
 

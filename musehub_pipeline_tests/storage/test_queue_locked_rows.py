@@ -57,7 +57,7 @@ def test_a_lease_that_another_session_has_locked_is_taken_back_later(
     expire(hub, dead)
 
     with locked(hub, stuck):
-        assert queue.rescue() == 1
+        assert [job.job_id for job in queue.rescue()] == [dead]
         assert claimed(queue, "two") == [dead]
         assert claimed(queue, "three") == [free]
 

@@ -1,0 +1,64 @@
+"""Runs in flight: those that died are ended in Dagster, which cannot tell them from the others."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+
+from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.observation import phase_budgets
+from musehub_pipeline.orchestration.pruning import PRUNING_JOB
+from musehub_pipeline.phases.services import Services
+
+_CHECKS_BY_HAND = "__ASSET_JOB"
+"""What Dagster calls each run of assets or checks that somebody has chosen, of any location."""
+
+_MOST_RUNS = 1_000
+_IN_FLIGHT = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_AT_WORK = {dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InFlight:
+    """The living runs of a job."""
+
+    runs: int
+    unclaimed: int  # that have not claimed yet
+
+
+def in_flight(services: Services, instance: dg.DagsterInstance, *, job_name: str) -> InFlight:
+    """Count the living runs of a job; end, in Dagster, the runs of all jobs that died.
+
+    A run is dead when its heartbeat has stopped, or when it works and none has begun for a lease.
+    """
+    runs = list(_runs(instance, job_name))
+    at_work = [run.run_id for run in runs if run.status in _AT_WORK]
+    known = services.runs.known(at_work)
+    dead = {run_id for run_id in at_work if not known[run_id].alive}
+    for run in runs:
+        if run.run_id in dead:
+            instance.report_run_failed(run, "The run's process is gone: its heartbeat has stopped.")
+    living = [run.run_id for run in runs if run.job_name == job_name and run.run_id not in dead]
+    claimed = sum(run_id in known and known[run_id].claimed for run_id in living)
+    return InFlight(runs=len(living), unclaimed=len(living) - claimed)
+
+
+def _runs(instance: dg.DagsterInstance, job_name: str) -> Iterator[dg.DagsterRun]:
+    """Yield the runs in flight of whatever has a heartbeat: another one must not be ended here."""
+    for name in (job_name, BACKFILL_JOB, PRUNING_JOB):
+        yield from _of_job(instance, name)
+    for run in _of_job(instance, _CHECKS_BY_HAND):
+        if run.entity_selection == phase_budgets.check_keys:
+            yield run
+
+
+def _of_job(instance: dg.DagsterInstance, name: str) -> list[dg.DagsterRun]:
+    return list(
+        instance.get_runs(dg.RunsFilter(job_name=name, statuses=_IN_FLIGHT), limit=_MOST_RUNS)
+    )

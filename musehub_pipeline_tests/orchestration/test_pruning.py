@@ -1,0 +1,87 @@
+"""What is kept of the past: ended runs and done jobs, for the days that are set."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from musehub_pipeline.definitions import build_defs
+from musehub_pipeline.orchestration.home import REPOSITORY, REPOSITORY_TAG
+from musehub_pipeline.orchestration.pruning import code_locations, prune_runs
+from musehub_pipeline.orchestration.resources import fixed_resource
+from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.storage.queueing import change
+
+SUCCESS = dg.DagsterRunStatus.SUCCESS
+ELSEWHERE = {REPOSITORY: "__repository__@elsewhere"}
+
+AddRun = Callable[..., str]
+
+
+@pytest.fixture
+def add_run(hub: Hub, instance: dg.DagsterInstance) -> AddRun:
+    job = build_defs(musehub=fixed_resource(hub.settings)).get_job_def("index_mpacks")
+
+    def add(status: dg.DagsterRunStatus = SUCCESS, tags: dict[str, str] = REPOSITORY_TAG) -> str:
+        return instance.create_run_for_job(job, status=status, tags=tags).run_id
+
+    return add
+
+
+def left(instance: dg.DagsterInstance) -> set[str]:
+    return {run.run_id for run in instance.get_runs()}
+
+
+def test_ended_runs_are_pruned_and_nothing_else(
+    instance: dg.DagsterInstance, add_run: AddRun
+) -> None:
+    ended = {add_run(), add_run(dg.DagsterRunStatus.FAILURE), add_run(dg.DagsterRunStatus.CANCELED)}
+    under_way, elsewhere = add_run(dg.DagsterRunStatus.STARTED), add_run(tags=ELSEWHERE)
+    ours = REPOSITORY_TAG.values()
+
+    assert prune_runs(instance, ours, older_than=timedelta(days=1)) == 0
+    assert left(instance) == ended | {under_way, elsewhere}
+    assert prune_runs(instance, ours, older_than=timedelta(0)) == 3
+    assert left(instance) == {under_way, elsewhere}
+
+
+def test_a_code_location_that_is_called_otherwise_prunes_its_own_runs(
+    instance: dg.DagsterInstance, add_run: AddRun
+) -> None:
+    by_hand, of_the_location = add_run(), add_run(tags=ELSEWHERE)
+    run = instance.get_run_by_id(of_the_location)
+    assert run is not None
+
+    assert prune_runs(instance, code_locations(run), older_than=timedelta(0)) == 2
+
+    assert left(instance) == set()
+    assert by_hand != of_the_location
+
+
+@pytest.mark.parametrize(
+    ("days", "pruned"),
+    [
+        ({"keep_runs_days": 1, "keep_done_days": 7}, {"runs": 0, "job_rows": 1}),
+        ({"keep_runs_days": 0, "keep_done_days": 0}, {"runs": 0, "job_rows": 0}),
+    ],
+    ids=["days", "for ever"],
+)
+def test_the_job_says_how_much_it_removed(
+    hub: Hub, instance: dg.DagsterInstance, days: dict[str, Any], pruned: dict[str, int]
+) -> None:
+    job_id = hub.enqueue("r")
+    change(hub, job_id, "status = 'done', finished_at = now() - interval '8 days'")
+    changed = hub.settings.model_copy(update=days)
+    job = build_defs(musehub=fixed_resource(changed)).resolve_job_def("prune_history")
+
+    run = job.execute_in_process(instance=instance)
+
+    [output] = [
+        event.step_output_data for event in run.all_node_events if event.is_successful_output
+    ]
+    assert {name: value.value for name, value in output.metadata.items()} == pruned
+    assert len(hub.sql("SELECT FROM musehub_background_jobs")) == 1 - pruned["job_rows"]
+    [known] = hub.sql("SELECT run_id FROM musehub_pipeline_runs")
+    assert known["run_id"] == run.run_id  # it has a heartbeat
