@@ -5,20 +5,20 @@ import pytest
 from musehub_pipeline_tests.acceptance.conftest import Dev
 from musehub_pipeline_tests.acceptance.pushes import push_many
 
-BATCH_JOBS = 200
+MOST_RUNS = 20
 
 
 @pytest.mark.parametrize(("repos", "each"), [(200, 5), (1, 1000)])
-def test_a_thousand_pushes_are_done_in_five_runs_and_in_order(
+def test_a_thousand_pushes_are_done_in_few_runs_and_in_order(
     dev: Dev, repos: int, each: int
 ) -> None:
-    jobs = push_many(dev.hub, repos=repos, each=each)
     dev.start()
+    jobs = push_many(dev.hub, repos=repos, each=each)
 
     dev.wait(lambda: dev.statuses() == {"done": 1000}, seconds=1200)
 
     rows = dev.hub.sql(
-        "SELECT job_id, repo_id, run_id, attempt, finished_at FROM musehub_background_jobs"
+        "SELECT job_id, repo_id, attempt, finished_at FROM musehub_background_jobs"
         " ORDER BY finished_at"
     )
     order = {job_id: number for number, job_id in enumerate(jobs)}
@@ -27,7 +27,7 @@ def test_a_thousand_pushes_are_done_in_five_runs_and_in_order(
         assert order[row["job_id"]] > last.get(row["repo_id"], -1)
         last[row["repo_id"]] = order[row["job_id"]]
     assert {row["attempt"] for row in rows} == {1}
-    assert len({row["run_id"] for row in rows}) == 1000 // BATCH_JOBS
     dev.wait(lambda: {run["status"] for run in dev.runs()} == {"SUCCESS"}, seconds=60)
-    assert len(dev.runs()) == 1000 // BATCH_JOBS
+    assert len(dev.runs()) <= MOST_RUNS
+    assert dev.breaches() == []
     assert dev.stop() == 0

@@ -1,0 +1,67 @@
+"""Runs that hold no push are killed: none of them stays at work for ever either."""
+
+from typing import Any
+
+from musehub_pipeline_tests.acceptance.aftermath import SLOW_SECONDS, TICK_SECONDS
+from musehub_pipeline_tests.acceptance.conftest import LEASE_SECONDS, RUN, Dev
+from musehub_pipeline_tests.acceptance.gate import Gate
+
+LOCATION = {
+    "repositoryName": "__repository__",
+    "repositoryLocationName": "musehub_pipeline",
+}
+PRUNING = {"jobName": "prune_history"}
+CHECK = {  # as the UI's button for it asks
+    "pipelineName": "__ASSET_JOB",
+    "assetSelection": [],
+    "assetCheckSelection": [
+        {"assetKey": {"path": ["musehub", "mpack_index"]}, "name": "phase_budgets"}
+    ],
+}
+OPS = ("prune", "musehub__mpack_index_phase_budgets")
+
+_LAUNCH = """
+    mutation ($selector: JobOrPipelineSelector!) {
+        launchRun(executionParams: {selector: $selector, mode: "default", runConfigData: "{}"}) {
+            __typename ... on LaunchRunSuccess { run { runId } }
+        }
+    }
+"""
+_STATUS = """
+    query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }
+"""
+
+
+def launch(dev: Dev, selector: dict[str, Any]) -> str:
+    answer = dev.ask(_LAUNCH, selector=LOCATION | selector)["launchRun"]
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    return answer["run"]["runId"]
+
+
+def status(dev: Dev, run_id: str) -> str:
+    return dev.ask(_STATUS, run=run_id)["runOrError"]["status"]
+
+
+def test_pruning_and_a_check_by_hand_that_are_killed_are_ended(dev: Dev) -> None:
+    dev.start()
+    with Gate(dev.dagster_database_url) as gate:
+        gate.stand_before_ops(OPS)
+        runs: list[str] = []
+        for selector in (PRUNING, CHECK):
+            runs.append(launch(dev, selector))
+            dev.wait(lambda: gate.waiting() == len(runs), seconds=180)
+        assert [status(dev, run_id) for run_id in runs] == ["STARTED", "STARTED"]
+
+        dev.kill(RUN)
+
+        dev.wait(
+            lambda: [status(dev, run_id) for run_id in runs] == ["FAILURE", "FAILURE"],
+            seconds=LEASE_SECONDS + TICK_SECONDS + SLOW_SECONDS,
+        )
+
+    # What nobody kills goes well.
+    again = [launch(dev, selector) for selector in (PRUNING, CHECK)]
+    dev.wait(
+        lambda: [status(dev, run_id) for run_id in again] == ["SUCCESS", "SUCCESS"], seconds=180
+    )
+    assert dev.stop() == 0
