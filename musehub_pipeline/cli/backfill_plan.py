@@ -15,7 +15,7 @@ from musehub_pipeline.cli.choice import (
 )
 from musehub_pipeline.cli.console import JsonFlag, duration, err, print_json, print_rows
 from musehub_pipeline.cli.filters import Limit, RepoFilter
-from musehub_pipeline.domain.backfill import Choice, Pace, Selection, given_up_line
+from musehub_pipeline.domain.backfill import Choice, Pace, Selection, estimate, given_up_line
 from musehub_pipeline.phases.services import open_archive
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database, Row
@@ -67,11 +67,6 @@ def plan(
 def day_of(row: Row) -> date:
     """Return the day that a row of `Archive.days` is about."""
     return row["day"].astimezone(UTC).date()
-
-
-def estimate(pace: Pace | None, *, jobs: int, mpack_bytes: int) -> float | None:
-    """Return how many seconds so many jobs take; None where that was never measured."""
-    return pace and round(pace.seconds_for(jobs=jobs, mpack_bytes=mpack_bytes), 1)
 
 
 def estimate_text(pace: Pace | None, seconds: float | None) -> str:

@@ -1,10 +1,10 @@
 """`backfill status`: how far all is indexed by the version of now."""
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.backfill_plan import estimate, estimate_text
+from musehub_pipeline.cli.backfill_plan import estimate_text
 from musehub_pipeline.cli.choice import midnight
 from musehub_pipeline.cli.console import JsonFlag, print_json, print_pairs
-from musehub_pipeline.domain.backfill import given_up_line
+from musehub_pipeline.domain.backfill import estimate, given_up_line
 from musehub_pipeline.phases.services import open_archive
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database, Row

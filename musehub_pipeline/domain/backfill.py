@@ -102,6 +102,11 @@ class Pace:
         }
 
 
+def estimate(pace: Pace | None, *, jobs: int, mpack_bytes: int) -> float | None:
+    """Return how many seconds so many jobs take; None where that was never measured."""
+    return pace and round(pace.seconds_for(jobs=jobs, mpack_bytes=mpack_bytes), 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What came of a batch, or of many of them together."""

@@ -18,11 +18,18 @@ from musehub_pipeline.domain.backfill import (
     PastJob,
     Report,
     batches,
+    estimate,
     given_up_line,
     pause_seconds,
 )
 from musehub_pipeline.domain.commit import parse_timestamp
-from musehub_pipeline.orchestration.choice import CHOICE_TAGS, LANE_TAG, BackfillConfig, choose
+from musehub_pipeline.orchestration.choice import (
+    CHOICE_TAGS,
+    LANE_TAG,
+    BackfillConfig,
+    choose,
+    is_dry_run,
+)
 from musehub_pipeline.orchestration.handover import hand_over
 from musehub_pipeline.orchestration.home import keep_connections
 from musehub_pipeline.orchestration.observation import jobs_metadata, log_lines
@@ -35,7 +42,7 @@ from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.plan_past import plan_past
 from musehub_pipeline.phases.report import backfill_report
 from musehub_pipeline.phases.services import Policy
-from musehub_pipeline.storage.database import Row
+from musehub_pipeline.storage.archive import Archive
 from musehub_pipeline.storage.repos import Repos
 
 BACKFILL_JOB = "backfill_mpacks"
@@ -57,15 +64,14 @@ _BATCHES = "batches"
 def plan_backfill(
     context: dg.OpExecutionContext, config: BackfillConfig, musehub: MusehubServices
 ) -> Iterator[dg.Output[dict[str, Any]] | dg.DynamicOutput[list[PastJob]]]:
-    """Read the queue's past; where there is nothing to do, say so."""
+    """Read the queue's past; where there is nothing to do, say so. A dry run ends with that."""
     keep_connections(context.instance)
     through_blips(partial(musehub.heartbeat.begin, context.run_id))
     choice = through_blips(partial(_choice, context, config, musehub.repos))
     jobs = plan_past(musehub, choice)
-    planned = _counted(jobs, through_blips(partial(musehub.archive.days, choice)), context.log)
-    yield dg.Output(planned, _PLAN, metadata=planned)
-    for number, batch in enumerate(_in_batches(jobs, musehub.policy), start=1):
-        yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)
+    plan = _plan(context, config, jobs, choice, musehub.archive)
+    yield dg.Output(plan, _PLAN, metadata=plan)
+    yield from _in_batches([] if plan["dry_run"] else jobs, musehub.policy)
 
 
 def _choice(context: dg.OpExecutionContext, config: BackfillConfig, repos: Repos) -> Choice:
@@ -80,20 +86,38 @@ def _choice(context: dg.OpExecutionContext, config: BackfillConfig, repos: Repos
     )
 
 
-def _counted(
-    jobs: Sequence[PastJob], days: Sequence[Row], log: dg.DagsterLogManager
-) -> dict[str, int]:
-    """Count what is planned and what is not; say where nothing is, and what is given up."""
+def _plan(
+    context: dg.OpExecutionContext,
+    config: BackfillConfig,
+    jobs: Sequence[PastJob],
+    choice: Choice,
+    archive: Archive,
+) -> dict[str, Any]:
+    """Count what is planned, and what is not; log what an operator has to know of it."""
+    dry_run = is_dry_run(config, context.run.tags)
+    days, pace = through_blips(lambda: (archive.days(choice), archive.pace()))
     current, given_up = (sum(day[name] for day in days) for name in ("current", "given_up"))
+    planned_bytes = sum(job.size_bytes for job in jobs)
     if not jobs:
-        log.info("There is nothing to index again: %d jobs are current.", current)
+        context.log.info("There is nothing to index again: %d jobs are current.", current)
+    elif dry_run:
+        context.log.info("Dry run: %d jobs would be indexed again.", len(jobs))
     if given_up:
-        log.warning("%s", given_up_line(given_up))
-    return {"planned": len(jobs), "current": current, "given_up": given_up}
+        context.log.warning("%s", given_up_line(given_up))
+    return {
+        "dry_run": dry_run,
+        "planned": len(jobs),
+        "planned_bytes": planned_bytes,
+        "estimated_seconds": estimate(pace, jobs=len(jobs), mpack_bytes=planned_bytes),
+        "current": current,
+        "given_up": given_up,
+    }
 
 
-def _in_batches(jobs: list[PastJob], policy: Policy) -> Iterator[list[PastJob]]:
-    return batches(jobs, batch_jobs=policy.batch_jobs, batch_bytes=policy.batch_bytes)
+def _in_batches(jobs: list[PastJob], policy: Policy) -> Iterator[dg.DynamicOutput[list[PastJob]]]:
+    planned = batches(jobs, batch_jobs=policy.batch_jobs, batch_bytes=policy.batch_bytes)
+    for number, batch in enumerate(planned, start=1):
+        yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)
 
 
 def _ended_before(context: dg.OpExecutionContext, config: BackfillConfig) -> datetime:
@@ -140,7 +164,8 @@ def report_backfill(
     """End a partition."""
     total = sum(reports, Report())
     # The others are another run's, be it alive or dead for less than a lease, or live jobs again.
-    left = plan["planned"] - total.indexed - total.failed.total() - total.kept.total()
+    done = total.indexed + total.failed.total() + total.kept.total()
+    left = 0 if plan["dry_run"] else plan["planned"] - done
     if left:
         context.log.warning("%d jobs were left to other runs.", left)
     report = plan | {"left": left} | total.as_dict()

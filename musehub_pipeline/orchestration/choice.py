@@ -18,11 +18,13 @@ LANE_TAG = "musehub/lane"
 SELECT_TAG = "musehub/select"
 CODES_TAG = "musehub/codes"
 REPO_TAG = "musehub/repo"
+DRY_RUN_TAG = "musehub/dry_run"
 
 CHOICE_TAGS = {
     SELECT_TAG: f"`{'`, `'.join(Selection)}`; without it `{Selection.OUTDATED}`",
     CODES_TAG: f"with `{Selection.FAILED}`: reason codes, with commas between them; without it any",
     REPO_TAG: "one repository, as `owner/slug` or by its id; without it all",
+    DRY_RUN_TAG: "`true`: only say what would be taken; without it `false`",
 }
 """What a run takes can be said by these; and what each may be, in Markdown."""
 
@@ -52,6 +54,13 @@ class BackfillConfig(dg.Config):
         default=None,
         description=(
             f"Only jobs of this repository. Default: what the tag `{REPO_TAG}` says, else all."
+        ),
+    )
+    dry_run: bool | None = Field(
+        default=None,
+        description=(
+            "Only plan: say what would be taken, and for how long, and take nothing. Default: what"
+            f" the tag `{DRY_RUN_TAG}` says, else false."
         ),
     )
     ended_before: str | None = Field(
@@ -104,6 +113,15 @@ def choose(
     )
 
 
+def is_dry_run(config: BackfillConfig, tags: Mapping[str, str]) -> bool:
+    """Return whether a run only plans: as its config says, else its tag, else not.
+
+    Raises:
+        dg.Failure: the tag is not valid.
+    """
+    return _said(config.dry_run, tags, DRY_RUN_TAG, _flag) or False
+
+
 def _refuse_unknown(tags: Mapping[str, str]) -> None:
     """Else what a slip in a tag's name left out would have its default."""
     for tag, value in tags.items():
@@ -128,6 +146,13 @@ def _selection(text: str) -> Selection:
         return Selection(text.strip().lower())
     except ValueError:
         raise ValueError(f"{text!r:.80} is none of {', '.join(Selection)}") from None
+
+
+def _flag(text: str) -> bool:
+    try:
+        return {"true": True, "false": False}[text.strip().lower()]
+    except KeyError:
+        raise ValueError(f"{text!r:.80} is neither true nor false") from None
 
 
 def _codes(text: str) -> list[str]:

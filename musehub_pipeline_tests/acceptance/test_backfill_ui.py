@@ -40,6 +40,12 @@ def test_backfills_are_launched_and_show_what_they_took(
 
     pictures = pytestconfig.rootpath / ".artefacts" / "backfill_ui"
     with open_browser(url=dev.url, pictures=pictures, home=tmp_path) as browser:
+        backfill = launch(browser, DAYS[:1], tags={"musehub/dry_run": "true"})
+        status, [run] = Backfills(dev).finish(backfill, seconds=180)
+        assert status == "COMPLETED_SUCCESS"
+        assert_report(browser, run.run_id, planned=A_DAY, indexed=0, batches=0)
+        assert publications(hub) == []
+
         backfill = launch(browser, DAYS, tags={})
         status, runs = Backfills(dev).finish(backfill, seconds=180)
         assert status == "COMPLETED_SUCCESS"

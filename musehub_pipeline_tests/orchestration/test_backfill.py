@@ -66,22 +66,27 @@ def test_the_report_says_what_came_of_all_batches(hub: Hub, instance: dg.Dagster
     old_pushes(hub, "d")
     hub.sql("UPDATE musehub_background_jobs SET index_version = 1 WHERE repo_id = 'repo-d'")
     failed_pushes(hub, hub.create_repo("e"))
-    sizes = hub.sql(
-        "SELECT sum((result ->> 'mpack_size_bytes')::int) AS bytes FROM musehub_background_jobs"
-        " WHERE repo_id IN ('repo-a', 'repo-b', 'repo-d')"
+    rows = hub.sql(
+        "SELECT repo_id, (result ->> 'mpack_size_bytes')::int AS size FROM musehub_background_jobs"
+        " WHERE status = 'done'"
     )
+    sizes = {row["repo_id"]: row["size"] for row in rows}
 
     run = backfill(hub, instance, config={"select": "ALL"}, batch_jobs=2)
 
-    expected = {
+    planned = {
+        "dry_run": False,
         "planned": 6,
+        "planned_bytes": sum(sizes.values()) + 1,  # of the failed, one is a byte and one is lost
         "current": 1,
         "given_up": 0,
+    }
+    expected = planned | {
         "left": 0,
         "indexed": 3,
         "failed": {"MPACK_MALFORMED": 1, "MPACK_MISSING": 1},
         "kept": {"MPACK_MISSING": 1},
-        "mpack_bytes": sizes[0]["bytes"],
+        "mpack_bytes": sum(sizes.values()) - sizes["repo-c"],
         "objects_total": 3,
         "objects_put": 0,
         "object_bytes_put": 0,
@@ -90,15 +95,15 @@ def test_the_report_says_what_came_of_all_batches(hub: Hub, instance: dg.Dagster
         "snapshots_inserted": 0,
         "commits_inserted": 1,
     }
-    assert report(run) == expected
+    told = report(run)
+    assert (estimated := told.pop("estimated_seconds")) >= 0
+    assert told == expected
     times = {name: run.output_for_node("report_backfill")[name] for name in TIMINGS}
     assert min(times.values()) > 0
-    assert metadata_of(run, "report_backfill") == [expected | times | {"batches": 3}]
-    assert metadata_of(run, "plan_backfill")[0] == {
-        "planned": 6,
-        "current": 1,
-        "given_up": 0,
-    }
+    assert metadata_of(run, "report_backfill") == [
+        expected | times | {"batches": 3, "estimated_seconds": estimated}
+    ]
+    assert metadata_of(run, "plan_backfill")[0] == planned | {"estimated_seconds": estimated}
 
 
 def test_a_day_that_is_finished_plans_nothing_and_says_so(

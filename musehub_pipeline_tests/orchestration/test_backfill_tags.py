@@ -15,7 +15,12 @@ from musehub_pipeline_tests.orchestration.backfilling import (
     old_pushes,
 )
 
-TAGS = ("musehub/select", "musehub/codes", "musehub/repo")
+TAGS = {
+    "musehub/select": "select",
+    "musehub/codes": "codes",
+    "musehub/repo": "repo_id",
+    "musehub/dry_run": "dry_run",
+}
 
 
 def pushes(hub: Hub) -> dict[str, str]:
@@ -71,6 +76,7 @@ def test_the_tags_say_what_is_taken_where_the_config_does_not(
         ),
         ({"musehub/repo": "ada/c"}, "musehub/repo: no repository is called 'ada/c'"),
         ({"musehub/repo": "repo-c"}, "musehub/repo: no repository has the id 'repo-c'"),
+        ({"musehub/dry_run": "yes"}, "musehub/dry_run: 'yes' is neither true nor false"),
         ({"musehub/repo": "ada/gone"}, "musehub/repo: no repository is called 'ada/gone'"),
     ],
 )
@@ -97,6 +103,6 @@ def test_the_ui_tells_the_tags() -> None:
     fields = schema.config_type.fields
 
     assert [tag for tag in TAGS if f"\n- `{tag}`: " not in (job.description or "")] == []
-    for tag, name in zip(TAGS, ("select", "codes", "repo_id"), strict=True):
+    for tag, name in TAGS.items():
         assert f"the tag `{tag}`" in fields[name].description
         assert not fields[name].is_required

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from musehub_pipeline.domain.backfill import Choice, Selection
-from musehub_pipeline.orchestration.choice import BackfillConfig, choose
+from musehub_pipeline.orchestration.choice import BackfillConfig, choose, is_dry_run
 from musehub_pipeline.storage.repos import RepoNotFound
 
 SINCE = datetime(2025, 3, 3, tzinfo=UTC)
@@ -143,3 +143,21 @@ def test_what_makes_no_sense_is_refused_by_its_name_and_value(
         chosen(tags, **config)
 
     assert (refused.value.description or "").startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("tags", "config", "expected"),
+    [
+        ({}, {}, False),
+        ({"musehub/dry_run": "true"}, {}, True),
+        ({"musehub/dry_run": " True "}, {}, True),
+        ({"musehub/dry_run": "false"}, {}, False),
+        ({"musehub/dry_run": "true"}, {"dry_run": False}, False),
+        ({"musehub/dry_run": "nonsense"}, {"dry_run": True}, True),
+        ({}, {"dry_run": True}, True),
+    ],
+)
+def test_a_dry_run_is_one_by_its_config_else_by_its_tag(
+    tags: dict[str, str], config: dict[str, bool], expected: bool
+) -> None:
+    assert is_dry_run(BackfillConfig(**config), tags) is expected
