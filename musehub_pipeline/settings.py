@@ -167,6 +167,16 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.lease_seconds)
 
     @property
+    def keep_runs(self) -> timedelta:
+        """How long Dagster keeps ended runs; zero: for ever."""
+        return timedelta(days=self.keep_runs_days)
+
+    @property
+    def keep_done(self) -> timedelta:
+        """How long rows of done jobs stay; zero: for ever."""
+        return timedelta(days=self.keep_done_days)
+
+    @property
     def scratch_root(self) -> Path:
         """Where runs make their scratch folders."""
         return (self.scratch_dir or self.home / "scratch").expanduser().resolve()

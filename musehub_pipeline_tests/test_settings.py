@@ -12,6 +12,7 @@ from musehub_pipeline.storage.store import S3Options
 
 SECRETS = {
     "MUSEHUB_DATABASE_URL": "postgresql://ada:hush-hush@db.example.org/hub",
+    "MUSEHUB_DAGSTER_DATABASE_URL": "postgresql://ada:hush-hush@db.example.org/dagster",
     "AWS_ACCESS_KEY_ID": "hush-hush",
     "AWS_SECRET_ACCESS_KEY": "hush-hush",
     "AWS_SESSION_TOKEN": "hush-hush",
@@ -54,6 +55,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
     }
     assert settings.limits == Limits()
     assert settings.lease == timedelta(minutes=1)
+    assert (settings.keep_runs, settings.keep_done) == (timedelta(days=30), timedelta(0))
     assert settings.scratch_root == Path(".musehub/scratch").resolve()
     assert settings.s3 == S3Options()
 
@@ -87,6 +89,26 @@ def test_every_setting_is_read_from_its_variable(
     monkeypatch.setenv(f"MUSEHUB_{variable}", text)
 
     assert Settings.load().model_dump() == defaults | {variable.lower(): value}
+
+
+def test_what_is_read_is_reckoned_with_in_fitting_types() -> None:
+    settings = Settings.load(
+        {
+            "lease_seconds": 1.5,
+            "keep_runs_days": 8,
+            "keep_done_days": 9,
+            "phase_budgets_ms": "object_puts_ms=5000, elapsed_ms=8e3",
+            "max_commits": 1,
+            "max_objects": 2,
+            "max_snapshots": 3,
+            "max_mpack_bytes": 5,
+        }
+    )
+
+    assert settings.lease == timedelta(seconds=1.5)
+    assert (settings.keep_runs, settings.keep_done) == (timedelta(days=8), timedelta(days=9))
+    assert settings.phase_budgets == {"object_puts_ms": 5000.0, "elapsed_ms": 8000.0}
+    assert settings.limits == Limits(mpack_bytes=5, objects=2, snapshots=3, commits=1)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.plan_past import plan_past
 from musehub_pipeline.phases.report import backfill_report
-from musehub_pipeline.phases.services import Policy
+from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.archive import Archive
 from musehub_pipeline.storage.repos import Repos
 
@@ -71,7 +71,7 @@ def plan_backfill(
     jobs = plan_past(musehub, choice)
     plan = _plan(context, config, jobs, choice, musehub.archive)
     yield dg.Output(plan, _PLAN, metadata=plan)
-    yield from _in_batches([] if plan["dry_run"] else jobs, musehub.policy)
+    yield from _in_batches([] if plan["dry_run"] else jobs, musehub.settings)
 
 
 def _choice(context: dg.OpExecutionContext, config: BackfillConfig, repos: Repos) -> Choice:
@@ -114,8 +114,10 @@ def _plan(
     }
 
 
-def _in_batches(jobs: list[PastJob], policy: Policy) -> Iterator[dg.DynamicOutput[list[PastJob]]]:
-    planned = batches(jobs, batch_jobs=policy.batch_jobs, batch_bytes=policy.batch_bytes)
+def _in_batches(
+    jobs: list[PastJob], settings: Settings
+) -> Iterator[dg.DynamicOutput[list[PastJob]]]:
+    planned = batches(jobs, batch_jobs=settings.batch_jobs, batch_bytes=settings.batch_bytes)
     for number, batch in enumerate(planned, start=1):
         yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)
 

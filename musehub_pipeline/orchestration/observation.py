@@ -55,7 +55,7 @@ def phase_budgets(
 ) -> dg.AssetCheckResult:
     """Judge the latest materialization by the budgets of now."""
     through_blips(partial(musehub.heartbeat.begin, context.run.run_id))
-    budgets = musehub.policy.phase_budgets
+    budgets = musehub.settings.phase_budgets
     latest = context.instance.get_latest_materialization_event(MPACK_INDEX.key)
     seen = latest.asset_materialization if latest else None
     entries = seen.metadata if seen else {}

@@ -66,7 +66,7 @@ def summarize(
     """End a run; the output is the result of every job that is done."""
     started = monotonic()
     ended = summarizing.summarize(batch, musehub)
-    log_run(context, ended, budgets=musehub.policy.phase_budgets)
+    log_run(context, ended, budgets=musehub.settings.phase_budgets)
     metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
     return dg.Output(list(ended.results), metadata=metadata)
 

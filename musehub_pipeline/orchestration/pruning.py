@@ -24,12 +24,12 @@ _ENDED = [
 def prune(context: dg.OpExecutionContext, musehub: MusehubServices) -> dg.Output[None]:
     """Remove what is older than `keep_runs_days` and `keep_done_days`; 0 keeps it for ever."""
     through_blips(partial(musehub.heartbeat.begin, context.run_id))
-    policy, runs, rows = musehub.policy, 0, 0
-    if policy.keep_runs:
+    settings, runs, rows = musehub.settings, 0, 0
+    if settings.keep_runs:
         locations = code_locations(context.run)
-        runs = prune_runs(context.instance, locations, older_than=policy.keep_runs)
-    if policy.keep_done:
-        rows = musehub.queue.prune_done(older_than=policy.keep_done)
+        runs = prune_runs(context.instance, locations, older_than=settings.keep_runs)
+    if settings.keep_done:
+        rows = musehub.queue.prune_done(older_than=settings.keep_done)
     return dg.Output(None, metadata={"runs": runs, "job_rows": rows})
 
 

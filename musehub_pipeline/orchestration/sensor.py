@@ -88,15 +88,15 @@ def watch(
 
 def look(services: Services, instance: dg.DagsterInstance, *, job_name: str) -> Look:
     """Look once at the queue and at the runs in flight."""
-    policy = services.policy
+    settings = services.settings
     runs = in_flight(services, instance, job_name=job_name)
-    backlog = services.queue.backlog(limit=policy.max_runs * policy.batch_jobs)
+    backlog = services.queue.backlog(limit=settings.max_concurrent_runs * settings.batch_jobs)
     plan = plan_runs(
         backlog,
         in_flight=runs.runs,
         unclaimed=runs.unclaimed,
-        batch_jobs=policy.batch_jobs,
-        max_runs=policy.max_runs,
+        batch_jobs=settings.batch_jobs,
+        max_runs=settings.max_concurrent_runs,
         epoch=int(time.time()) // _EPOCH_SECONDS,
     )
     return Look(backlog=backlog, in_flight=runs.runs, plan=plan)

@@ -30,7 +30,7 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
     """
     through_blips(partial(services.heartbeat.begin, run_id))
     rescued = through_blips(services.queue.rescue)
-    limit = services.policy.batch_jobs
+    limit = services.settings.batch_jobs
     claimed = through_blips(
         partial(services.queue.claim, run_id=run_id, limit=limit, job_ids=job_ids)
     )
@@ -68,7 +68,7 @@ def _batch(claimed: Claimed, services: Services, *, run_id: str) -> Batch:
         return replace(item, job=job, size_bytes=services.objects.mpack_size(hex_of(job.mpack_key)))
 
     return _within_bytes(
-        each_job(batch, "claim_jobs", read, together=True), services.policy.batch_bytes
+        each_job(batch, "claim_jobs", read, together=True), services.settings.batch_bytes
     )
 
 

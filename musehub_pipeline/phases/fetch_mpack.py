@@ -20,7 +20,7 @@ def fetch_mpack(batch: Batch, services: Services) -> Batch:
         size = services.objects.fetch_mpack(
             hex_of(item.job.mpack_key),
             path,
-            limit=services.policy.limits.mpack_bytes,
+            limit=services.settings.limits.mpack_bytes,
             expected=item.size_bytes,
         )
         return replace(item, size_bytes=size, mpack=ScratchFile(path, size))

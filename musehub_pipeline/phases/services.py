@@ -4,12 +4,8 @@ import gc
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
-from musehub_pipeline.domain.budgets import Budgets
-from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.archive import Archive
 from musehub_pipeline.storage.database import Database
@@ -24,23 +20,6 @@ from musehub_pipeline.storage.store import S3Options
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
-    """How a run behaves; see `Settings` for each field."""
-
-    batch_jobs: int
-    batch_bytes: int
-    max_runs: int
-    max_attempts: int
-    keep_runs: timedelta  # zero: for ever
-    keep_done: timedelta  # zero: for ever
-    retry_base: timedelta
-    retry_cap: timedelta
-    id_policy: Literal["verify", "record"]
-    phase_budgets: Budgets
-    limits: Limits
-
-
-@dataclass(frozen=True, kw_only=True)
 class Services:
     """What the phases work with."""
 
@@ -52,7 +31,7 @@ class Services:
     index: Index
     objects: ObjectStorage
     scratch: Path
-    policy: Policy
+    settings: Settings
 
 
 @contextmanager
@@ -88,7 +67,7 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
             index=index,
             objects=objects,
             scratch=scratch,
-            policy=policy_of(settings),
+            settings=settings,
         )
 
 
@@ -115,20 +94,3 @@ def open_queue(database: Database, settings: Settings) -> Queue:
 def open_archive(database: Database, settings: Settings) -> Archive:
     """Return the past of a database's queue, as the settings want it."""
     return Archive(database, lease=settings.lease, max_kills=settings.max_kills)
-
-
-def policy_of(settings: Settings) -> Policy:
-    """Return the settings that the phases go by."""
-    return Policy(
-        batch_jobs=settings.batch_jobs,
-        batch_bytes=settings.batch_bytes,
-        max_runs=settings.max_concurrent_runs,
-        max_attempts=settings.max_attempts,
-        keep_runs=timedelta(days=settings.keep_runs_days),
-        keep_done=timedelta(days=settings.keep_done_days),
-        retry_base=timedelta(seconds=settings.retry_base_seconds),
-        retry_cap=timedelta(seconds=settings.retry_cap_seconds),
-        id_policy=settings.id_policy,
-        phase_budgets=settings.phase_budgets,
-        limits=settings.limits,
-    )

@@ -25,7 +25,8 @@ from musehub_pipeline.domain.result import (
 )
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job, through_blips
-from musehub_pipeline.phases.services import Policy, Services
+from musehub_pipeline.phases.services import Services
+from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.queue import Head
 
 _DECIMALS = 3
@@ -71,7 +72,7 @@ def summarize(batch: Batch, services: Services) -> Batch:
             outcome, line = _give_up(item, item.error, services)
             items.append(replace(item, outcome=outcome))
             lines.append(line)
-    excesses = over_budget(results, services.policy.phase_budgets)
+    excesses = over_budget(results, services.settings.phase_budgets)
     lines += _point_out(excesses)
     return replace(
         ended, items=tuple(items), results=tuple(results), lines=tuple(lines), excesses=excesses
@@ -139,15 +140,15 @@ def _point_out(excesses: tuple[Excess, ...]) -> list[tuple[int, str]]:
 def _settle(claim: Claim, error: JobError, services: Services) -> Outcome:
     if claim.former is not None:
         return _leave(claim, error, services)
-    policy, queue = services.policy, services.queue
+    settings, queue = services.settings, services.queue
     spent = not isinstance(error, Deferral)
     attempts = claim.attempt - claim.attempts_forgiven
     if error.code is not Trouble.LEASE_LOST:
-        if isinstance(error, Rejection) or (spent and attempts >= policy.max_attempts):
+        if isinstance(error, Rejection) or (spent and attempts >= settings.max_attempts):
             if queue.fail(claim, error):
                 return Outcome.FAILED
         else:
-            delay = backoff(attempts, policy) if spent else timedelta(0)
+            delay = backoff(attempts, settings) if spent else timedelta(0)
             if queue.release(claim, error, delay=delay, spent=spent):
                 return Outcome.PUT_BACK
     return Outcome.LOST
@@ -164,7 +165,9 @@ def _leave(claim: Claim, error: JobError, services: Services) -> Outcome:
     return Outcome.LOST
 
 
-def backoff(attempt: int, policy: Policy) -> timedelta:
+def backoff(attempt: int, settings: Settings) -> timedelta:
     """Return how long a job waits after its `attempt`-th failure: exponential, with full jitter."""
-    longest = min(policy.retry_cap, policy.retry_base * 2 ** min(attempt - 1, 30))
-    return longest * random.random()  # noqa: S311  spreads load, guards nothing
+    # In seconds: what has doubled thirty times may be more than a timedelta holds.
+    doubled = settings.retry_base_seconds * 2 ** min(attempt - 1, 30)
+    longest = min(settings.retry_cap_seconds, doubled)
+    return timedelta(seconds=longest * random.random())  # noqa: S311  spreads load, guards nothing

@@ -60,11 +60,11 @@ def _read(
         inventory = Inventory(
             verifier=None if verified else verifier,
             repo=repo,
-            verify_ids=services.policy.id_policy == "verify",
-            max_named_objects=services.policy.limits.objects,
+            verify_ids=services.settings.id_policy == "verify",
+            max_named_objects=services.settings.limits.objects,
             pass_over=pass_over,
         )
-        read_mpack(mpack, inventory, limits=services.policy.limits)
+        read_mpack(mpack, inventory, limits=services.settings.limits)
         inventory.finish()
     return inventory
 

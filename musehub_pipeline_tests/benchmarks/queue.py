@@ -76,13 +76,13 @@ def queue(bench: Bench) -> Iterator[Figure]:
         checkpoint(long_url)
         of_many = f"{what} in {rows['repos']:,} repos, against an empty queue"
         yield from _figures(bench, instance, services, empty, "queue", of_many)
-        yield _plans(cursor, services.policy.batch_jobs, "queue_plans", of_many)
+        yield _plans(cursor, services.settings.batch_jobs, "queue_plans", of_many)
         cursor.execute(_ONE_REPO)
         cursor.execute(_SETTLE)
         checkpoint(long_url)
         of_one = f"{what} in one repo, against an empty queue"
         yield from _figures(bench, instance, services, empty, "queue_one_repo", of_one)
-        yield _plans(cursor, services.policy.batch_jobs, "queue_one_repo_plans", of_one)
+        yield _plans(cursor, services.settings.batch_jobs, "queue_one_repo_plans", of_one)
         services.queue.claim(run_id=_RUN_ID, limit=1)
         held = f"{what} in one repo, which a run is at work on, so that the tick goes over all"
         pairs = interleave(_tick(services, instance), _tick(empty, instance), runs=bench.runs)
@@ -99,7 +99,7 @@ def _figures(
 ) -> Iterator[Figure]:
     pairs = interleave(_tick(services, instance), _tick(empty, instance), runs=bench.runs)
     yield amount(f"{name}_tick", what, _in_ms(pairs), unit="ms", limit=_TICK_MS)
-    jobs = services.policy.batch_jobs
+    jobs = services.settings.batch_jobs
     pairs = interleave(lambda: _claim(services, jobs), lambda: _claim(empty, 0), runs=bench.runs)
     yield amount(f"{name}_claim", f"{jobs} jobs; {what}", _in_ms(pairs), unit="ms", limit=_CLAIM_MS)
 
@@ -117,7 +117,7 @@ def _claim(services: Services, jobs: int) -> float:
 
     def claim() -> None:
         services.queue.rescue()
-        found = services.queue.claim(run_id=_RUN_ID, limit=services.policy.batch_jobs)
+        found = services.queue.claim(run_id=_RUN_ID, limit=services.settings.batch_jobs)
         claimed.append(len(found))
 
     elapsed = seconds(claim)

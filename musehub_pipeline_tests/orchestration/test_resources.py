@@ -126,7 +126,7 @@ def test_each_field_of_an_s3_resource_can_be_set(hub: Hub, field: dict[str, Any]
 def test_attempts_of_a_request_are_not_attempts_of_a_job(hub: Hub) -> None:
     services = services_of(MusehubResource(**urls(hub), max_attempts=2))
 
-    assert services.policy.max_attempts == hub.settings.max_attempts == 30
+    assert services.settings.max_attempts == hub.settings.max_attempts == 30
 
 
 @pytest.mark.parametrize("name", ["ENDPOINT_URL", "REGION_NAME", "PROFILE_NAME"])

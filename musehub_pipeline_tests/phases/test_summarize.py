@@ -1,0 +1,34 @@
+"""How a job that did not go well is put back."""
+
+import random
+from datetime import timedelta
+
+import pytest
+
+from musehub_pipeline.phases.summarize import backoff
+from musehub_pipeline.settings import Settings
+
+LONGEST = 10**7  # seconds that can be set
+
+
+@pytest.mark.parametrize(
+    ("attempt", "base", "cap", "longest"),
+    [
+        (1, 2, 600, 2),
+        (2, 2, 600, 4),
+        (9, 2, 600, 512),
+        (10, 2, 600, 600),
+        (1, LONGEST, 600, 600),
+        (31, LONGEST, LONGEST, LONGEST),
+        (100_000, LONGEST, LONGEST, LONGEST),
+    ],
+)
+def test_pauses_double_up_to_the_longest_and_none_is_too_long_to_be_told(
+    attempt: int, base: int, cap: int, longest: int
+) -> None:
+    settings = Settings(retry_base_seconds=base, retry_cap_seconds=cap)
+
+    random.seed(7)
+    share = random.random()
+    random.seed(7)
+    assert backoff(attempt, settings) == timedelta(seconds=longest * share)
