@@ -23,8 +23,9 @@ import psutil
 from sqlalchemy import make_url
 
 from musehub_pipeline.domain.errors import PipelineError, SchemaMismatch
+from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database, ensure_database
+from musehub_pipeline.storage.database import ensure_database
 
 _DATABASE = "musehub"
 _LONGEST_HOME = 80  # characters; the path of a Unix socket in it ends at 107
@@ -189,7 +190,7 @@ def _directory(home: Path) -> str:
 def _check_schema(settings: Settings, *, embedded: bool) -> None:
     from musehub_pipeline.storage import migrate
 
-    with Database(str(settings.database_url)) as database:
+    with open_database(settings) as database:
         revision = migrate.current(database)
         if revision == migrate.latest():
             return

@@ -16,9 +16,9 @@ from musehub_pipeline.cli.choice import (
 from musehub_pipeline.cli.console import JsonFlag, duration, err, print_json, print_rows
 from musehub_pipeline.cli.filters import Limit, RepoFilter
 from musehub_pipeline.domain.backfill import Choice, Pace, Selection, estimate, given_up_line
-from musehub_pipeline.phases.services import open_archive
+from musehub_pipeline.phases.services import open_archive, open_database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.database import Row
 
 _FIGURES = ("ended", "current", "failed", "given_up", "jobs", "mpack_bytes")
 
@@ -44,7 +44,7 @@ def plan(
     starting a run for each day takes, and waiting for live pushes, comes on top.
     """
     settings = local.resolve(Settings.load())
-    with Database(str(settings.database_url)) as database:
+    with open_database(settings) as database:
         archive = open_archive(database, settings)
         choice = choose(
             database,

@@ -20,9 +20,9 @@ from musehub_pipeline.cli.console import JsonFlag, err, phase_progress, print_js
 from musehub_pipeline.cli.filters import RepoFilter
 from musehub_pipeline.cli.logs import logs_as_progress
 from musehub_pipeline.domain.backfill import Choice, Report, Selection, given_up_line
-from musehub_pipeline.phases.services import open_archive
+from musehub_pipeline.phases.services import open_archive, open_database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.database import Row
 
 EXIT_NOT_ALL_INDEXED = 3
 
@@ -81,7 +81,7 @@ def run(
     tried already is tried again.
     """
     settings = local.resolve(Settings.load())
-    with Database(str(settings.database_url)) as database:
+    with open_database(settings) as database:
         choice = choose(
             database,
             settings,

@@ -5,9 +5,9 @@ from musehub_pipeline.cli.backfill_plan import estimate_text
 from musehub_pipeline.cli.choice import midnight
 from musehub_pipeline.cli.console import JsonFlag, print_json, print_pairs
 from musehub_pipeline.domain.backfill import estimate, given_up_line
-from musehub_pipeline.phases.services import open_archive
+from musehub_pipeline.phases.services import open_archive, open_database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.database import Row
 
 
 def status(as_json: JsonFlag = False) -> None:
@@ -20,7 +20,7 @@ def status(as_json: JsonFlag = False) -> None:
     `backfill plan`.
     """
     settings = local.resolve(Settings.load())
-    with Database(str(settings.database_url)) as database:
+    with open_database(settings) as database:
         archive = open_archive(database, settings)
         standing = archive.standing(since=midnight(settings.backfill_start))
         pace = archive.pace()

@@ -19,9 +19,8 @@ from musehub_pipeline.client.pack import PackReport, pack
 from musehub_pipeline.client.push import outline, push
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
+from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.repos import Repo, Repos
 
 _OWNER = "demo"
@@ -41,8 +40,8 @@ def demo(
     with err.status("starting the services"):
         settings = local.resolve(Settings.load())
     with (
-        Database(str(settings.database_url)) as database,
-        ObjectStorage(str(settings.storage_url), s3=settings.s3) as objects,
+        open_database(settings) as database,
+        open_objects(settings) as objects,
         tempfile.TemporaryDirectory(prefix="musehub-demo-") as folder,
     ):
         repos = Repos(database)

@@ -22,8 +22,8 @@ from musehub_pipeline.cli.filters import Limit, parse_age, repo_option
 from musehub_pipeline.client.enqueue import EnqueueReport, enqueue, find_uploads
 from musehub_pipeline.domain.ids import hex_of, is_id
 from musehub_pipeline.domain.text import one_line
+from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.repos import Repos
 from musehub_pipeline.storage.uploads import Uploads, open_uploads
@@ -80,12 +80,7 @@ def discover(
     if repo and not enqueuing:
         raise typer.BadParameter("--repo goes with --enqueue: what no job names has no repository")
     settings = local.resolve(Settings.load())
-    with (
-        Database(str(settings.database_url)) as database,
-        ObjectStorage(
-            str(settings.storage_url), s3=settings.s3, threads=settings.storage_threads
-        ) as objects,
-    ):
+    with open_database(settings) as database, open_objects(settings) as objects:
         if repo:
             report = enqueue(
                 hex_digests,

@@ -8,11 +8,10 @@ from musehub_pipeline import local
 from musehub_pipeline.cli.console import JsonFlag, out, plain, print_json, progress_bar
 from musehub_pipeline.cli.filters import repo_option
 from musehub_pipeline.domain.breach import Breach
+from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.audit import open_audit
-from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.fsck import Check, Fsck
-from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.repos import Repos
 from musehub_pipeline.storage.scratch import scratch_folder
 
@@ -49,10 +48,8 @@ def fsck(
     breaches: list[Breach] = []
     found = 0
     with (
-        Database(str(settings.database_url)) as database,
-        ObjectStorage(
-            str(settings.storage_url), s3=settings.s3, threads=settings.storage_threads
-        ) as objects,
+        open_database(settings) as database,
+        open_objects(settings) as objects,
         scratch_folder(settings.scratch_root) as scratch,
     ):
         repo_id = Repos(database).find(repo).repo_id if repo else None

@@ -16,9 +16,9 @@ from musehub_pipeline.cli.console import (
 from musehub_pipeline.cli.logs import logs_as_output
 from musehub_pipeline.cli.workers import Workers
 from musehub_pipeline.domain.job import Status
-from musehub_pipeline.phases.services import open_queue
+from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.database import Row
 from musehub_pipeline.storage.operations import Operations
 
 EXIT_JOB_FAILED = 3
@@ -74,7 +74,7 @@ def drain_beside(settings: Settings, crew: Workers, number: int) -> list[Row]:
 
     use_dagster_home(settings)
     taken: dict[str, None] = {}
-    with Database(str(settings.database_url)) as database:
+    with open_database(settings) as database:
         queue = open_queue(database, settings)
         if total := queue.count_due():
             with dagster_instance():
@@ -106,7 +106,7 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
 
     use_dagster_home(settings)
     taken: list[str] = []
-    with Database(str(settings.database_url)) as database:
+    with open_database(settings) as database:
         queue = open_queue(database, settings)
         rows = [queue.require(job_id) for job_id in job_ids]
         named = bool(job_ids) and not everything

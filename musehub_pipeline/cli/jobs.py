@@ -27,7 +27,7 @@ from musehub_pipeline.cli.filters import (
 from musehub_pipeline.domain.errors import JobNotFound
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
-from musehub_pipeline.phases.services import open_queue
+from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.operations import Operations
@@ -153,7 +153,7 @@ def cancel_jobs(
 @contextmanager
 def _open_queue() -> Generator[tuple[Database, Queue]]:
     settings = local.resolve(Settings.load())
-    with Database(str(settings.database_url)) as database:
+    with open_database(settings) as database:
         yield database, open_queue(database, settings)
 
 

@@ -12,9 +12,8 @@ from musehub_pipeline.cli.console import JsonFlag, out, print_json
 from musehub_pipeline.cli.filters import repo_option
 from musehub_pipeline.client import push as pushing
 from musehub_pipeline.domain.ids import is_id
+from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.repos import Repos
 
 RepoOption = Annotated[str, repo_option("The repository, owner/slug.")]
@@ -55,10 +54,7 @@ def push(
             raise typer.BadParameter(f"the mpack proposes no head for branch {branch!r}")
         heads = {branch: heads[branch]}
     settings = local.resolve(Settings.load())
-    with (
-        Database(str(settings.database_url)) as database,
-        ObjectStorage(str(settings.storage_url), s3=settings.s3) as objects,
-    ):
+    with open_database(settings) as database, open_objects(settings) as objects:
         repos = Repos(database)
         report = pushing.push(
             mpack,

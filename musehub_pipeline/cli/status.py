@@ -22,8 +22,9 @@ from musehub_pipeline.cli.console import (
     print_table,
 )
 from musehub_pipeline.domain.errors import Transient
+from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.database import Row
 from musehub_pipeline.storage.operations import Operations
 
 
@@ -46,7 +47,7 @@ def status(
     meanwhile, that is said on stderr, and the next look is taken all the same.
     """
     settings = local.resolve(Settings.load())
-    with Database(str(settings.database_url)) as database:
+    with open_database(settings) as database:
         operations = Operations(database)
         if watch:
             with suppress(KeyboardInterrupt):

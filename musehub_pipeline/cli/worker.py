@@ -13,9 +13,8 @@ from musehub_pipeline import local
 from musehub_pipeline.cli.console import print_json_line
 from musehub_pipeline.cli.logs import logs_as_output
 from musehub_pipeline.cli.main import report_errors
-from musehub_pipeline.phases.services import open_queue
+from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database
 
 _PAUSE_SECONDS = 0.2
 
@@ -26,7 +25,7 @@ def work() -> None:
 
     settings = local.resolve(Settings.load())
     with (
-        Database(str(settings.database_url)) as database,
+        open_database(settings) as database,
         dagster_instance() as instance,
         logs_as_output(on_phase=lambda _: None),
     ):

@@ -22,9 +22,9 @@ from musehub_pipeline.orchestration.ops import ClaimConfig
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
-from musehub_pipeline.phases.services import open_queue
+from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.settings import Settings, first_day
-from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.database import Row
 from musehub_pipeline.storage.queue import Queue
 
 _NO_CAPTURE = {
@@ -166,7 +166,7 @@ def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Re
         Transient: the database could not be reached.
     """
     resolved = local.resolve(settings or Settings.load())
-    with Database(str(resolved.database_url)) as database:
+    with open_database(resolved) as database:
         queue = open_queue(database, resolved)
         row = queue.require(job_id)
         if row["status"] not in {Status.DONE, Status.FAILED}:

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from musehub_pipeline.settings import Settings
@@ -47,12 +48,8 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
     _spare_the_collector()
     with ExitStack() as stack:
         # Who says nothing for a lease's time has lost its jobs, and may not lock others out.
-        database = stack.enter_context(Database(settings.database_url or "", idle=settings.lease))
-        objects = stack.enter_context(
-            ObjectStorage(
-                settings.storage_url or "", s3=s3 or settings.s3, threads=settings.storage_threads
-            )
-        )
+        database = stack.enter_context(open_database(settings, idle=settings.lease))
+        objects = stack.enter_context(open_objects(settings, s3=s3))
         queue = open_queue(database, settings)
         runs = Runs(database, lease=settings.lease)
         index = stack.enter_context(Index(database))
@@ -79,6 +76,26 @@ def _spare_the_collector() -> None:
     """
     if not gc.get_freeze_count():
         gc.freeze()
+
+
+def open_database(settings: Settings, *, idle: timedelta | None = None) -> Database:
+    """Return the database that the settings name; `idle` is as for `Database`.
+
+    Raises:
+        SettingsError: the URL is missing or not valid.
+    """
+    return Database(settings.database_url or "", idle=idle)
+
+
+def open_objects(settings: Settings, *, s3: S3Options | None = None) -> ObjectStorage:
+    """Return the object storage that the settings name; `s3` replaces their way to S3.
+
+    Raises:
+        SettingsError: the URL is missing or not valid.
+    """
+    return ObjectStorage(
+        settings.storage_url or "", s3=s3 or settings.s3, threads=settings.storage_threads
+    )
 
 
 def open_queue(database: Database, settings: Settings) -> Queue:

@@ -55,7 +55,7 @@ class Queue:
     """The rows of `musehub_background_jobs` that are of type ``mpack.index``."""
 
     def __init__(
-        self, database: Database, *, lease: timedelta, max_attempts: int, max_kills: int = 3
+        self, database: Database, *, lease: timedelta, max_attempts: int, max_kills: int
     ) -> None:
         self._database = database
         self.lease = lease

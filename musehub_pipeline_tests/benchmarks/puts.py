@@ -11,11 +11,10 @@ from threading import Lock
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.fetch_mpack import fetch_mpack
 from musehub_pipeline.phases.put_objects import put_objects
-from musehub_pipeline.phases.services import Services
+from musehub_pipeline.phases.services import Services, open_objects
 from musehub_pipeline.phases.unpack import unpack
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.durability import sync_filesystem
-from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.store import Store, open_store, parse_storage_url
 from musehub_pipeline_tests.benchmarks.bench import Bench, file_system, sound
 from musehub_pipeline_tests.benchmarks.figures import Figure, interleave, seconds, speed
@@ -117,9 +116,7 @@ def put_bare(store: Store, contents: dict[str, bytes], *, threads: int) -> None:
 
 def _phase(batch: Batch, services: Services, settings: Settings) -> float:
     """Return how long the phase takes, with an empty storage."""
-    with ObjectStorage(
-        settings.storage_url or "", s3=settings.s3, threads=settings.storage_threads
-    ) as storage:
+    with open_objects(settings) as storage:
         elsewhere = replace(services, objects=storage)
         storage.mpack_size("0" * 64)  # else the client connects while the clock runs
         ended: list[Batch] = []

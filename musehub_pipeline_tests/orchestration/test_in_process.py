@@ -75,6 +75,20 @@ def test_a_job_that_does_not_exist_is_not_found(hub: Hub) -> None:
         hub.index("job-none")
 
 
+def test_a_job_over_which_as_many_runs_died_as_may_fails(hub: Hub) -> None:
+    job_id = hub.push(hub.create_repo(), MPACK)
+    hub.sql(
+        "UPDATE musehub_background_jobs SET status = 'running', attempt = 1, run_id = 'dead',"
+        " started_at = now(), lease_expires_at = now() - interval '1 second'"
+    )
+
+    with pytest.raises(JobFailed) as failure:
+        process_mpack_index_job(job_id, hub.settings.model_copy(update={"max_kills": 1}))
+
+    assert (failure.value.job_id, failure.value.code) == (job_id, "LEASE_EXPIRED")
+    assert_nothing_is_written(hub)
+
+
 def test_a_job_behind_an_earlier_one_says_which(hub: Hub) -> None:
     repo_id = hub.create_repo()
     first, second = hub.push(repo_id, MPACK), hub.push(repo_id, MPACK)

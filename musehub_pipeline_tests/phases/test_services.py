@@ -1,9 +1,11 @@
 """The services of a run: what they are made of."""
 
 import gc
+import threading
 
-from musehub_pipeline.phases.services import open_services
+from musehub_pipeline.phases.services import open_objects, open_services
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.storage.test_object_storage import packed
 
 
 def test_garbage_is_searched_for_in_what_came_since_the_first_services_only(hub: Hub) -> None:
@@ -11,3 +13,15 @@ def test_garbage_is_searched_for_in_what_came_since_the_first_services_only(hub:
         spared = gc.get_freeze_count()
     with open_services(hub.settings):
         assert gc.get_freeze_count() == spared > 0
+
+
+def test_object_storage_has_as_many_threads_as_are_set(hub: Hub) -> None:
+    one_thread = hub.settings.model_copy(update={"storage_threads": 1})
+    contents = [b"%d" % number for number in range(100)]
+
+    with open_objects(one_thread) as objects:
+        objects.put_objects(*packed(*contents))
+        threads = [thread.name for thread in threading.enumerate() if "storage" in thread.name]
+
+    assert threads == ["storage_0"]
+    assert sorted(hub.stored_objects().values()) == sorted(contents)

@@ -22,7 +22,7 @@ def world(hub: Hub) -> World:
 def queue(hub: Hub) -> Iterator[Queue]:
     """The queue of a hub, in which a job has two attempts."""
     with Database(str(hub.settings.database_url)) as database:
-        yield Queue(database, lease=LEASE, max_attempts=2)
+        yield Queue(database, lease=LEASE, max_attempts=2, max_kills=3)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def database(hub: Hub) -> Iterator[Database]:
 
 
 def test_rows_are_found_by_id_status_and_repo_newest_first(hub: Hub, database: Database) -> None:
-    queue = Queue(database, lease=timedelta(minutes=1), max_attempts=2)
+    queue = Queue(database, lease=timedelta(minutes=1), max_attempts=2, max_kills=3)
     operations = Operations(database)
     repo_id = hub.create_repo()
     done, pending = hub.enqueue(repo_id, mpack_key="key"), hub.enqueue("no-repo")

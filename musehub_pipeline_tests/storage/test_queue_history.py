@@ -66,7 +66,7 @@ def test_every_attempt_leaves_how_it_ended(hub: Hub, queue: Queue) -> None:
 
 def test_a_job_that_killed_three_runs_fails_however_many_attempts_it_has(hub: Hub) -> None:
     with Database(str(hub.settings.database_url)) as database:
-        queue = Queue(database, lease=LEASE, max_attempts=100)
+        queue = Queue(database, lease=LEASE, max_attempts=100, max_kills=3)
         job_id = hub.enqueue("r")
         for run_id in ("one", "two", "three"):
             assert claimed(queue, run_id) == [job_id]
