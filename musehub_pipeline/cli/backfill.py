@@ -2,10 +2,10 @@
 
 import typer
 
+from musehub_pipeline.cli.backfill_discover import discover
 from musehub_pipeline.cli.backfill_plan import plan
 from musehub_pipeline.cli.backfill_run import run
 from musehub_pipeline.cli.backfill_status import status
-from musehub_pipeline.cli.discover import discover
 
 app = typer.Typer(no_args_is_help=True, help="Index again what was pushed long ago.")
 app.command()(plan)
