@@ -21,6 +21,7 @@ from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
 from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.pushes import Pushes
 from musehub_pipeline.storage.repos import Repo, Repos
 
 _OWNER = "demo"
@@ -66,7 +67,7 @@ def demo(
             force=True,  # a demo follows the repository, also where its history was rewritten
             pusher_id=_OWNER,
             objects=objects,
-            repos=repos,
+            pushes=Pushes(database),
         )
     # What an earlier demo left in the queue comes first.
     outcomes = drain(settings, list(pushed.job_ids), everything=True)

@@ -14,6 +14,7 @@ from musehub_pipeline.client import push as pushing
 from musehub_pipeline.domain.ids import is_id
 from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.settings import Settings
+from musehub_pipeline.storage.pushes import Pushes
 from musehub_pipeline.storage.repos import Repos
 
 RepoOption = Annotated[str, repo_option("The repository, owner/slug.")]
@@ -64,7 +65,7 @@ def push(
             force=force,
             pusher_id=_user(),
             objects=objects,
-            repos=repos,
+            pushes=Pushes(database),
         )
     if as_json:
         print_json(report.as_dict())

@@ -7,9 +7,11 @@ from typing import Any
 
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.ids import PREFIX
+from musehub_pipeline.domain.job import payload_of
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.object_storage import ObjectStorage, Upload
-from musehub_pipeline.storage.repos import Repo, Repos
+from musehub_pipeline.storage.pushes import Pushes
+from musehub_pipeline.storage.repos import Repo
 
 
 class MpackNotStored(PipelineError):
@@ -56,8 +58,8 @@ def enqueue(
         _check_age(hex_digest, now - upload.uploaded_at, older_than)
     # A thin mpack leans on those that were pushed before it: the oldest goes first.
     ordered = sorted(hex_digests, key=lambda hex_digest: uploads[hex_digest].uploaded_at)
-    payloads = [_payload(hex_digest) for hex_digest in ordered]
-    enqueued, present = Repos(database).enqueue_unnamed(repo, payloads)
+    payloads = [payload_of(mpack_key=PREFIX + hex_digest) for hex_digest in ordered]
+    enqueued, present = Pushes(database).enqueue_unnamed(repo, payloads)
     return EnqueueReport(enqueued=enqueued, present=present)
 
 
@@ -82,14 +84,3 @@ def _check_age(hex_digest: str, age: timedelta, older_than: timedelta) -> None:
             f"the mpack {PREFIX}{hex_digest} was uploaded {seconds} seconds ago: its row may be on"
             f" the way; what is older than {older_than} is enqueued"
         )
-
-
-def _payload(hex_digest: str) -> dict[str, Any]:
-    return {
-        "mpack_key": PREFIX + hex_digest,
-        "pusher_id": None,
-        "branch": None,
-        "head": None,
-        "force": False,
-        "declared_objects_count": None,
-    }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import msgpack
 
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.ids import PREFIX
+from musehub_pipeline.domain.job import payload_of
 from musehub_pipeline.storage.object_storage import ObjectStorage
-from musehub_pipeline.storage.repos import Repo, Repos
+from musehub_pipeline.storage.pushes import Pushes
+from musehub_pipeline.storage.repos import Repo
 
 
 class NotAnMpack(PipelineError):
@@ -84,7 +87,7 @@ def push(
     force: bool,
     pusher_id: str,
     objects: ObjectStorage,
-    repos: Repos,
+    pushes: Pushes,
 ) -> PushReport:
     """Upload an mpack and enqueue one job a branch of `heads`, or one that moves none.
 
@@ -96,14 +99,13 @@ def push(
         Transient: storage or database could not be reached.
     """
     uploaded = objects.put_mpack(path, contents.mpack_key.removeprefix(PREFIX))
-    payload = {
-        "mpack_key": contents.mpack_key,
-        "pusher_id": pusher_id,
-        "branch": None,
-        "head": None,
-        "force": force,
-        "declared_objects_count": contents.objects,
-    }
-    moves = [{"branch": branch, "head": head} for branch, head in heads.items()]
-    job_ids = [repos.enqueue(repo, payload | move) for move in moves or [{}]]
+    payload = partial(
+        payload_of,
+        mpack_key=contents.mpack_key,
+        pusher_id=pusher_id,
+        force=force,
+        declared_objects_count=contents.objects,
+    )
+    moves = heads.items() or [(None, None)]
+    job_ids = [pushes.enqueue(repo, payload(branch=branch, head=head)) for branch, head in moves]
     return PushReport(mpack_key=contents.mpack_key, uploaded=uploaded, job_ids=tuple(job_ids))

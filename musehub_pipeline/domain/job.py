@@ -86,6 +86,26 @@ class Job:
         )
 
 
+def payload_of(
+    *,
+    mpack_key: str,
+    pusher_id: str | None = None,
+    branch: str | None = None,
+    head: str | None = None,
+    force: bool = False,
+    declared_objects_count: int | None = None,
+) -> dict[str, Any]:
+    """Return the payload of a job, as the hub writes it."""
+    return {
+        "mpack_key": mpack_key,
+        "pusher_id": pusher_id,
+        "branch": branch,
+        "head": head,
+        "force": force,
+        "declared_objects_count": declared_objects_count,
+    }
+
+
 def check_branch(name: str, *, where: str) -> None:
     """Raise a `Rejection` unless `name` can be stored and indexed as a branch name."""
     if "\0" in name:

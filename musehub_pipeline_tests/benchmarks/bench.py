@@ -16,6 +16,7 @@ import msgspec
 import psutil
 import psycopg
 
+from musehub_pipeline.domain.job import payload_of
 from musehub_pipeline.orchestration.home import use_dagster_home
 from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline.phases.batch import Batch
@@ -185,14 +186,13 @@ def upload(settings: Settings, server: S3Server | None, mpack: Mpack) -> None:
 def push(database_url: str, mpack: Mpack) -> str:
     """Insert the job row that the hub would, and return its id."""
     job_id = uuid.uuid4().hex
-    payload = {
-        "mpack_key": mpack.key,
-        "pusher_id": "bench",
-        "branch": BRANCH,
-        "head": mpack.head,
-        "force": False,
-        "declared_objects_count": mpack.objects,
-    }
+    payload = payload_of(
+        mpack_key=mpack.key,
+        pusher_id="bench",
+        branch=BRANCH,
+        head=mpack.head,
+        declared_objects_count=mpack.objects,
+    )
     with Database(database_url) as database, database.transaction() as transaction:
         transaction.write(
             "enqueue",

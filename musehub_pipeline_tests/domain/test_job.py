@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain.errors import Rejection
-from musehub_pipeline.domain.job import Job, check_branch
+from musehub_pipeline.domain.job import Job, check_branch, payload_of
 
 HEX = "0123456789abcdef" * 4
 PAYLOAD = {
@@ -32,6 +32,31 @@ def test_a_payload_is_read_with_its_ids_in_the_stored_spelling() -> None:
         force=True,
         declared_objects_count=3,
     )
+
+
+def test_a_payload_is_written_as_it_is_read() -> None:
+    push: dict[str, Any] = {
+        "mpack_key": f"sha256:{HEX}",
+        "branch": "main",
+        "head": "sha256:" + "f" * 64,
+        "force": True,
+        "declared_objects_count": 3,
+    }
+
+    assert payload_of(**push, pusher_id="ada") == push | {"pusher_id": "ada"}
+    assert Job.from_payload(payload_of(**push, pusher_id="ada")) == Job(**push)
+
+
+def test_a_payload_names_what_it_leaves_open() -> None:
+    assert payload_of(mpack_key=HEX) == {
+        "mpack_key": HEX,
+        "pusher_id": None,
+        "branch": None,
+        "head": None,
+        "force": False,
+        "declared_objects_count": None,
+    }
+    assert Job.from_payload(payload_of(mpack_key=HEX)) == Job.from_payload({"mpack_key": HEX})
 
 
 @pytest.mark.parametrize("absent", [None, "left out"])

@@ -26,7 +26,7 @@ LONGEST = 10**7  # seconds that can be set
 def test_pauses_double_up_to_the_longest_and_none_is_too_long_to_be_told(
     attempt: int, base: int, cap: int, longest: int
 ) -> None:
-    settings = Settings(retry_base_seconds=base, retry_cap_seconds=cap)
+    settings = Settings.load({"retry_base_seconds": base, "retry_cap_seconds": cap})
 
     random.seed(7)
     share = random.random()
