@@ -36,7 +36,7 @@ def parse_mpack(text: str) -> str:
     """Return the 64 hex digits of an mpack's id."""
     if not is_id(text):
         raise typer.BadParameter(
-            f"{text!r:.120} is no mpack: 64 lowercase hex digits, bare or after sha256:"
+            f"{text!r:.120} is not an mpack: 64 lowercase hex digits, bare or after sha256:"
         )
     return hex_of(text)
 
@@ -52,7 +52,7 @@ def discover(
         timedelta | None,
         typer.Option(
             "--older-than",
-            help="Only uploaded longer ago: 90s, 15m, 2h, 3d.",
+            help="Only mpacks uploaded longer ago than this: 90s, 15m, 2h, 3d.",
             metavar="AGE",
             parser=parse_age,
             show_default="1h with --enqueue",
@@ -61,18 +61,18 @@ def discover(
     enqueuing: Annotated[
         bool, typer.Option("--enqueue", help="Enqueue the named mpacks; needs --repo.")
     ] = False,
-    repo: Annotated[str | None, repo_option("Where to enqueue them: owner/slug.")] = None,
+    repo: Annotated[str | None, repo_option("The repository to enqueue them in.")] = None,
     limit: Limit = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """List mpacks in storage that no job names, the oldest first.
 
     What was uploaded moments ago may be about to get its row. Jobs that MUSEHUB_KEEP_DONE_DAYS has
-    pruned name nothing any more. With --json all are printed, whatever --limit says.
+    pruned no longer name anything. With --json all are printed, whatever --limit says.
 
     With --enqueue, the named mpacks get jobs in the repository, the oldest upload first: all of
     them, or none where one is not there or is too young. Such a job indexes what is in the mpack
-    and moves no branch. An mpack that a job of the repository names gets no second one.
+    and moves no branch. An mpack that a job of the repository names already gets no other.
     """
     hex_digests = list(dict.fromkeys(mpacks or ()))
     if enqueuing and not (hex_digests and repo):
@@ -111,7 +111,7 @@ def _note(uploads: Uploads, objects: ObjectStorage, hex_digests: list[str]) -> N
     if uploads.strangers:
         some = ", ".join(one_line(key, longest=_KEY_SHOWN) for key in uploads.some_strangers)
         more = ", …" if uploads.strangers > len(uploads.some_strangers) else ""
-        err.print(plain(f"{uploads.strangers:,} under mpacks/ are no mpacks: {some}{more}"))
+        err.print(plain(f"{uploads.strangers:,} under mpacks/ are not mpacks: {some}{more}"))
 
 
 def _show(uploads: Uploads, older_than: timedelta | None, limit: int) -> None:
@@ -140,4 +140,4 @@ def _report(report: EnqueueReport, *, as_json: bool) -> None:
     for job_id in report.enqueued.values():
         out.print(job_id)
     for mpack_key, job_id in report.present.items():
-        err.print(plain(f"{mpack_key} has a job already: {job_id}"))
+        err.print(plain(f"{mpack_key} already has a job: {job_id}"))

@@ -36,12 +36,12 @@ def plan(
     """Show what `backfill run` with the same options would index again; nothing is changed.
 
     For each day of pushes that has work: how many jobs have ended, how many of these are current,
-    how many have failed, how many are given up, for MUSEHUB_MAX_KILLS runs have died over each, how
-    many would be indexed, and the bytes of their mpacks, where they were ever read. Jobs of deleted
-    repositories are left out. With --json, all days that have such jobs are printed.
+    how many have failed, how many are given up since MUSEHUB_MAX_KILLS runs have died over each,
+    how many would be indexed, and the bytes of their mpacks, as far as they were ever read. Jobs of
+    deleted repositories are left out. With --json, all days that have such jobs are printed.
 
-    The time is estimated from the newest 1,000 jobs that are done, and unknown where none is. What
-    starting a run for each day takes, and waiting for live pushes, comes on top.
+    The time is estimated from the newest 1,000 jobs that are done, and unknown where none is. The
+    time it takes to start a run for each day, and to wait for live pushes, comes on top.
     """
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:
@@ -75,8 +75,9 @@ def estimate_text(pace: Pace | None, seconds: float | None) -> str:
         return "unknown: no job that is done was timed"
     rates = pace.as_dict()
     return (
-        f"{duration(seconds)}, by {pace.jobs:,} jobs of late:"
-        f" {rates['jobs_per_second']:,.1f} jobs or {rates['bytes_per_second']:,.0f} bytes a second"
+        f"{duration(seconds)}, going by the last {pace.jobs:,} jobs:"
+        f" {rates['jobs_per_second']:,.1f} jobs"
+        f" or {rates['bytes_per_second']:,.0f} bytes per second"
     )
 
 

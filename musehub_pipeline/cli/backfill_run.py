@@ -71,13 +71,13 @@ def run(
 ) -> None:
     """Index again what was pushed on some days, here, through the Dagster job `backfill_mpacks`.
 
-    There is a run for each day that has work, the oldest first: Dagster's UI shows it, and marks
+    There is one run for each day that has work, the oldest first: Dagster's UI shows it, and marks
     the day's partition. Live pushes go first. A job that was done stays done, with its old result
-    where it cannot be indexed again; one that failed and is at fault has its new reason.
+    where it cannot be indexed again; one that failed and is at fault gets its new reason.
 
     Ctrl-C or SIGTERM stops it: what is indexed by then stays so, and the rest is as it was. What
-    the days that had ended have done is printed. The same command goes on from there; with --status
-    failed or all, give it the time for --ended-before that was printed at the start, or what was
+    came of the days that were finished is printed. The same command goes on from there; with
+    --status failed or all, give it the --ended-before that was printed at the start, or what was
     tried already is tried again.
     """
     settings = local.resolve(Settings.load())
@@ -95,7 +95,7 @@ def run(
         days = open_archive(database, settings).days(choice)
     work = [day for day in days if day["jobs"]]
     if work and selection is not Selection.OUTDATED and choice.ended_before is not None:
-        err.print(f"to go on after a stop: --ended-before {choice.ended_before.isoformat()}")
+        err.print(f"to resume after a stop: --ended-before {choice.ended_before.isoformat()}")
     backfill = Backfill(
         days=len(work),
         planned=sum(day["jobs"] for day in work),

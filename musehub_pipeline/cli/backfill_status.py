@@ -11,12 +11,12 @@ from musehub_pipeline.storage.database import Row
 
 
 def status(as_json: JsonFlag = False) -> None:
-    """Show how far backfills are: how many jobs are current, outdated and failed.
+    """Show how far backfills have got: how many jobs are current, outdated and failed.
 
     Given up are those over which MUSEHUB_MAX_KILLS runs have died; raise it to try them again.
-    Leased is what runs index again at this moment, from here or from the UI. Jobs of deleted
-    repositories are left out; those pushed before MUSEHUB_BACKFILL_START are counted apart, for no
-    backfill takes them. The remaining time is that of the outdated jobs, estimated as by
+    Leased is what runs are indexing again at this moment, from here or from the UI. Jobs of deleted
+    repositories are left out; those pushed before MUSEHUB_BACKFILL_START are counted separately,
+    since no backfill takes them. The remaining time is that of the outdated jobs, estimated as by
     `backfill plan`.
     """
     settings = local.resolve(Settings.load())
@@ -40,6 +40,6 @@ def _lines(standing: Row) -> dict[str, object]:
         "outdated": f"{standing['outdated']:,}, {standing['outdated_bytes']:,} bytes",
         "failed": f"{sum(failed.values()):,}: {by_code}" if failed else "0",
         "given up": given_up_line(standing["given_up"]) if standing["given_up"] else "0",
-        "pushed too early": f"{standing['before']:,}",
+        "before MUSEHUB_BACKFILL_START": f"{standing['before']:,}",
         "leased now": f"{standing['leased']:,} by {standing['runs']:,} runs",
     }

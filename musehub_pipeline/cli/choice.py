@@ -19,7 +19,7 @@ def parse_day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no day such as 2026-01-31") from None
+        raise typer.BadParameter(f"{text!r} is not a date such as 2026-01-31") from None
 
 
 def parse_moment(text: str) -> datetime:
@@ -28,7 +28,7 @@ def parse_moment(text: str) -> datetime:
         return parse_timestamp(text, where="time")
     except Rejection:
         raise typer.BadParameter(
-            f"{text!r} is no time with an offset such as 2026-01-31T12:00:00+00:00"
+            f"{text!r} is not a time with an offset, such as 2026-01-31T12:00:00+00:00"
         ) from None
 
 
@@ -46,7 +46,7 @@ LastDay = Annotated[
     date | None,
     typer.Option(
         "--to",
-        help="The last day, which is taken too.",
+        help="The last day of pushes, inclusive.",
         metavar="DAY",
         parser=parse_day,
         show_default="today",
@@ -63,7 +63,7 @@ CodesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--code",
-        help="With --status failed: only with this reason code, as in docs/reasons.md;"
+        help="With --status failed: only jobs with this reason code, as in docs/reasons.md;"
         " may be repeated.",
         metavar="REASON",
         parser=parse_code,
@@ -73,7 +73,7 @@ EndedBeforeOption = Annotated[
     datetime | None,
     typer.Option(
         "--ended-before",
-        help="Only what ended before this time, ISO 8601 with an offset: to go on with a run that"
+        help="Only jobs that ended before this time, ISO 8601 with an offset: to resume a run that"
         " was stopped.",
         metavar="TIME",
         parser=parse_moment,

@@ -28,7 +28,7 @@ def upgrade() -> None:
 
 @app.command()
 def current(as_json: JsonFlag = False) -> None:
-    """Show at which revision the tables are; exit with 3 where an upgrade is due."""
+    """Show which revision the tables are at; exit with 3 if an upgrade is due."""
     with Database(local.find_database(Settings.load())) as database:
         revision = migrate.current(database)
     if as_json:
@@ -41,10 +41,10 @@ def current(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def query(
-    statement: Annotated[str, typer.Argument(help="A statement that reads, such as SELECT.")],
+    statement: Annotated[str, typer.Argument(help="A read-only statement, such as SELECT.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a statement that only reads, and show its rows."""
+    """Run a read-only statement and show its rows."""
     with Database(local.find_database(Settings.load())) as database:
         columns, rows = database.query(statement)
     if as_json:

@@ -1,4 +1,4 @@
-"""`demo`: the whole way of the data on one screen."""
+"""`demo`: the whole journey of the data on one screen."""
 
 import os
 import re
@@ -33,8 +33,8 @@ def demo(
 ) -> None:
     """Pack a git repository's history, push it, index it, and show what came of it.
 
-    Nothing has to be set up: an embedded PostgreSQL and a directory serve where no others are
-    configured. Run it again after a commit: then only what is new is packed and pushed.
+    Nothing has to be set up: an embedded PostgreSQL and a directory are used where no others are
+    configured. Run it again after a commit, and only what is new is packed and pushed.
     """
     with GitRepository(git):
         pass  # before anything is made for it

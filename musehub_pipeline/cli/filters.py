@@ -19,7 +19,7 @@ def parse_age(text: str) -> timedelta:
     """Return how long an age such as 90s, 15m, 2h or 3d is."""
     found = _AGE.fullmatch(text)
     if found is None:
-        raise typer.BadParameter(f"{text!r} is no age such as 90s, 15m, 2h or 3d")
+        raise typer.BadParameter(f"{text!r} is not an age such as 90s, 15m, 2h or 3d")
     return timedelta(**{_UNITS[found[2]]: float(found[1])})
 
 
@@ -45,13 +45,13 @@ def repo_option(explanation: str) -> Any:
     return typer.Option("--repo", "-r", help=explanation, metavar="OWNER/SLUG", parser=parse_repo)
 
 
-RepoFilter = Annotated[str | None, repo_option("Only of owner/slug.")]
-Limit = Annotated[int, typer.Option(min=1, max=_MOST_LISTED, help="List at most so many.")]
+RepoFilter = Annotated[str | None, repo_option("Only jobs of this repository.")]
+Limit = Annotated[int, typer.Option(min=1, max=_MOST_LISTED, help="List at most this many.")]
 CodeFilter = Annotated[
     str | None,
     typer.Option(
         "--code",
-        help="Only with this reason code, as in docs/reasons.md.",
+        help="Only jobs with this reason code, as in docs/reasons.md.",
         metavar="REASON",
         parser=parse_code,
     ),
@@ -60,7 +60,7 @@ OlderThanFilter = Annotated[
     timedelta | None,
     typer.Option(
         "--older-than",
-        help="Only created longer ago: 90s, 15m, 2h, 3d.",
+        help="Only jobs created longer ago than this: 90s, 15m, 2h, 3d.",
         metavar="AGE",
         parser=parse_age,
     ),
@@ -69,7 +69,7 @@ NewerThanFilter = Annotated[
     timedelta | None,
     typer.Option(
         "--newer-than",
-        help="Only created since: 90s, 15m, 2h, 3d.",
+        help="Only jobs created more recently than this: 90s, 15m, 2h, 3d.",
         metavar="AGE",
         parser=parse_age,
     ),

@@ -21,14 +21,14 @@ _LISTED = 10_000  # breaches of one check: an index that is lost must not fill t
 
 
 def fsck(
-    repo: Annotated[str | None, repo_option("Only what is of owner/slug.")] = None,
+    repo: Annotated[str | None, repo_option("Check only this repository.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Check that queue, index and storage agree; exit with 1 on any breach.
 
-    job_ends: a job is done with a result, has failed with a reason, waits, or is worked on.
+    job_ends: a job is done with a result, has failed with a reason, waits, or is under way.
 
-    mpack_indexed: all that is in a done job's mpack is in the index, exactly once.
+    mpack_indexed: everything in a done job's mpack is in the index, exactly once.
 
     commit_complete: the repository holds each commit's snapshot and parents.
 
@@ -36,12 +36,12 @@ def fsck(
 
     object_stored: an object row has bytes of its size in storage.
 
-    head_exists: a branch stands at a commit of its repository.
+    head_exists: the head of a branch is a commit of its repository.
 
-    ref_supplied: a repository holds nothing that no push supplied to it.
+    ref_supplied: a repository holds only what some push supplied to it.
 
-    Nothing is changed, and all is seen as it is at one moment, whatever runs beside. Deleted
-    repositories are passed over. A ref cannot be judged, and is only counted, where an mpack of
+    Nothing is changed, and everything is seen as it is at one moment, whatever else is running.
+    Deleted repositories are skipped. A ref cannot be judged, and is only counted, where an mpack of
     its repository cannot be read, or where it is older than the first done job that is left.
     """
     settings = local.resolve(Settings.load())

@@ -33,17 +33,15 @@ def index(
     strict: Annotated[
         bool, typer.Option("--strict", help=f"Exit with {EXIT_JOB_FAILED} if a job failed.")
     ] = False,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes that divide the queue between them.")
-    ] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="How many processes share the queue.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
     """Index what is due now, here, through the Dagster job, and exit when nothing due is left.
 
-    What becomes of each job stands in its row and in its summary line; the exit code is 0 all the
+    What becomes of each job is in its row and in its summary line; the exit code is 0 all the
     same, unless --strict. A job that waits for another attempt is not waited for.
 
-    With --workers, processes on this machine take batches beside each other; the jobs of one
+    With --workers, processes on this machine take batches side by side; the jobs of one
     repository still go one after the other. Ctrl-C or SIGTERM stops all of them, and what they
     have not finished is pending again.
     """
@@ -64,7 +62,7 @@ def index(
 
 
 def drain_beside(settings: Settings, crew: Workers, number: int) -> list[Row]:
-    """Index all that is due in so many processes, with one progress bar; return how it stands.
+    """Index all that is due in that many processes, with one progress bar; return how it stands.
 
     Raises:
         Transient: the database could not be reached.

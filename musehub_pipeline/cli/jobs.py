@@ -43,7 +43,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at the queue; retry and cance
 
 @app.command("list")
 def list_jobs(
-    status: Annotated[Status | None, typer.Option(help="Only jobs that are so.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only jobs in this state.")] = None,
     repo: RepoFilter = None,
     code: CodeFilter = None,
     older_than: OlderThanFilter = None,
@@ -51,7 +51,7 @@ def list_jobs(
     limit: Limit = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """List jobs, the newest first; stderr says where there are more than the limit lets through."""
+    """List jobs, the newest first; stderr says if there are more than --limit allows."""
     with _open_queue() as (database, _):
         rows = Operations(database).jobs(
             status=status,
@@ -117,15 +117,15 @@ def retry_jobs(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make failed jobs pending again: those that are named, or all that the filters let through.
+    """Make failed jobs pending again: those that are named, or all that match the filters.
 
-    A job gets as many attempts as a new one; its history stays. Within a repository jobs go in
-    order of creation, so a retried one is older than what came after it, and goes first.
+    A job gets as many attempts as a new one and keeps its history. Within a repository jobs go in
+    order of creation, so a retried one goes before those that came after it.
 
-    A named job that is not failed is refused and named on stderr; the exit code is then 3.
+    A named job that has not failed is refused and named on stderr; the exit code is then 3.
     """
     if bool(job_ids) + bool(repo or code) + everything != 1:
-        raise typer.BadParameter("name jobs, or give a filter, or --all: one of these")
+        raise typer.BadParameter("give either jobs, or filters, or --all")
     with _open_queue() as (database, queue):
         retried = Operations(database).retry(
             job_ids=job_ids or None, repo_id=_repo_id(database, repo), code=code

@@ -17,7 +17,7 @@ from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.pushes import Pushes
 from musehub_pipeline.storage.repos import Repos
 
-RepoOption = Annotated[str, repo_option("The repository, owner/slug.")]
+RepoOption = Annotated[str, repo_option("The repository to push to.")]
 
 
 def push(
@@ -35,7 +35,7 @@ def push(
         bool, typer.Option("--force", help="Move it even where that loses commits.")
     ] = False,
     create: Annotated[
-        bool, typer.Option("--create", help="Make the repository if there is none.")
+        bool, typer.Option("--create", help="Create the repository if there is none.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -47,7 +47,7 @@ def push(
     if head is not None and branch is None:
         raise typer.BadParameter(f"--head {head} needs --branch")
     if head is not None and not is_id(head):
-        raise typer.BadParameter(f"--head {head!r} is no commit id")
+        raise typer.BadParameter(f"--head {head!r} is not a commit id")
     contents = pushing.outline(mpack)
     heads = {branch: head} if branch and head else contents.branch_heads
     if branch is not None:

@@ -30,21 +30,21 @@ from musehub_pipeline.storage.operations import Operations
 
 def status(
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Go on looking until Ctrl-C.")
+        bool, typer.Option("--watch", "-w", help="Keep looking until Ctrl-C.")
     ] = False,
     interval: Annotated[
         float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")
     ] = 2,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show how the queue stands: what waits, what is under way, and what went on of late.
+    """Show how the queue stands: what waits, what is under way, and what happened lately.
 
     Times and rates are those of jobs done in the last hour; failures are counted over a day. What
     waits is due now, or in backoff, or behind an earlier job of its repository. A job whose lease
     expired is due too: the run that held it died.
 
-    With --json and --watch there is one line of JSON an interval. Where the database goes away
-    meanwhile, that is said on stderr, and the next look is taken all the same.
+    With --json and --watch there is one line of JSON per interval. If the database goes away
+    meanwhile, stderr says so, and the next look is taken all the same.
     """
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:

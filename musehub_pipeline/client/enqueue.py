@@ -82,5 +82,5 @@ def _check_age(hex_digest: str, age: timedelta, older_than: timedelta) -> None:
         seconds = max(0, round(age.total_seconds()))
         raise MpackTooYoung(
             f"the mpack {PREFIX}{hex_digest} was uploaded {seconds} seconds ago: its row may be on"
-            f" the way; what is older than {older_than} is enqueued"
+            f" the way; only what is older than {older_than} is enqueued"
         )

@@ -57,7 +57,7 @@ def outline(path: Path) -> Outline:
     except (msgpack.UnpackException, ValueError) as error:
         raise NotAnMpack(f"{path}: not an mpack: {error or type(error).__name__}") from error
     if not isinstance(heads, dict):
-        raise NotAnMpack(f"{path}: not an mpack: branch_heads is no map")
+        raise NotAnMpack(f"{path}: not an mpack: branch_heads is not a map")
     return Outline(mpack_key=PREFIX + digest, objects=objects, branch_heads=heads)
 
 

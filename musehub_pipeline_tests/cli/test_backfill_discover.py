@@ -89,7 +89,7 @@ def test_what_is_no_mpack_is_counted_on_stderr_and_commands_no_terminal(any_hub:
     assert [row["mpack_key"] for row in finished.json] == KEYS[:1]
     [told] = [line for line in finished.err.splitlines() if "no mpacks" in line]
     counted, *names = told.replace(": ", ", ").split(", ")
-    assert counted == "4 under mpacks/ are no mpacks"
+    assert counted == "4 under mpacks/ are not mpacks"
     assert (len(names), names[3]) == (4, "…")
     assert set(names[:3]) < {
         "mpacks/[red]\\u202e",
@@ -113,10 +113,10 @@ def test_wrong_usage_is_named(orphans: Hub) -> None:
         "--enqueue needs mpacks": ["--enqueue", "--repo", "ada/song"],
         "and --repo": ["--enqueue", KEYS[0]],
         "--repo goes with --enqueue": ["--repo", "ada/song", KEYS[0]],
-        "'MAIN' is no mpack": ["--enqueue", "--repo", "ada/song", KEYS[0], "MAIN"],
-        f"'{ABSENT}0' is no mpack": [f"{ABSENT}0"],
+        "'MAIN' is not an mpack": ["--enqueue", "--repo", "ada/song", KEYS[0], "MAIN"],
+        f"'{ABSENT}0' is not an mpack": [f"{ABSENT}0"],
         "\\x1b[31m": ["\x1b[31m"],
-        "'a while' is no age": ["--older-than", "a while"],
+        "'a while' is not an age": ["--older-than", "a while"],
         "--limit": ["--limit", "0"],
     }
 

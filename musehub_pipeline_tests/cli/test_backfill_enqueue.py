@@ -96,7 +96,7 @@ def test_enqueuing_again_makes_no_second_row(orphans: Hub) -> None:
     assert second == {"enqueued": second["enqueued"], "present": first["enqueued"]}
     assert list(second["enqueued"]) == KEYS[2:]
     assert (told.code, told.out) == (0, "")
-    assert told.err == f"{KEYS[0]} has a job already: {first['enqueued'][KEYS[0]]}\n"
+    assert told.err == f"{KEYS[0]} already has a job: {first['enqueued'][KEYS[0]]}\n"
     assert len(jobs(orphans)) == 3
 
 
@@ -117,7 +117,7 @@ def test_what_was_uploaded_moments_ago_is_refused_unless_told_otherwise(any_hub:
         finished = discover("--enqueue", "-r", "ada/song", key, *options)
         assert (finished.code, finished.out) == (1, "")
         assert finished.err.startswith(f"error: the mpack {key} was uploaded ")
-        assert finished.err.endswith(f"; what is older than {older_than} is enqueued\n")
+        assert finished.err.endswith(f"; only what is older than {older_than} is enqueued\n")
     assert jobs(any_hub) == []
 
     assert list(enqueue(key, *AT_ONCE)["enqueued"]) == [key]

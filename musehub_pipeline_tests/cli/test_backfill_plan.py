@@ -144,7 +144,7 @@ def test_of_many_days_people_see_the_first_ones_and_the_rest_is_counted(past: Hu
     assert finished.err.splitlines() == [
         "… and 2 more days",
         "4 of 9 jobs on 3 days are to be indexed again: 2,030 bytes",
-        "estimated time: 0:00:02, by 1 jobs of late: 2.0 jobs or 4,000 bytes a second",
+        "estimated time: 0:00:02, going by the last 1 jobs: 2.0 jobs or 4,000 bytes per second",
     ]
 
 
@@ -184,8 +184,8 @@ def test_where_all_is_current_it_says_so(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--from", "2026-13-01"], "'2026-13-01' is no day such as 2026-01-31"),
-        (["--to", "\x1b[2J\u202e"], r"'\x1b[2J\u202e' is no day such as 2026-01-31"),
+        (["--from", "2026-13-01"], "'2026-13-01' is not a date such as 2026-01-31"),
+        (["--to", "\x1b[2J\u202e"], r"'\x1b[2J\u202e' is not a date such as 2026-01-31"),
         (["--from", "2025-12-31"], "--from 2025-12-31 is before MUSEHUB_BACKFILL_START, 2026-01-"),
         (["--to", "9999-12-31"], f"--to 9999-12-31 is after today, {TODAY} in UTC"),
         (["--from", "9999-12-31"], f"--from 9999-12-31 is after today, {TODAY} in UTC"),
@@ -193,7 +193,7 @@ def test_where_all_is_current_it_says_so(hub: Hub) -> None:
         (["--code", "bad_id"], "--code BAD_ID goes with --status failed, not with outdated"),
         (["--status", "failed", "--code", "NONE"], "'NONE' is none of BAD_ID, "),
         (["--status", "done"], "'done' is not one of 'outdated', 'failed', 'all'"),
-        (["--ended-before", "2026-01-31T12:00"], "'2026-01-31T12:00' is no time with an offset"),
+        (["--ended-before", "2026-01-31T12:00"], "'2026-01-31T12:00' is not a time with an offset"),
     ],
 )
 def test_what_cannot_be_chosen_is_wrong_usage(

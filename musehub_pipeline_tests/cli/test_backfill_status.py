@@ -76,9 +76,9 @@ def test_people_see_the_same_as_a_table() -> None:
             "1 jobs are given up: over each, MUSEHUB_MAX_KILLS runs have died;"
             " raise it to try them again"
         ),
-        "pushed too early": "1",
+        "before MUSEHUB_BACKFILL_START": "1",
         "leased now": "3 by 2 runs",
-        "remaining time": "0:00:04, by 2 jobs of late: 5.0 jobs or 500 bytes a second",
+        "remaining time": "0:00:04, going by the last 2 jobs: 5.0 jobs or 500 bytes per second",
     }
 
 

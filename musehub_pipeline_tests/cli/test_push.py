@@ -118,7 +118,7 @@ def test_an_mpack_without_heads_is_one_job_that_moves_no_branch(hub: Hub, tmp_pa
 def test_options_that_fit_nothing_are_wrong_usage(hub: Hub, mpack: Path) -> None:
     options = {
         "needs --branch": ["--head", LAST],
-        "--head 'HEAD' is no commit id": ["--branch", "main", "--head", "HEAD"],
+        "--head 'HEAD' is not a commit id": ["--branch", "main", "--head", "HEAD"],
         "no head for branch 'none'": ["--branch", "none"],
     }
 
