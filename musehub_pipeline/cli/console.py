@@ -1,8 +1,8 @@
 """How commands speak: tables and progress for people on stderr and stdout, JSON for scripts."""
 
 import json
-import re
 import sys
+import unicodedata
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -27,14 +27,19 @@ out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 err = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 _pipe = Console(markup=False, emoji=False, highlight=False, width=10_000)
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_UNSEEN = {"Cc", "Cf", "Zl", "Zp"}  # Unicode's categories of control, format and line end
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def plain(text: str) -> str:
-    """Return a text with control characters spelled out: a stranger's may command a terminal."""
-    return _CONTROL.sub(lambda match: spelled(match[0]), text)
+    """Return a text with control characters and their like spelled out, but for tab and newline.
+
+    A stranger's may command a terminal, or have one name look like another.
+    """
+    return "".join(
+        spelled(c) if unicodedata.category(c) in _UNSEEN and c not in "\t\n" else c for c in text
+    )
 
 
 def print_json(value: object) -> None:

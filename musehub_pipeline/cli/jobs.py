@@ -97,7 +97,7 @@ def show_job(
         print_json(row)
         return
     result, attempts = row.pop("result"), row.pop("attempts")
-    print_pairs(row, title=job_id)
+    print_pairs(row, title=plain(job_id))
     if attempts:
         lines = ([_moment(attempt.get(name)) for name in _ATTEMPT] for attempt in attempts)
         print_rows(_ATTEMPT, lines, title="attempts")

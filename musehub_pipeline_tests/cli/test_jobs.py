@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain.result import KEYS
-from musehub_pipeline_tests.cli.terminal import call
+from musehub_pipeline_tests.cli.terminal import Finished, call
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
 
@@ -37,6 +37,12 @@ def as_json(row: dict[str, Any]) -> dict[str, Any]:
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in row.items()
     }
+
+
+def rows_of(finished: Finished) -> list[list[str]]:
+    """Return the cells of the tables that a command printed, row by row."""
+    rows = [line.split("│")[1:-1] for line in finished.out.splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in row] for row in rows]
 
 
 def test_the_list_has_the_newest_first(hub: Hub, queue: list[str]) -> None:
@@ -112,14 +118,31 @@ def test_a_row_is_one_line_in_a_pipe_however_long_it_is(hub: Hub, queue: list[st
 def test_people_see_a_row_for_each_job(queue: list[str]) -> None:
     finished = call("jobs", "list")
 
-    rows = [line.split("│")[1:5] for line in finished.out.splitlines() if line.startswith("│")]
     assert (finished.code, finished.err) == (0, "")
-    assert [[cell.strip() for cell in row] for row in rows] == [
+    assert [row[:4] for row in rows_of(finished)] == [
         [queue[2], "ada/song", "pending", "0"],
         [queue[1], "bob/tune", "failed", "1"],
         [queue[0], "ada/song", "done", "1"],
     ]
     assert "MPACK_MALFORMED" in finished.out
+
+
+def test_what_strangers_wrote_turns_and_hides_nothing_in_a_table(hub: Hub) -> None:
+    repo_id = hub.create_repo("so\u202eng", owner="a\u200bda")
+    job_id = hub.push(repo_id, EMPTY, branch="ma\u2067in")
+    of_no_repo = hub.enqueue("re\u2066po")
+    hub.sql("UPDATE musehub_background_jobs SET error = %(e)s", {"e": "no\u200f \x1b[2Jlist"})
+
+    listed = rows_of(call("jobs", "list"))
+    values = {row[0]: row[1] for row in rows_of(call("jobs", "show", job_id))}
+
+    assert [row[:2] for row in listed] == [
+        [of_no_repo, r"re\u2066po"],
+        [job_id, r"a\u200bda/so\u202eng"],
+    ]
+    assert values["repo_id"] == r"repo-so\u202eng"
+    assert values["error"] == r"no\u200f \x1b[2Jlist"
+    assert r'"branch": "ma\u2067in"' in values["payload"]
 
 
 def test_a_job_is_shown_with_all_its_columns_and_the_result_in_its_order(
