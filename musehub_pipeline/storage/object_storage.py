@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta  # there for type checkers only
 
 _PART_BYTES = 8 << 20
+_MOST_PARTS = 12  # of an mpack on the way at a time: each is in memory
 _SLICES_A_TASK = 16
 _LISTED_AT_ONCE = 1_000
 _OBJECT_KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
@@ -168,7 +169,8 @@ class ObjectStorage:
             return False
         with self._errors(f"PUT {key}"):
             self._unsynced = True
-            self._store.put(key, path, chunk_size=_PART_BYTES)
+            parts = min(self._threads, _MOST_PARTS)
+            self._store.put(key, path, chunk_size=_PART_BYTES, max_concurrency=parts)
         self.sync()
         return True
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from musehub_pipeline_tests.cli.terminal import Finished, call, run
+from musehub_pipeline_tests.conftest import s3_settings
 from musehub_pipeline_tests.factories import History, pack, small_history
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.servers.moto import MotoS3
 
 HISTORY = small_history()
 FIRST, *_, LAST = HISTORY.commits
@@ -85,6 +87,25 @@ def test_a_second_push_uploads_nothing_and_enqueues_again(hub: Hub, mpack: Path)
     assert (second["uploaded"], second["mpack_key"]) == (False, first["mpack_key"])
     assert len({*first["job_ids"], *second["job_ids"]}) == len(jobs(hub)) == 4
     assert len(hub.sql("SELECT 1 FROM musehub_repos")) == len(mpacks(hub)) == 1
+
+
+def test_it_makes_no_more_requests_at_a_time_than_are_set(
+    hub: Hub, moto_s3: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = s3_settings(hub.settings, moto_s3)
+    for name, value in moto_s3.aws_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MUSEHUB_STORAGE_URL", str(there.storage_url))
+    monkeypatch.setenv("MUSEHUB_STORAGE_THREADS", "1")
+    path = tmp_path / "some.mpack"
+    path.write_bytes(pack({"objects": [bytes(8 << 20)] * 4}))
+
+    with moto_s3.requests_at_a_time() as noted:
+        assert call("push", path, "--repo", "ada/song", "--create").code == 0
+
+    assert len(noted) > 4  # a part each, and more
+    assert set(noted) == {1}
+    assert mpacks(Hub(there)) != []
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ tests use `ceph.CephS3`, which has the same interface.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 if TYPE_CHECKING:
     from moto.server import ThreadedMotoServer
@@ -80,6 +83,30 @@ class MotoS3(S3Server):
         host, port = self._server.get_host_and_port()
         self.endpoint_url = f"http://{host}:{port}"
         return self
+
+    @contextmanager
+    def requests_at_a_time(self) -> Iterator[list[int]]:
+        """Note for each request that comes during the block how many are under way with it."""
+        server = cast("Any", self._server)._server
+        app, lock, under_way = server.app, Lock(), set[object]()
+        noted: list[int] = []
+
+        def noting(environ: Any, start_response: Any) -> Any:
+            request = object()
+            with lock:
+                under_way.add(request)
+                noted.append(len(under_way))
+            try:
+                return app(environ, start_response)
+            finally:
+                with lock:
+                    under_way.remove(request)
+
+        server.app = noting
+        try:
+            yield noted
+        finally:
+            server.app = app
 
     def __exit__(
         self,
