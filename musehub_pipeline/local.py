@@ -25,7 +25,7 @@ from sqlalchemy import make_url
 from musehub_pipeline.domain.errors import PipelineError, SchemaMismatch
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import ensure_database
+from musehub_pipeline.storage.server import ensure_database
 
 _DATABASE = "musehub"
 _LONGEST_HOME = 80  # characters; the path of a Unix socket in it ends at 107

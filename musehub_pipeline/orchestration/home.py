@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from musehub_pipeline.domain.errors import PipelineError, SettingsError
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import database_url, ensure_database
+from musehub_pipeline.storage.server import connect, database_url, ensure_database
 
 _FOLDER = Path(__file__).parent
 _VARIABLE = "MUSEHUB_DAGSTER_DATABASE_URL"
@@ -117,7 +117,7 @@ def _ensure_database_beside(settings: Settings) -> bool:
     try:
         made = ensure_database(hub, name)
         if made:
-            _relax(hub.set(drivername="postgresql").render_as_string(hide_password=False), name)
+            _relax(hub, name)
     except psycopg.Error as error:
         message = str(error).strip().split("\n", 1)[0]
         raise SettingsError(
@@ -126,8 +126,8 @@ def _ensure_database_beside(settings: Settings) -> bool:
     return made
 
 
-def _relax(url: str, name: str) -> None:
+def _relax(url: URL, name: str) -> None:
     """Let events not wait for the disk: what a crash takes of them is no truth (ADR 4)."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with connect(url) as connection:
         statement = sql.SQL("ALTER DATABASE {} SET synchronous_commit = off")
         connection.execute(statement.format(sql.Identifier(name)))

@@ -13,22 +13,23 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
-from sqlalchemy import PoolProxiedConnection, create_engine, event, make_url
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy import PoolProxiedConnection, create_engine, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from musehub_pipeline.domain.errors import QueryFailed, SettingsError, Transient, Trouble
+from musehub_pipeline.domain.errors import QueryFailed
 from musehub_pipeline.storage import arrays
+from musehub_pipeline.storage.server import (
+    PATIENCE,
+    connect,
+    database_url,
+    is_transient,
+    unavailable,
+)
 from musehub_pipeline.storage.statements import statement
 
-_CONNECT_TIMEOUT_SECONDS = 10
 _POOL_SIZE = 10
 _STREAMED_ROWS = 2_000
-
-_TRANSIENT_SQLSTATES = ("08", "25006", "25P03", "3D000", "40", "53", "55", "57", "58")
-"""Classes and codes: connection, read-only after a failover, idle too long, no such database (yet),
-rollback (deadlock), resources, not available, operator, system."""
 
 Row = dict[str, Any]
 
@@ -50,8 +51,8 @@ class Database:
             self.url,
             pool_size=_POOL_SIZE,
             max_overflow=0,
-            connect_args={
-                "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+            connect_args=PATIENCE
+            | {
                 # A prepared statement keeps the plan that it got while its table was empty.
                 "prepare_threshold": None,
             },
@@ -124,11 +125,8 @@ class Database:
         Raises:
             Transient: DATABASE_UNAVAILABLE.
         """
-        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
-            with psycopg.connect(
-                url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_SECONDS
-            ) as connection:
+            with connect(self.url) as connection:
                 connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                 yield lambda seconds: any(
                     True for _ in connection.notifies(timeout=seconds, stop_after=1)
@@ -244,54 +242,3 @@ def _loads(text: str | bytes) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text.decode() if isinstance(text, bytes) else text
-
-
-def database_url(text: str, *, variable: str = "MUSEHUB_DATABASE_URL") -> URL:
-    """Return the URL of a PostgreSQL database, with psycopg as its driver.
-
-    Raises:
-        SettingsError: `text`, the value of `variable`, is no such URL.
-    """
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError) as error:
-        raise SettingsError(f"{variable}: not a database URL") from error
-    if url.get_backend_name() not in {"postgresql", "postgres"}:
-        raise SettingsError(
-            f"{variable}: {url.drivername!r} is not postgresql, which the pipeline needs"
-        )
-    return url.set(drivername="postgresql+psycopg")
-
-
-def ensure_database(existing: URL, name: str) -> bool:
-    """Create a database on the server of another, unless it is there; return whether it was not.
-
-    Raises:
-        psycopg.Error: the server did not, as where the user may not.
-    """
-    url = existing.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(
-        url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_SECONDS
-    ) as connection:
-        connection.execute("SELECT pg_advisory_lock(1)")  # against another process that starts too
-        found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
-        if found.rowcount == 0:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        return found.rowcount == 0
-
-
-def is_transient(error: psycopg.Error) -> bool:
-    """Tell whether the server may recover from `error`."""
-    if error.sqlstate is None:
-        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return error.sqlstate.startswith(_TRANSIENT_SQLSTATES)
-
-
-def unavailable(url: URL, error: BaseException) -> Transient:
-    """Return the trouble of a database that cannot be reached, or gave up; no password is shown."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig
-    first_line = str(error).strip().split("\n", 1)[0]
-    places = {name: value for name, value in url.query.items() if name in {"host", "port"}}
-    where = url.set(query=places).render_as_string(hide_password=True)
-    return Transient(Trouble.DATABASE_UNAVAILABLE, f"{where}: {first_line}")

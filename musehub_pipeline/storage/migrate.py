@@ -11,7 +11,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from musehub_pipeline.domain.errors import SchemaMismatch
-from musehub_pipeline.storage.database import Database, is_transient, unavailable
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.server import is_transient, unavailable
 
 VERSION_TABLE = "musehub_pipeline_version"
 """Of our own: the hub may have an `alembic_version` in the same database."""

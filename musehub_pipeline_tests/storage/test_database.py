@@ -7,9 +7,9 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from musehub_pipeline.domain.errors import SettingsError, Transient
+from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.storage import migrate
-from musehub_pipeline.storage.database import Database, database_url, is_transient
+from musehub_pipeline.storage.database import Database
 from musehub_pipeline_tests.servers.postgres import Postgres
 
 REPO = {"repo_id": "r", "owner": "ada", "slug": "song", "default_branch": "main"}
@@ -172,58 +172,3 @@ def test_a_transaction_that_falls_silent_lets_go_of_its_locks(database_url: str)
 
         assert repos(other) == 1
         assert create_repo(frozen) == 0
-
-
-@pytest.mark.parametrize(
-    ("error", "transient"),
-    [
-        (errors.AdminShutdown, True),
-        (errors.CannotConnectNow, True),
-        (errors.TooManyConnections, True),
-        (errors.DiskFull, True),
-        (errors.DeadlockDetected, True),
-        (errors.SerializationFailure, True),
-        (errors.LockNotAvailable, True),
-        (errors.ConnectionFailure, True),
-        (errors.IoError, True),
-        (psycopg.OperationalError, True),
-        (psycopg.InterfaceError, True),
-        (errors.IdleInTransactionSessionTimeout, True),
-        (errors.UniqueViolation, False),
-        (errors.UndefinedTable, False),
-        (errors.InsufficientPrivilege, False),
-        (psycopg.ProgrammingError, False),
-    ],
-)
-def test_what_the_server_may_recover_from_is_transient(
-    error: type[psycopg.Error], transient: bool
-) -> None:
-    assert is_transient(error()) is transient
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "hub",
-        "mysql://ada:hush-hush@host/hub",
-        "sqlite:///hub.db",
-        "s3://bucket",
-        "postgresql://ada:hush-hush@host:port/hub",
-    ],
-)
-def test_a_bad_url_is_an_error_that_names_the_variable_and_no_password(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"^MUSEHUB_DATABASE_URL: ") as caught:
-        Database(url)
-
-    assert "hush-hush" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["postgresql://a:b@h:1/d", "postgres://a:b@h:1/d", "postgresql+asyncpg://a:b@h:1/d"],
-)
-def test_the_url_of_another_driver_is_read_as_that_of_psycopg(text: str) -> None:
-    rendered = database_url(text).render_as_string(hide_password=False)
-
-    assert rendered == "postgresql+psycopg://a:b@h:1/d"

@@ -1,0 +1,77 @@
+"""The server: what its URL may be, and what its failures mean."""
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from musehub_pipeline.domain.errors import SettingsError
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.server import PATIENCE, connect, is_transient
+from musehub_pipeline.storage.server import database_url as parse
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (errors.AdminShutdown, True),
+        (errors.CannotConnectNow, True),
+        (errors.TooManyConnections, True),
+        (errors.DiskFull, True),
+        (errors.DeadlockDetected, True),
+        (errors.SerializationFailure, True),
+        (errors.LockNotAvailable, True),
+        (errors.ConnectionFailure, True),
+        (errors.IoError, True),
+        (psycopg.OperationalError, True),
+        (psycopg.InterfaceError, True),
+        (errors.IdleInTransactionSessionTimeout, True),
+        (errors.UniqueViolation, False),
+        (errors.UndefinedTable, False),
+        (errors.InsufficientPrivilege, False),
+        (psycopg.ProgrammingError, False),
+    ],
+)
+def test_what_the_server_may_recover_from_is_transient(
+    error: type[psycopg.Error], transient: bool
+) -> None:
+    assert is_transient(error()) is transient
+
+
+def test_each_connection_gives_up_a_server_that_cannot_be_heard(database_url: str) -> None:
+    expected = {name: str(value) for name, value in PATIENCE.items()}
+    with (
+        Database(database_url) as database,
+        database.transaction() as transaction,
+        connect(database.url) as alone,
+    ):
+        for connection in (transaction._connection, alone):
+            told = connection.info.get_parameters()
+            assert {name: told[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "hub",
+        "mysql://ada:hush-hush@host/hub",
+        "sqlite:///hub.db",
+        "s3://bucket",
+        "postgresql://ada:hush-hush@host:port/hub",
+    ],
+)
+def test_a_bad_url_is_an_error_that_names_the_variable_and_no_password(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^MUSEHUB_DATABASE_URL: ") as caught:
+        Database(url)
+
+    assert "hush-hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["postgresql://a:b@h:1/d", "postgres://a:b@h:1/d", "postgresql+asyncpg://a:b@h:1/d"],
+)
+def test_the_url_of_another_driver_is_read_as_that_of_psycopg(text: str) -> None:
+    rendered = parse(text).render_as_string(hide_password=False)
+
+    assert rendered == "postgresql+psycopg://a:b@h:1/d"
