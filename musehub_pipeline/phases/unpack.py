@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from musehub_pipeline.domain.errors import Fault, Rejection
+from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.hashing import ContentVerifier
 from musehub_pipeline.domain.ids import digest_of, id_of
 from musehub_pipeline.domain.inventory import Inventory, Kind
@@ -24,15 +24,21 @@ def unpack(batch: Batch, services: Services) -> Batch:
     repo_ids = [item.claim.repo_id for item in batch.live]
     mpack_keys = {item.job.mpack_key for item in batch.live if item.job}
     verified = through_blips(partial(services.queue.verified, mpack_keys))
+    most, objects = services.settings.limits.objects, 0
 
     def judge(item: Item) -> Item:
         job, mpack, repo_id = item.job, item.mpack, item.claim.repo_id
         if job is None or mpack is None:
             raise RuntimeError(f"job {item.claim.job_id} has not been fetched")
+        nonlocal objects
+        # What is known of each takes memory until the run ends. A past batch has been held before.
+        if objects >= most and not item.again:
+            raise Deferral(Trouble.OVER_BATCH, f"the batch is full at {objects} objects")
         repo = repos.setdefault(repo_id, Holdings(repo_id, services.index))
         inventory = _read(
             mpack, services, repo, verified=job.mpack_key in verified, pass_over=not item.again
         )
+        objects += len(inventory.objects)
         verified.add(job.mpack_key)
         _check_count(job, inventory)
         _check_references(inventory, repo)

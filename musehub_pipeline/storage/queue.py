@@ -130,6 +130,11 @@ class Queue:
                 stored(row["mpack_key"]) for row in transaction.rows("verified_mpacks", parameters)
             }
 
+    def overtaken(self, job_id: str, *, branch: str) -> bool:
+        """Tell whether a later job has moved a branch of the job's repo."""
+        with self._database.autocommit() as transaction:
+            return transaction.one("overtaken", {"job_id": job_id, "branch": branch})["overtaken"]
+
     def notices(self) -> AbstractContextManager[Callable[[float], bool]]:
         """Listen for new jobs: see `Database.notices`. A notice may be missed, so poll as well."""
         return self._database.notices("musehub_pipeline_jobs")

@@ -216,6 +216,16 @@ WHERE earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'runnin
 ORDER BY earlier.created_at, earlier.job_id
 LIMIT 1;
 
+-- name: overtaken
+-- Whether a job that was created after this one has moved a branch of its repo.
+SELECT EXISTS (
+    SELECT FROM musehub_background_jobs AS later
+    JOIN musehub_background_jobs AS j ON j.job_id = %(job_id)s AND j.repo_id = later.repo_id
+    WHERE later.job_type = 'mpack.index' AND later.status = 'done'
+        AND (later.created_at, later.job_id) > (j.created_at, j.job_id)
+        AND later.payload ->> 'branch' = %(branch)s AND later.payload ->> 'head' IS NOT NULL
+) AS overtaken;
+
 -- name: renew
 -- The heartbeat of a run: all its leases at once, by the database's clock. One that another session has
 -- locked does not hold up the others.

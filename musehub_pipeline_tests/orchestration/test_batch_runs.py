@@ -197,20 +197,6 @@ def test_a_batch_has_no_more_jobs_than_it_may(hub: Hub, run: Run) -> None:
     assert [hub.job(job)["result"]["batch_jobs"] for job in jobs] == [2, 2, 2, 2, 1]
 
 
-def test_a_batch_has_no_more_bytes_than_it_may_but_for_a_first_job(hub: Hub, run: Run) -> None:
-    large = [hub.push(hub.create_repo(slug), MPACK) for slug in "ab"]
-    small = [hub.push(hub.create_repo(slug), EMPTY) for slug in "cd"]
-
-    run(batch_bytes=len(MPACK) - 1)
-    after_one = statuses(hub, *large, *small)
-    run(batch_bytes=len(MPACK) + len(EMPTY))
-
-    done, waiting = ("done", 1, None), ("pending", 0, None)
-    assert after_one == [done, waiting, waiting, waiting]
-    assert hub.job(large[0])["result"]["batch_jobs"] == 1  # the others were put back at once
-    assert statuses(hub, *large, *small) == [done, done, done, waiting]
-
-
 def test_the_times_of_the_jobs_are_shares_of_the_time_of_the_op(
     hub: Hub, instance: dg.DagsterInstance
 ) -> None:

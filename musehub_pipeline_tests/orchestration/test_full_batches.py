@@ -1,0 +1,54 @@
+"""How much a batch takes at the most, by bytes and by objects; what is too much waits, unspent."""
+
+import dagster as dg
+
+from musehub_pipeline_tests.factories import History, small_history
+from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.orchestration.observed import run
+
+MPACK = small_history().mpack()
+EMPTY = History().mpack()
+DONE, WAITING = ("done", 1, None), ("pending", 0, None)
+
+
+def statuses(hub: Hub, *job_ids: str) -> list[tuple[str, int, str | None]]:
+    rows = [hub.job(job_id) for job_id in job_ids]
+    return [(row["status"], row["attempt"], row["error_code"]) for row in rows]
+
+
+def test_a_batch_has_no_more_bytes_than_it_may_but_for_a_first_job(
+    hub: Hub, instance: dg.DagsterInstance
+) -> None:
+    large = [hub.push(hub.create_repo(slug), MPACK) for slug in "ab"]
+    small = [hub.push(hub.create_repo(slug), EMPTY) for slug in "cd"]
+
+    run(hub, instance, batch_bytes=len(MPACK) - 1)
+    after_one = statuses(hub, *large, *small)
+    run(hub, instance, batch_bytes=len(MPACK) + len(EMPTY))
+
+    assert after_one == [DONE, WAITING, WAITING, WAITING]
+    assert hub.job(large[0])["result"]["batch_jobs"] == 1  # the others were put back at once
+    assert statuses(hub, *large, *small) == [DONE, DONE, DONE, WAITING]
+
+
+def two_objects(name: str) -> bytes:
+    history = History()
+    history.commit({"a": f"{name} a".encode(), "b": f"{name} b".encode()}, message=name)
+    return history.mpack()
+
+
+def test_a_batch_that_holds_enough_objects_takes_on_no_more(
+    hub: Hub, instance: dg.DagsterInstance
+) -> None:
+    """What is known of each object stays in memory until the run ends."""
+    repos = [hub.create_repo(slug) for slug in "abc"]
+    jobs = [hub.push(repo, two_objects(f"{n} {repo}")) for repo in repos for n in range(2)]
+
+    run(hub, instance, max_objects=3)
+    after_one = statuses(hub, *jobs)
+    run(hub, instance, max_objects=3)
+    run(hub, instance, max_objects=3)
+
+    assert after_one == [DONE, DONE, WAITING, WAITING, WAITING, WAITING]
+    assert statuses(hub, *jobs) == [DONE] * 6
+    assert hub.counts()["objects"] == 12
