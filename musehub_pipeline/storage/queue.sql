@@ -218,10 +218,14 @@ LIMIT 1;
 
 -- name: overtaken
 -- Whether a job that was created after this one has moved a branch of its repo.
+WITH j AS MATERIALIZED (
+    SELECT job_id, repo_id, created_at FROM musehub_background_jobs WHERE job_id = %(job_id)s
+)
 SELECT EXISTS (
-    SELECT FROM musehub_background_jobs AS later
-    JOIN musehub_background_jobs AS j ON j.job_id = %(job_id)s AND j.repo_id = later.repo_id
+    SELECT FROM j
+    JOIN musehub_background_jobs AS later ON later.repo_id = j.repo_id
     WHERE later.job_type = 'mpack.index' AND later.status = 'done'
+        AND later.created_at >= (SELECT created_at FROM j)  -- so that an index is read from there
         AND (later.created_at, later.job_id) > (j.created_at, j.job_id)
         AND later.payload ->> 'branch' = %(branch)s AND later.payload ->> 'head' IS NOT NULL
 ) AS overtaken;
