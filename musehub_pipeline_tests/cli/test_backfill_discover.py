@@ -87,7 +87,7 @@ def test_what_is_no_mpack_is_counted_on_stderr_and_commands_no_terminal(any_hub:
     finished = discover("--json")
 
     assert [row["mpack_key"] for row in finished.json] == KEYS[:1]
-    [told] = [line for line in finished.err.splitlines() if "no mpacks" in line]
+    [told] = [line for line in finished.err.splitlines() if "not mpacks" in line]
     counted, *names = told.replace(": ", ", ").split(", ")
     assert counted == "4 under mpacks/ are not mpacks"
     assert (len(names), names[3]) == (4, "…")
