@@ -115,8 +115,9 @@ class _CodeServer:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """Let runs give their leases back, then end the rest, which has nothing to lose."""
-    daemon = _descendants(process, running="dagster._daemon")
-    runs = _descendants(process, running="multiprocessing.spawn")
+    daemon = _members(process, running="dagster._daemon")
+    # A run whose code server has died is nobody's child any more.
+    runs = _members(process, running="multiprocessing.spawn")
     for end in [each.kill for each in daemon] + [run.terminate for run in runs]:
         with suppress(psutil.NoSuchProcess):
             end()
@@ -126,16 +127,34 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(_STOP_SECONDS)
 
 
+def _members(leader: subprocess.Popen[bytes], *, running: str) -> list[psutil.Process]:
+    """Return the processes of a group in whose command line that stands."""
+    return [
+        each
+        for each in psutil.process_iter()
+        if _group(each) == leader.pid and _runs(each, running)
+    ]
+
+
+def _group(process: psutil.Process) -> int | None:
+    with suppress(ProcessLookupError, PermissionError):
+        return os.getpgid(process.pid)
+    return None
+
+
 def _descendants(
     process: subprocess.Popen[bytes] | psutil.Process, *, running: str
 ) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                if running in " ".join(child.cmdline()):
-                    found.append(child)
-    return found
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in children if _runs(child, running)]
+    return []
+
+
+def _runs(process: psutil.Process, command: str) -> bool:
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return command in " ".join(process.cmdline())
+    return False
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from musehub_pipeline_tests.acceptance.conftest import Dev
+from musehub_pipeline_tests.acceptance.conftest import RUN, Dev
 from musehub_pipeline_tests.acceptance.pushes import push_many
 
 JOBS = 8
@@ -39,6 +39,17 @@ def test_a_stop_gives_the_jobs_back_within_ten_seconds(dev: Dev) -> None:
         assert {job_id: dev.hub.job(job_id) for job_id in before} == before
         assert dev.stop() == 0
     assert dev.statuses() == {"pending": JOBS}
+
+
+def test_a_stop_reaches_runs_that_have_outlived_their_code_server(dev: Dev) -> None:
+    with work_in_progress(dev) as before:
+        dev.kill("api grpc")
+        dev.wait(lambda: not dev.processes(RUN), seconds=SECONDS)  # they are nobody's children
+        dev.tell_to_stop()
+        dev.wait(lambda: dev.statuses() == {"pending": JOBS}, seconds=SECONDS)
+
+        assert {job_id: dev.hub.job(job_id) for job_id in before} == before
+        assert dev.stop() == 0
 
 
 def test_a_run_that_is_canceled_in_the_ui_gives_its_jobs_back_within_ten_seconds(dev: Dev) -> None:
