@@ -72,7 +72,9 @@ class Settings(BaseSettings):
 
     max_mpack_bytes: int = Field(_LIMITS.mpack_bytes, ge=1, description="Largest mpack")
     max_objects: int = Field(
-        _LIMITS.objects, ge=1, description="Most objects that an mpack holds, or names"
+        _LIMITS.objects,
+        ge=1,
+        description="Most objects that an mpack holds, or names; rows after which a batch is full",
     )
     max_snapshots: int = Field(_LIMITS.snapshots, ge=1, description="Most snapshots of an mpack")
     max_commits: int = Field(_LIMITS.commits, ge=1, description="Most commits of an mpack")

@@ -20,7 +20,8 @@ from musehub_pipeline.phases.services import open_archive, open_database
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Row
 
-_FIGURES = ("ended", "current", "failed", "given_up", "jobs", "mpack_bytes")
+_SHOWN = ("ended", "current", "failed", "given_up", "jobs", "mpack_bytes")
+_FIGURES = (*_SHOWN, "unmeasured")
 
 
 def plan(
@@ -37,8 +38,8 @@ def plan(
 
     For each day of pushes that has work: how many jobs have ended, how many of these are current,
     how many have failed, how many are given up since MUSEHUB_MAX_KILLS runs have died over each,
-    how many would be indexed, and the bytes of their mpacks, as far as they were ever read. Jobs of
-    deleted repositories are left out. With --json, all days that have such jobs are printed.
+    how many would be indexed, and the bytes of their mpacks, as far as these were ever read. Jobs
+    of deleted repositories are left out. With --json, all days that have such jobs are printed.
 
     The time is estimated from the newest 1,000 jobs that are done, and unknown where none is. The
     time it takes to start a run for each day, and to wait for live pushes, comes on top.
@@ -75,9 +76,8 @@ def estimate_text(pace: Pace | None, seconds: float | None) -> str:
         return "unknown: no job that is done was timed"
     rates = pace.as_dict()
     return (
-        f"{duration(seconds)}, going by the last {pace.jobs:,} jobs:"
-        f" {rates['jobs_per_second']:,.1f} jobs"
-        f" or {rates['bytes_per_second']:,.0f} bytes per second"
+        f"{duration(seconds)}, at {rates['jobs_per_second']:,.1f} jobs"
+        f" or {rates['bytes_per_second']:,.0f} bytes per second (jobs measured: {pace.jobs:,})"
     )
 
 
@@ -98,6 +98,10 @@ def _summary(
     }
 
 
+def _unmeasured(jobs: int) -> str:
+    return f", and the mpacks of {jobs:,} of them, which were never read" if jobs else ""
+
+
 def _show(work: Sequence[Row], total: Mapping[str, int], pace: Pace | None, limit: int) -> None:
     if total["given_up"]:
         err.print(given_up_line(total["given_up"]))
@@ -109,13 +113,13 @@ def _show(work: Sequence[Row], total: Mapping[str, int], pace: Pace | None, limi
         return
     print_rows(
         ("day", "ended", "current", "failed", "given up", "to index", "bytes"),
-        ((day_of(day), *(f"{day[name]:,}" for name in _FIGURES)) for day in work[:limit]),
+        ((day_of(day), *(f"{day[name]:,}" for name in _SHOWN)) for day in work[:limit]),
     )
     if len(work) > limit:
         err.print(f"… and {len(work) - limit:,} more days")
     seconds = estimate(pace, jobs=total["jobs"], mpack_bytes=total["mpack_bytes"])
     err.print(
         f"{total['jobs']:,} of {total['ended']:,} jobs on {len(work):,} days are to be indexed"
-        f" again: {total['mpack_bytes']:,} bytes"
+        f" again: {total['mpack_bytes']:,} bytes{_unmeasured(total['unmeasured'])}"
     )
     err.print(f"estimated time: {estimate_text(pace, seconds)}")

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -82,6 +83,7 @@ def _run_group(
                 return code
         _stop(process)
     finally:
+        _end_runs(process)  # where it has ended by itself
         _kill_group(process)
     return 0
 
@@ -114,17 +116,28 @@ class _CodeServer:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Let runs give their leases back, then end the rest, which has nothing to lose."""
-    daemon = _members(process, running="dagster._daemon")
-    # A run whose code server has died is nobody's child any more.
-    runs = _members(process, running="multiprocessing.spawn")
-    for end in [each.kill for each in daemon] + [run.terminate for run in runs]:
-        with suppress(psutil.NoSuchProcess):
-            end()
-    psutil.wait_procs(runs, timeout=_RUNS_STOP_SECONDS)
+    """End what has nothing to lose, as runs have."""
+    _end_runs(process)
     process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_SECONDS)
+
+
+def _end_runs(leader: subprocess.Popen[bytes]) -> None:
+    """Let the runs of a group give their leases back, those too whose code server has died."""
+    for daemon in _members(leader, running="dagster._daemon"):  # it would start more
+        with suppress(psutil.NoSuchProcess):
+            daemon.kill()
+    told: set[psutil.Process] = set()
+    deadline = time.monotonic() + _RUNS_STOP_SECONDS
+    while (runs := _members(leader, running="multiprocessing.spawn")) and (
+        time.monotonic() < deadline
+    ):
+        for run in set(runs) - told:
+            with suppress(psutil.NoSuchProcess):
+                run.terminate()
+        told.update(runs)
+        psutil.wait_procs(runs, timeout=_POLL_SECONDS)
 
 
 def _members(leader: subprocess.Popen[bytes], *, running: str) -> list[psutil.Process]:
@@ -132,7 +145,7 @@ def _members(leader: subprocess.Popen[bytes], *, running: str) -> list[psutil.Pr
     return [
         each
         for each in psutil.process_iter()
-        if _group(each) == leader.pid and _runs(each, running)
+        if _group(each) == leader.pid and _is_running(each, running)
     ]
 
 
@@ -147,11 +160,11 @@ def _descendants(
 ) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         children = psutil.Process(process.pid).children(recursive=True)
-        return [child for child in children if _runs(child, running)]
+        return [child for child in children if _is_running(child, running)]
     return []
 
 
-def _runs(process: psutil.Process, command: str) -> bool:
+def _is_running(process: psutil.Process, command: str) -> bool:
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         return command in " ".join(process.cmdline())
     return False

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -30,7 +30,7 @@ from musehub_pipeline.domain.result import in_order
 from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.operations import Operations
+from musehub_pipeline.storage.operations import Filters, Operations
 from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline.storage.repos import Repos
 
@@ -55,11 +55,8 @@ def list_jobs(
     with _open_queue() as (database, _):
         rows = Operations(database).jobs(
             status=status,
-            repo_id=_repo_id(database, repo),
-            code=code,
-            older_than=older_than,
-            newer_than=newer_than,
             limit=limit + 1,
+            **_filters(database, repo, code, older_than, newer_than),
         )
     if len(rows) > limit:
         rows.pop()
@@ -112,6 +109,8 @@ def retry_jobs(
     ] = None,
     repo: RepoFilter = None,
     code: CodeFilter = None,
+    older_than: OlderThanFilter = None,
+    newer_than: NewerThanFilter = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All failed jobs, whatever their reason.")
     ] = False,
@@ -124,29 +123,38 @@ def retry_jobs(
 
     A named job that has not failed is refused and named on stderr; the exit code is then 3.
     """
-    if bool(job_ids) + bool(repo or code) + everything != 1:
+    if bool(job_ids) + _are_given(repo, code, older_than, newer_than) + everything != 1:
         raise typer.BadParameter("give either jobs, or filters, or --all")
     with _open_queue() as (database, queue):
-        retried = Operations(database).retry(
-            job_ids=job_ids or None, repo_id=_repo_id(database, repo), code=code
-        )
+        filters = _filters(database, repo, code, older_than, newer_than)
+        retried = Operations(database).retry(job_ids or None, **filters)
         refused = _refusals(job_ids or (), retried, queue)
     _report("retried", retried, refused, as_json=as_json, sentence="pending again")
 
 
 @app.command("cancel")
 def cancel_jobs(
-    job_ids: Annotated[list[str], typer.Argument(help="Pending jobs.")],
+    job_ids: Annotated[
+        list[str] | None, typer.Argument(help="Pending jobs.", show_default="by filter")
+    ] = None,
+    repo: RepoFilter = None,
+    code: CodeFilter = None,
+    older_than: OlderThanFilter = None,
+    newer_than: NewerThanFilter = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """End pending jobs as failed, with the reason CANCELLED.
+    """End pending jobs as failed: those that are named, or all that match the filters.
 
-    Any other job is refused and named on stderr; the exit code is then 3. A job that is running is
-    stopped by terminating its run in Dagster: that gives its lease back, and it can be cancelled.
+    Their reason is CANCELLED. Any other job that is named is refused and named on stderr; the exit
+    code is then 3. A job that is running is stopped by terminating its run in Dagster: that gives
+    its lease back, and it can be cancelled.
     """
+    if bool(job_ids) + _are_given(repo, code, older_than, newer_than) != 1:
+        raise typer.BadParameter("give either jobs, or filters")
     with _open_queue() as (database, queue):
-        cancelled = Operations(database).cancel(job_ids)
-        refused = _refusals(job_ids, cancelled, queue, advice=_advise_to_terminate)
+        filters = _filters(database, repo, code, older_than, newer_than)
+        cancelled = Operations(database).cancel(job_ids or None, **filters)
+        refused = _refusals(job_ids or (), cancelled, queue, advice=_advise_to_terminate)
     _report("cancelled", cancelled, refused, as_json=as_json, sentence="cancelled")
 
 
@@ -157,8 +165,23 @@ def _open_queue() -> Generator[tuple[Database, Queue]]:
         yield database, open_queue(database, settings)
 
 
-def _repo_id(database: Database, name: str | None) -> str | None:
-    return Repos(database).find(name).repo_id if name else None
+def _are_given(*filters: object) -> bool:
+    return any(each is not None for each in filters)
+
+
+def _filters(
+    database: Database,
+    repo: str | None,
+    code: str | None,
+    older_than: timedelta | None,
+    newer_than: timedelta | None,
+) -> Filters:
+    return {
+        "repo_id": Repos(database).find(repo).repo_id if repo else None,
+        "code": code,
+        "older_than": older_than,
+        "newer_than": newer_than,
+    }
 
 
 def _moment(value: object) -> object:

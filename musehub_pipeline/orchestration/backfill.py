@@ -22,12 +22,12 @@ from musehub_pipeline.domain.backfill import (
     given_up_line,
     pause_seconds,
 )
-from musehub_pipeline.domain.commit import parse_timestamp
 from musehub_pipeline.orchestration.choice import (
     CHOICE_TAGS,
     LANE_TAG,
     BackfillConfig,
     choose,
+    ended_before,
     is_dry_run,
 )
 from musehub_pipeline.orchestration.handover import hand_over
@@ -123,8 +123,8 @@ def _in_batches(
 
 
 def _ended_before(context: dg.OpExecutionContext, config: BackfillConfig) -> datetime:
-    if config.ended_before is not None:
-        return parse_timestamp(config.ended_before, where="ended_before")
+    if (given := ended_before(config, context.run.tags)) is not None:
+        return given
     first = context.run.root_run_id or context.run_id
     record = context.instance.get_run_record_by_id(first)
     return record.create_timestamp.replace(tzinfo=UTC) if record else datetime.now(UTC)

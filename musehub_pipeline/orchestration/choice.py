@@ -11,19 +11,25 @@ import dagster as dg
 from pydantic import Field, field_validator
 
 from musehub_pipeline.domain.backfill import Choice, Selection
-from musehub_pipeline.domain.errors import parse_code
+from musehub_pipeline.domain.commit import parse_timestamp
+from musehub_pipeline.domain.errors import Rejection, parse_code
 from musehub_pipeline.storage.repos import RepoNotFound
 
 LANE_TAG = "musehub/lane"
 SELECT_TAG = "musehub/select"
 CODES_TAG = "musehub/codes"
 REPO_TAG = "musehub/repo"
+ENDED_BEFORE_TAG = "musehub/ended_before"
 DRY_RUN_TAG = "musehub/dry_run"
 
 CHOICE_TAGS = {
     SELECT_TAG: f"`{'`, `'.join(Selection)}`; without it `{Selection.OUTDATED}`",
     CODES_TAG: f"with `{Selection.FAILED}`: reason codes, with commas between them; without it any",
     REPO_TAG: "one repository, as `owner/slug` or by its id; without it all",
+    ENDED_BEFORE_TAG: (
+        "only jobs that ended before this time, ISO 8601 with an offset; without it, before this"
+        " run was requested, or the first one of which it is a re-execution"
+    ),
     DRY_RUN_TAG: "`true`: only say what would be taken; without it `false`",
 }
 """What a run takes can be said by these; and what each may be, in Markdown."""
@@ -66,8 +72,9 @@ class BackfillConfig(dg.Config):
     ended_before: str | None = Field(
         default=None,
         description=(
-            "Only jobs that ended before this time, ISO 8601 with an offset; default: when this"
-            " run was requested, or the first one of which it is a re-execution."
+            "Only jobs that ended before this time, ISO 8601 with an offset. Default: what the tag"
+            f" `{ENDED_BEFORE_TAG}` says, else when this run was requested, or the first one of"
+            " which it is a re-execution."
         ),
     )
 
@@ -113,6 +120,18 @@ def choose(
     )
 
 
+def ended_before(config: BackfillConfig, tags: Mapping[str, str]) -> datetime | None:
+    """Return the time before which jobs have to have ended: the config's, else the tag's, if any.
+
+    Raises:
+        Rejection: BAD_TIMESTAMP, in the config.
+        dg.Failure: the tag is not valid.
+    """
+    given = config.ended_before
+    parsed = None if given is None else parse_timestamp(given, where="ended_before")
+    return _said(parsed, tags, ENDED_BEFORE_TAG, _moment)
+
+
 def is_dry_run(config: BackfillConfig, tags: Mapping[str, str]) -> bool:
     """Return whether a run only plans: as its config says, else its tag, else not.
 
@@ -146,6 +165,13 @@ def _selection(text: str) -> Selection:
         return Selection(text.strip().lower())
     except ValueError:
         raise ValueError(f"{text!r:.80} is none of {', '.join(Selection)}") from None
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return parse_timestamp(text.strip(), where=ENDED_BEFORE_TAG)
+    except Rejection:
+        raise ValueError(f"{text!r:.80} is not ISO 8601 with an offset") from None
 
 
 def _flag(text: str) -> bool:

@@ -22,11 +22,17 @@ _NO_TIMEOUT = 0
 _KEPT_SECONDS = 1
 _CONNECTIONS = 10
 
-REPOSITORY = ".dagster/repository"
-"""The tag by which Dagster tells the runs of a code location."""
+LOCATION_TAG = ".dagster/repository"
+"""The tag by which Dagster tells the runs of a code location from those of others."""
 
-REPOSITORY_TAG = {REPOSITORY: "__repository__@musehub_pipeline"}
-"""What the UI finds the runs of a job by; the location is called as in workspace.yaml."""
+OUR_TAGS = {LOCATION_TAG: "__repository__@musehub_pipeline"}
+"""What the UI finds the runs of a command by; the location is called as in workspace.yaml."""
+
+
+def code_locations(called: str | None) -> list[str]:
+    """Return the names of this code location: as it is `called`, and as its commands call it."""
+    ours = OUR_TAGS[LOCATION_TAG]
+    return sorted({ours, called or ours})
 
 
 class RecordsUnavailable(PipelineError):

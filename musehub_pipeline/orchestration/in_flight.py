@@ -1,17 +1,18 @@
 """Runs in flight: those that died are ended in Dagster, which cannot tell them from the others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
 from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.home import LOCATION_TAG
 from musehub_pipeline.orchestration.observation import phase_budgets
 from musehub_pipeline.orchestration.pruning import PRUNING_JOB
 from musehub_pipeline.phases.services import Services
 
 _CHECKS_BY_HAND = "__ASSET_JOB"
-"""What Dagster calls each run of assets or checks that somebody has chosen, of any location."""
+"""What Dagster calls each run of assets or checks that somebody has chosen in the UI."""
 
 _MOST_RUNS = 1_000
 _IN_FLIGHT = [
@@ -32,12 +33,15 @@ class InFlight:
     unclaimed: int  # that have not claimed yet
 
 
-def in_flight(services: Services, instance: dg.DagsterInstance, *, job_name: str) -> InFlight:
-    """Count the living runs of a job; end, in Dagster, the runs of all jobs that died.
+def in_flight(
+    services: Services, instance: dg.DagsterInstance, *, job_name: str, locations: list[str]
+) -> InFlight:
+    """Count the living runs of a job; end, in Dagster, the runs of all our jobs that died.
 
-    A run is dead when its heartbeat has stopped, or when it works and none has begun for a lease.
+    A run is dead when its heartbeat has stopped, or when it is at work and has begun none within
+    a lease. What runs at other code locations is not looked at, whatever it is called.
     """
-    runs = list(_runs(instance, job_name))
+    runs = list(_runs(instance, job_name, locations))
     at_work = [run.run_id for run in runs if run.status in _AT_WORK]
     known = services.runs.known(at_work)
     dead = {run_id for run_id in at_work if not known[run_id].alive}
@@ -49,16 +53,19 @@ def in_flight(services: Services, instance: dg.DagsterInstance, *, job_name: str
     return InFlight(runs=len(living), unclaimed=len(living) - claimed)
 
 
-def _runs(instance: dg.DagsterInstance, job_name: str) -> Iterator[dg.DagsterRun]:
+def _runs(
+    instance: dg.DagsterInstance, job_name: str, locations: list[str]
+) -> Iterator[dg.DagsterRun]:
     """Yield the runs in flight of whatever has a heartbeat: another one must not be ended here."""
     for name in (job_name, BACKFILL_JOB, PRUNING_JOB):
-        yield from _of_job(instance, name)
-    for run in _of_job(instance, _CHECKS_BY_HAND):
+        yield from _of_job(instance, name, locations)
+    for run in _of_job(instance, _CHECKS_BY_HAND, locations):
         if run.entity_selection == phase_budgets.check_keys:
             yield run
 
 
-def _of_job(instance: dg.DagsterInstance, name: str) -> list[dg.DagsterRun]:
-    return list(
-        instance.get_runs(dg.RunsFilter(job_name=name, statuses=_IN_FLIGHT), limit=_MOST_RUNS)
-    )
+def _of_job(
+    instance: dg.DagsterInstance, name: str, locations: list[str]
+) -> Sequence[dg.DagsterRun]:
+    ours = dg.RunsFilter(job_name=name, statuses=_IN_FLIGHT, tags={LOCATION_TAG: locations})
+    return instance.get_runs(ours, limit=_MOST_RUNS)

@@ -16,7 +16,7 @@ from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
 from musehub_pipeline.orchestration.backfill import backfill_mpacks_job
 from musehub_pipeline.orchestration.choice import BackfillConfig
-from musehub_pipeline.orchestration.home import REPOSITORY_TAG, named_if_unavailable
+from musehub_pipeline.orchestration.home import OUR_TAGS, named_if_unavailable
 from musehub_pipeline.orchestration.jobs import index_mpacks_job
 from musehub_pipeline.orchestration.ops import ClaimConfig
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
@@ -57,7 +57,7 @@ class Runner:
                 run_config=_run_config(claim_jobs=ClaimConfig(job_ids=list(job_ids))),
                 instance=self._instance,
                 run_id=str(uuid4()),
-                tags=REPOSITORY_TAG,
+                tags=OUR_TAGS,
             )
         batch: Batch = run.output_for_node(PHASES[-1].__name__)
         return [i.claim.job_id for i in batch.items if not isinstance(i.error, Deferral)]
@@ -95,7 +95,7 @@ class BackfillRunner:
                 self._job,
                 self._instance,
                 run_config=_run_config(plan_backfill=config),
-                tags=REPOSITORY_TAG | dict(tags),
+                tags=OUR_TAGS | dict(tags),
                 raise_on_error=True,
             ) as run,
         ):

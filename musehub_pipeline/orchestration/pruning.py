@@ -1,12 +1,11 @@
 """What is kept of the past: a scheduled job removes ended runs and, if told to, old job rows."""
 
-from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import dagster as dg
 
-from musehub_pipeline.orchestration.home import REPOSITORY, REPOSITORY_TAG
+from musehub_pipeline.orchestration.home import LOCATION_TAG, code_locations
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases.each_job import through_blips
 
@@ -26,26 +25,18 @@ def prune(context: dg.OpExecutionContext, musehub: MusehubServices) -> dg.Output
     through_blips(partial(musehub.heartbeat.begin, context.run_id))
     settings, runs, rows = musehub.settings, 0, 0
     if settings.keep_runs:
-        locations = code_locations(context.run)
+        locations = code_locations(context.run.tags_for_storage().get(LOCATION_TAG))
         runs = prune_runs(context.instance, locations, older_than=settings.keep_runs)
     if settings.keep_done:
         rows = musehub.queue.prune_done(older_than=settings.keep_done)
     return dg.Output(None, metadata={"runs": runs, "job_rows": rows})
 
 
-def code_locations(run: dg.DagsterRun) -> set[str]:
-    """Return what this code location is called: by `run`, and by the command line's runs."""
-    ours = REPOSITORY_TAG[REPOSITORY]
-    return {ours, run.tags_for_storage().get(REPOSITORY, ours)}
-
-
-def prune_runs(
-    instance: dg.DagsterInstance, locations: Collection[str], *, older_than: timedelta
-) -> int:
+def prune_runs(instance: dg.DagsterInstance, locations: list[str], *, older_than: timedelta) -> int:
     """Delete ended runs of code locations, with their events; return how many."""
     ended = dg.RunsFilter(
         statuses=_ENDED,
-        tags={REPOSITORY: sorted(locations)},  # others may share the instance
+        tags={LOCATION_TAG: locations},  # others may share the instance
         created_before=datetime.now(UTC) - older_than,
     )
     pruned = 0

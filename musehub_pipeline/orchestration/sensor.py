@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, PlannedRun, plan_runs
+from musehub_pipeline.orchestration.home import code_locations
 from musehub_pipeline.orchestration.in_flight import in_flight
 from musehub_pipeline.orchestration.observation import note_rescued
 from musehub_pipeline.orchestration.resources import MusehubServices
@@ -57,7 +58,13 @@ def pending_mpacks_sensor(
     def pending_mpacks(
         context: dg.SensorEvaluationContext, musehub: MusehubServices
     ) -> dg.SensorResult | dg.SkipReason:
-        seen = watch(musehub, context.instance, job_name=job.name, wait_seconds=wait_seconds)
+        seen = watch(
+            musehub,
+            context.instance,
+            job_name=job.name,
+            locations=code_locations(_location(context)),
+            wait_seconds=wait_seconds,
+        )
         if not seen.plan:
             return dg.SkipReason(str(seen))
         requests = [dg.RunRequest(run_key=run.run_key, tags=run.tags) for run in seen.plan]
@@ -66,8 +73,18 @@ def pending_mpacks_sensor(
     return pending_mpacks
 
 
+def _location(context: dg.SensorEvaluationContext) -> str | None:
+    origin = context.code_location_origin
+    return origin and f"{context.repository_name}@{origin.location_name}"
+
+
 def watch(
-    services: Services, instance: dg.DagsterInstance, *, job_name: str, wait_seconds: float
+    services: Services,
+    instance: dg.DagsterInstance,
+    *,
+    job_name: str,
+    locations: list[str],
+    wait_seconds: float,
 ) -> Look:
     """Look until a run is missing, or for so many seconds; put right what died meanwhile.
 
@@ -79,17 +96,19 @@ def watch(
     with services.queue.notices() as wait:  # before looking, so that nothing is missed in between
         while True:
             note_rescued(instance, services.queue.rescue())
-            seen = look(services, instance, job_name=job_name)
+            seen = look(services, instance, job_name=job_name, locations=locations)
             left = deadline - time.monotonic()
             if seen.plan or left <= 0:
                 return seen
             wait(min(left, _POLL_SECONDS, max(seen.backlog.next_seconds or left, 0.05)))
 
 
-def look(services: Services, instance: dg.DagsterInstance, *, job_name: str) -> Look:
+def look(
+    services: Services, instance: dg.DagsterInstance, *, job_name: str, locations: list[str]
+) -> Look:
     """Look once at the queue and at the runs in flight."""
     settings = services.settings
-    runs = in_flight(services, instance, job_name=job_name)
+    runs = in_flight(services, instance, job_name=job_name, locations=locations)
     backlog = services.queue.backlog(limit=settings.max_concurrent_runs * settings.batch_jobs)
     plan = plan_runs(
         backlog,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -13,6 +12,7 @@ from musehub_pipeline.domain.ids import hex_of
 from musehub_pipeline.domain.job import Claim, Job, Status
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job, through_blips
+from musehub_pipeline.phases.over_batch import put_back_late
 from musehub_pipeline.phases.services import Services
 from musehub_pipeline.storage.queue import Queue
 
@@ -34,7 +34,7 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
     claimed = through_blips(
         partial(services.queue.claim, run_id=run_id, limit=limit, job_ids=job_ids)
     )
-    batch = _without_late(_batch(claimed, services, run_id=run_id), services.queue)
+    batch = put_back_late(_batch(claimed, services, run_id=run_id), services.queue)
     return replace(batch, rescued=tuple(rescued))
 
 
@@ -72,19 +72,6 @@ def _batch(claimed: Claimed, services: Services, *, run_id: str) -> Batch:
     )
 
 
-def _without_late(batch: Batch, queue: Queue) -> Batch:
-    """Put back what the batch has no room for, the latest first: it need not wait for the rest."""
-    kept: list[Item] = []
-    for item in reversed(batch.items):
-        error = item.error
-        if error is not None and error.code is Trouble.OVER_BATCH:
-            release = partial(queue.release, item.claim, error, delay=timedelta(0), spent=False)
-            through_blips(release)
-        else:
-            kept.append(item)
-    return replace(batch, items=tuple(reversed(kept)))
-
-
 def _job(payload: dict[str, Any], claim: Claim, queue: Queue) -> Job:
     """Read a payload; of a job that had ended before, so that no branch can move back."""
     job = Job.from_payload(payload)
@@ -93,7 +80,7 @@ def _job(payload: dict[str, Any], claim: Claim, queue: Queue) -> Job:
             return replace(job, head=None)  # it has moved its branch
         case Status.FAILED:
             return replace(job, force=False)
-        case _ if job.force and job.branch is not None:
+        case _ if job.force and job.head is not None and job.branch is not None:
             # Somebody may have had it tried again long after others pushed to the branch.
             return replace(job, force=not queue.overtaken(claim.job_id, branch=job.branch))
         case _:

@@ -3,6 +3,7 @@
 import logging
 import random
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -48,9 +49,21 @@ def summarize(batch: Batch, services: Services) -> Batch:
     Raises:
         Transient: DATABASE_UNAVAILABLE; the leases of what could not be ended then expire.
     """
+    # To give back the space of a large file takes longer than to publish what was in it.
+    with ThreadPoolExecutor(1, thread_name_prefix="scratch") as pool:
+        closed = pool.submit(_close_mpacks, batch)
+        ended = _end(batch, services)
+        closed.result()
+    return ended
+
+
+def _close_mpacks(batch: Batch) -> None:
     for item in batch.items:
         if item.mpack is not None:
             item.mpack.close()
+
+
+def _end(batch: Batch, services: Services) -> Batch:
     results: list[Result] = []
     lines: list[tuple[int, str]] = []
 
@@ -108,7 +121,7 @@ def _head(item: Item) -> Head | None:
     job, _, contents = item.parts
     if job.head is None or job.branch is None:
         return None
-    return Head(branch=job.branch, commit_id=job.head, expected=contents.old_head, force=job.force)
+    return Head(branch=job.branch, commit_id=job.head, expected=contents.old_head)
 
 
 def _give_up(item: Item, error: JobError, services: Services) -> tuple[Outcome, tuple[int, str]]:

@@ -12,6 +12,7 @@ from musehub_pipeline.domain.mpack import read_mpack
 from musehub_pipeline.phases.batch import Batch, Contents, Item
 from musehub_pipeline.phases.each_job import each_job, through_blips
 from musehub_pipeline.phases.holdings import Holdings
+from musehub_pipeline.phases.over_batch import put_back_late
 from musehub_pipeline.phases.services import Services
 from musehub_pipeline.storage.scratch import ScratchFile
 
@@ -24,21 +25,20 @@ def unpack(batch: Batch, services: Services) -> Batch:
     repo_ids = [item.claim.repo_id for item in batch.live]
     mpack_keys = {item.job.mpack_key for item in batch.live if item.job}
     verified = through_blips(partial(services.queue.verified, mpack_keys))
-    most, objects = services.settings.limits.objects, 0
+    most, known = services.settings.limits.objects, 0
 
     def judge(item: Item) -> Item:
         job, mpack, repo_id = item.job, item.mpack, item.claim.repo_id
         if job is None or mpack is None:
             raise RuntimeError(f"job {item.claim.job_id} has not been fetched")
-        nonlocal objects
-        # What is known of each takes memory until the run ends. A past batch has been held before.
-        if objects >= most and not item.again:
-            raise Deferral(Trouble.OVER_BATCH, f"the batch is full at {objects} objects")
+        nonlocal known
+        # What is new takes memory until the run ends. What is indexed again is mostly held.
+        if known >= most and not item.again:
+            raise Deferral(Trouble.OVER_BATCH, f"the batch is full at {known} rows")
         repo = repos.setdefault(repo_id, Holdings(repo_id, services.index))
         inventory = _read(
             mpack, services, repo, verified=job.mpack_key in verified, pass_over=not item.again
         )
-        objects += len(inventory.objects)
         verified.add(job.mpack_key)
         _check_count(job, inventory)
         _check_references(inventory, repo)
@@ -54,9 +54,10 @@ def unpack(batch: Batch, services: Services) -> Batch:
             unverified_ids=inventory.unverified_ids,
             old_head=old_head,
         )
+        known += len(inventory.objects) + len(inventory.snapshots) + len(inventory.commits)
         return replace(item, contents=contents)
 
-    return each_job(batch, "unpack", judge)
+    return put_back_late(each_job(batch, "unpack", judge), services.queue)
 
 
 def _read(

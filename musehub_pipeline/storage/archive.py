@@ -36,6 +36,7 @@ class Archive:
     def days(self, choice: Choice) -> list[Row]:
         """Return for each day: day, ended, jobs and mpack_bytes to do, current, failed, given_up.
 
+        Of the jobs to do, the size of those that are `unmeasured` is not known, and not counted.
         Given up are those of the choice over which `max_kills` runs have died since they ended.
         """
         with self._database.transaction() as transaction:

@@ -35,6 +35,9 @@ SELECT
     coalesce(
         sum((j.result ->> 'mpack_size_bytes')::bigint) FILTER (WHERE chosen AND kills < %(max_kills)s), 0
     )::bigint AS mpack_bytes,
+    count(*) FILTER (
+        WHERE chosen AND kills < %(max_kills)s AND j.result ->> 'mpack_size_bytes' IS NULL
+    ) AS unmeasured,
     count(*) FILTER (WHERE j.status = 'done' AND j.index_version >= %(index_version)s) AS current,
     count(*) FILTER (WHERE j.status = 'failed') AS failed,
     count(*) FILTER (WHERE chosen AND kills >= %(max_kills)s) AS given_up

@@ -20,10 +20,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from musehub_pipeline.domain.errors import QueryFailed
 from musehub_pipeline.storage import arrays
 from musehub_pipeline.storage.server import (
-    PATIENCE,
     connect,
     database_url,
     is_transient,
+    patience,
     unavailable,
 )
 from musehub_pipeline.storage.statements import statement
@@ -51,7 +51,7 @@ class Database:
             self.url,
             pool_size=_POOL_SIZE,
             max_overflow=0,
-            connect_args=PATIENCE
+            connect_args=patience(self.url)
             | {
                 # A prepared statement keeps the plan that it got while its table was empty.
                 "prepare_threshold": None,

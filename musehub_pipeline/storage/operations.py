@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from musehub_pipeline.domain.errors import Fault
 from musehub_pipeline.storage.database import Database, Row
@@ -12,6 +12,18 @@ _FAILURES_OVER = timedelta(days=1)
 _DECIMALS = 3
 
 
+class Filters(TypedDict, total=False):
+    """Which jobs are meant: those that every given one lets through."""
+
+    repo_id: str | None
+    code: str | None
+    older_than: timedelta | None  # by `created_at`
+    newer_than: timedelta | None
+
+
+_NO_FILTERS: Filters = {"repo_id": None, "code": None, "older_than": None, "newer_than": None}
+
+
 class Operations:
     """The rows of the queue as an operator sees them, over all repositories and runs."""
 
@@ -19,24 +31,10 @@ class Operations:
         self._database = database
 
     def jobs(
-        self,
-        *,
-        limit: int,
-        status: str | None = None,
-        repo_id: str | None = None,
-        code: str | None = None,
-        older_than: timedelta | None = None,
-        newer_than: timedelta | None = None,
+        self, *, limit: int, status: str | None = None, **filters: Unpack[Filters]
     ) -> list[Row]:
         """Return the newest rows, of those that all the given filters let through."""
-        parameters = {
-            "status": status,
-            "repo_id": repo_id,
-            "code": code,
-            "older_than": older_than,
-            "newer_than": newer_than,
-            "limit": limit,
-        }
+        parameters = {"status": status, "limit": limit} | _NO_FILTERS | filters
         with self._database.transaction() as transaction:
             return transaction.rows("jobs", parameters)
 
@@ -76,27 +74,27 @@ class Operations:
             "queue_wait_ms_p95": _rounded(waited[1]),
         }
 
-    def retry(
-        self,
-        *,
-        job_ids: Sequence[str] | None = None,
-        repo_id: str | None = None,
-        code: str | None = None,
-    ) -> list[str]:
+    def retry(self, job_ids: Sequence[str] | None = None, **filters: Unpack[Filters]) -> list[str]:
         """Make failed jobs pending again, of those that all the given filters let through.
 
         Their attempts so far count no more, but stay in their history. Returns their ids, the
         oldest first.
         """
+        return self._change("retry", job_ids, filters)
+
+    def cancel(self, job_ids: Sequence[str] | None = None, **filters: Unpack[Filters]) -> list[str]:
+        """End pending jobs as failed, of those that all the given filters let through.
+
+        Returns their ids, the oldest first.
+        """
+        reason = {"reason": str(Fault.CANCELLED), "message": Fault.CANCELLED.meaning}
+        return self._change("cancel", job_ids, filters, **reason)
+
+    def _change(
+        self, name: str, job_ids: Sequence[str] | None, filters: Filters, **more: str
+    ) -> list[str]:
         named = None if job_ids is None else list(job_ids)
-        return self._change("retry", {"job_ids": named, "repo_id": repo_id, "code": code})
-
-    def cancel(self, job_ids: Sequence[str]) -> list[str]:
-        """End those of the jobs that are pending as failed; return their ids, the oldest first."""
-        reason = {"code": str(Fault.CANCELLED), "message": Fault.CANCELLED.meaning}
-        return self._change("cancel", {"job_ids": list(job_ids)} | reason)
-
-    def _change(self, name: str, parameters: dict[str, Any]) -> list[str]:
+        parameters: dict[str, Any] = {"job_ids": named, **_NO_FILTERS, **filters, **more}
         with self._database.transaction() as transaction:
             transaction.rows("lock_claims")  # no claim is between its look and its lease
             rows = transaction.rows(name, parameters)

@@ -79,6 +79,8 @@ WHERE job_type = 'mpack.index' AND status = 'failed'
     AND (%(job_ids)s::text[] IS NULL OR job_id = ANY(%(job_ids)s))
     AND (%(repo_id)s::text IS NULL OR repo_id = %(repo_id)s)
     AND (%(code)s::text IS NULL OR error_code = %(code)s::text)
+    AND (%(older_than)s::interval IS NULL OR created_at < now() - %(older_than)s::interval)
+    AND (%(newer_than)s::interval IS NULL OR created_at > now() - %(newer_than)s::interval)
 RETURNING job_id, created_at;
 
 -- name: cancel
@@ -87,13 +89,18 @@ UPDATE musehub_background_jobs
 SET status = 'failed',
     not_before = NULL,
     finished_at = clock_timestamp(),
-    error_code = %(code)s::text,
+    error_code = %(reason)s::text,
     error = %(message)s::text,
     attempts = attempts || jsonb_build_object(
         'attempt', attempt, 'run_id', NULL, 'started_at', NULL,
-        'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
+        'ended_at', clock_timestamp(), 'code', %(reason)s::text, 'message', %(message)s::text
     )
-WHERE job_type = 'mpack.index' AND status = 'pending' AND job_id = ANY(%(job_ids)s)
+WHERE job_type = 'mpack.index' AND status = 'pending'
+    AND (%(job_ids)s::text[] IS NULL OR job_id = ANY(%(job_ids)s))
+    AND (%(repo_id)s::text IS NULL OR repo_id = %(repo_id)s)
+    AND (%(code)s::text IS NULL OR error_code = %(code)s::text)
+    AND (%(older_than)s::interval IS NULL OR created_at < now() - %(older_than)s::interval)
+    AND (%(newer_than)s::interval IS NULL OR created_at > now() - %(newer_than)s::interval)
 RETURNING job_id, created_at;
 
 -- name: wake

@@ -33,12 +33,11 @@ _log = logging.getLogger("musehub_pipeline.index")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """A branch head to publish: it must still be `expected`, unless `force`."""
+    """A branch head to publish: it must still be `expected`, where the push was judged against."""
 
     branch: str
     commit_id: str
     expected: str | None
-    force: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +80,9 @@ class Queue:
 
     def rescue(self) -> list[Rescued]:
         """Take the jobs of runs that died back into the queue; log a line for each."""
+        with self._database.autocommit() as transaction:
+            if not transaction.rows("expired_leases"):  # as nearly always
+                return []
         with self._database.transaction() as transaction:
             transaction.rows("lock_claims")
             rows = transaction.rows("rescue_expired", self._limits)
@@ -254,7 +256,6 @@ def _move_head(transaction: Transaction, claim: Claim, head: Head) -> None:
         "branch": head.branch,
         "head": head.commit_id,
         "expected": head.expected,
-        "force": head.force,
     }
     if not transaction.write("move_head", parameters):
         raise Transient(Trouble.HEAD_MOVED, f"branch {head.branch!r} has moved meanwhile")

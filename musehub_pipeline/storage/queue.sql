@@ -310,12 +310,12 @@ WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at < clock_times
 INSERT INTO musehub_branches AS branch (repo_id, name, head_commit_id)
 SELECT %(repo_id)s::text, %(branch)s::text, %(head)s::text
 WHERE EXISTS (SELECT FROM musehub_repos WHERE repo_id = %(repo_id)s::text AND deleted_at IS NULL)
-    AND (%(force)s OR %(expected)s::text IS NULL OR EXISTS (
+    AND (%(expected)s::text IS NULL OR EXISTS (
         SELECT FROM musehub_branches
         WHERE repo_id = %(repo_id)s::text AND name = %(branch)s::text
     ))
 ON CONFLICT (repo_id, name) DO UPDATE SET head_commit_id = excluded.head_commit_id
-WHERE %(force)s OR branch.head_commit_id IS NOT DISTINCT FROM %(expected)s::text;
+WHERE branch.head_commit_id IS NOT DISTINCT FROM %(expected)s::text;
 
 -- name: touch_repo
 -- Note the time of the push, unless the repo has been deleted.

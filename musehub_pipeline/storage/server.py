@@ -10,15 +10,15 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from musehub_pipeline.domain.errors import SettingsError, Transient, Trouble
 
-PATIENCE: dict[str, Any] = {
+_PATIENCE: dict[str, Any] = {
     "connect_timeout": 10,  # seconds, as are the next two
-    # A server whose machine is gone says nothing, and one may wait for its answer for ever.
-    "keepalives_idle": 20,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 50_000,  # milliseconds
+    # A server whose machine is gone says nothing, and one may wait for its answer for ever. Less
+    # than half a lease, so that a heartbeat can try again.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,  # milliseconds
 }
-"""How long a server that cannot be heard is waited for; one that is busy, as long as it takes."""
 
 _TRANSIENT_SQLSTATES = ("08", "25006", "25P03", "3D000", "40", "53", "55", "57", "58")
 """Classes and codes: connection, read-only after a failover, idle too long, no such database (yet),
@@ -42,6 +42,14 @@ def database_url(text: str, *, variable: str = "MUSEHUB_DATABASE_URL") -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
+def patience(url: URL) -> dict[str, Any]:
+    """Return how long a server that cannot be heard is waited for, where `url` does not say so.
+
+    One that is busy is waited for as long as it takes.
+    """
+    return {name: value for name, value in _PATIENCE.items() if name not in url.query}
+
+
 def connect(url: URL) -> psycopg.Connection[Any]:
     """Connect outside of any pool; each statement is by itself.
 
@@ -49,7 +57,7 @@ def connect(url: URL) -> psycopg.Connection[Any]:
         psycopg.Error: the server did not let us.
     """
     text = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(text, autocommit=True, **PATIENCE)
+    return psycopg.connect(text, autocommit=True, **patience(url))
 
 
 def ensure_database(existing: URL, name: str) -> bool:

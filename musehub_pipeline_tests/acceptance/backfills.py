@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from musehub_pipeline.orchestration.home import REPOSITORY_TAG
+from musehub_pipeline.orchestration.home import OUR_TAGS
 from musehub_pipeline_tests.acceptance.conftest import Dev
 
 _LAUNCH = """
@@ -62,7 +62,7 @@ class Backfills:
 
     def launch(self, days: Sequence[date]) -> str:
         """Launch one over a partition each day, and return its id."""
-        repository, location = REPOSITORY_TAG[".dagster/repository"].split("@")
+        repository, location = OUR_TAGS[".dagster/repository"].split("@")
         parameters = {
             "selector": {
                 "partitionSetName": "backfill_mpacks_partition_set",

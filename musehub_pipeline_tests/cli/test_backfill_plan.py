@@ -37,12 +37,14 @@ def past(hub: Hub) -> Hub:
     return hub
 
 
+UNREAD = ", and the mpacks of 1 of them, which were never read"
+
+
 def figures(
-    number: int, *, ended: int, current: int, failed: int, jobs: int, size: int, given_up: int = 0
+    number: int, *, ended: int, current: int, failed: int, jobs: int, size: int, **more: int
 ) -> dict[str, Any]:
-    counts = {"ended": ended, "current": current, "failed": failed, "given_up": given_up}
-    counts |= {"jobs": jobs}
-    return {"day": day(number), **counts, "mpack_bytes": size}
+    counts = {"ended": ended, "current": current, "failed": failed, "given_up": 0, "jobs": jobs}
+    return {"day": day(number), **counts, "mpack_bytes": size, "unmeasured": 0, **more}
 
 
 def chosen(*arguments: str) -> list[tuple[str, int]]:
@@ -69,7 +71,7 @@ def test_each_day_is_told_and_all_together(past: Hub) -> None:
         "days": [
             figures(0, ended=3, current=1, failed=0, jobs=2, size=30),
             figures(1, ended=2, current=1, failed=1, jobs=0, size=0),
-            figures(3, ended=3, current=0, failed=2, jobs=1, size=0),
+            figures(3, ended=3, current=0, failed=2, jobs=1, size=0, unmeasured=1),
         ],
         "total": {
             "days": 2,
@@ -79,6 +81,7 @@ def test_each_day_is_told_and_all_together(past: Hub) -> None:
             "given_up": 0,
             "jobs": 3,
             "mpack_bytes": 30,
+            "unmeasured": 1,
         },
         "pace": None,
         "estimated_seconds": None,
@@ -130,7 +133,7 @@ def test_people_see_the_days_with_work_as_a_table(past: Hub) -> None:
         [day(3), "3", "0", "2", "0", "1", "0"],
     ]
     assert finished.err.splitlines() == [
-        "3 of 8 jobs on 2 days are to be indexed again: 30 bytes",
+        f"3 of 8 jobs on 2 days are to be indexed again: 30 bytes{UNREAD}",
         "estimated time: unknown: no job that is done was timed",
     ]
 
@@ -143,8 +146,8 @@ def test_of_many_days_people_see_the_first_ones_and_the_rest_is_counted(past: Hu
     assert [line[0] for line in table(finished)] == ["day", day(0)]
     assert finished.err.splitlines() == [
         "… and 2 more days",
-        "4 of 9 jobs on 3 days are to be indexed again: 2,030 bytes",
-        "estimated time: 0:00:02, going by the last 1 jobs: 2.0 jobs or 4,000 bytes per second",
+        f"4 of 9 jobs on 3 days are to be indexed again: 2,030 bytes{UNREAD}",
+        "estimated time: 0:00:02, at 2.0 jobs or 4,000 bytes per second (jobs measured: 1)",
     ]
 
 

@@ -78,7 +78,7 @@ def test_people_see_the_same_as_a_table() -> None:
         ),
         "before MUSEHUB_BACKFILL_START": "1",
         "leased now": "3 by 2 runs",
-        "remaining time": "0:00:04, going by the last 2 jobs: 5.0 jobs or 500 bytes per second",
+        "remaining time": "0:00:04, at 5.0 jobs or 500 bytes per second (jobs measured: 2)",
     }
 
 

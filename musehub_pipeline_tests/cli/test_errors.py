@@ -86,6 +86,8 @@ def test_help_tells_the_exit_codes_and_where_settings_come_from() -> None:
         ["jobs", "retry", "--all", "--repo", "ada/song"],
         ["jobs", "retry", "--code", "NONE"],
         ["jobs", "cancel"],
+        ["jobs", "cancel", "job", "--repo", "ada/song"],
+        ["jobs", "cancel", "--repo", ""],
         ["jobs", "list", "--code", "NONE"],
         ["jobs", "list", "--older-than", "soon"],
         ["jobs", "list", "--newer-than", "-1h"],

@@ -97,12 +97,15 @@ def test_a_retried_job_goes_before_what_came_after_it(hub: Hub, queue: Queue) ->
         ("--repo bob/tune", [2]),
         ("-r ada/song --code storage_unavailable", [0]),
         ("--code BAD_ID", []),
+        ("--older-than 1h", [0]),
+        ("--newer-than 1h --repo ada/song", [1]),
     ],
 )
 def test_filters_choose_among_the_failed(hub: Hub, options: str, chosen: list[int]) -> None:
     song, tune = hub.create_repo("song"), hub.create_repo("tune", owner="bob")
     failed = [fail(hub, song), fail(hub, song, "MPACK_MISSING"), fail(hub, tune)]
     waits, done = hub.enqueue(song), hub.enqueue(tune)
+    change(hub, failed[0], "created_at = now() - interval '2 hours'")
     change(hub, done, "status = 'done', error_code = 'STORAGE_UNAVAILABLE'")
 
     finished = call("jobs", "retry", *options.split(), "--json")
@@ -162,6 +165,36 @@ def test_a_cancelled_job_is_failed_for_the_operators_reason(hub: Hub) -> None:
     assert call("index", "--json").json == []
     assert call("jobs", "retry", "--code", "CANCELLED", "--json").json["retried"] == [job_id]
     assert call("index", "--json").json[0]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ("--repo bob/tune", [2]),
+        ("--code STORAGE_UNAVAILABLE", [1]),
+        ("--older-than 1h", [0]),
+        ("--newer-than 1h", [1, 2]),
+        ("--older-than 0s", [0, 1, 2]),
+        ("-r ada/song --newer-than 1h", [1]),
+        ("--code BAD_ID", []),
+    ],
+)
+def test_filters_choose_among_those_that_wait(hub: Hub, options: str, chosen: list[int]) -> None:
+    song, tune = hub.create_repo("song"), hub.create_repo("tune", owner="bob")
+    waiting = [hub.enqueue(song), hub.enqueue(song), hub.enqueue(tune)]
+    change(hub, waiting[0], "created_at = now() - interval '2 hours'")
+    change(hub, waiting[1], "error_code = 'STORAGE_UNAVAILABLE'")
+    failed, done = fail(hub, tune), hub.enqueue(tune)
+    change(hub, done, "status = 'done'")
+    before = statuses(hub)
+
+    finished = call("jobs", "cancel", *options.split(), "--json")
+
+    expected = [waiting[at] for at in chosen]
+    assert finished.json == {"cancelled": expected, "refused": {}}
+    assert (finished.code, finished.err) == (0, "")
+    assert statuses(hub) == before | dict.fromkeys(expected, "failed")
+    assert hub.job(failed)["error_code"] == "STORAGE_UNAVAILABLE"
 
 
 def test_only_jobs_that_wait_can_be_cancelled(hub: Hub, queue: Queue) -> None:

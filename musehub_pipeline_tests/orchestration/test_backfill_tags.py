@@ -19,6 +19,7 @@ TAGS = {
     "musehub/select": "select",
     "musehub/codes": "codes",
     "musehub/repo": "repo_id",
+    "musehub/ended_before": "ended_before",
     "musehub/dry_run": "dry_run",
 }
 
@@ -48,6 +49,17 @@ def taken(hub: Hub, jobs: dict[str, str]) -> set[str]:
             {"MPACK_MISSING"},
         ),
         ({"musehub/select": "failed", "musehub/repo": "ada/b"}, {}, set()),
+        ({"musehub/select": "all", "musehub/ended_before": "2025-03-03T12:00:00+00:00"}, {}, set()),
+        (
+            {"musehub/select": "failed", "musehub/ended_before": "2999-01-01T00:00:00Z"},
+            {},
+            {"MPACK_MALFORMED", "MPACK_MISSING"},
+        ),
+        (
+            {"musehub/ended_before": "nonsense"},
+            {"select": "FAILED", "ended_before": "2999-01-01T00:00:00Z"},
+            {"MPACK_MALFORMED", "MPACK_MISSING"},
+        ),
         ({"musehub/select": "failed"}, {"select": "OUTDATED"}, {"a", "b"}),
         ({"musehub/repo": "ada/b"}, {"select": "ALL", "repo_id": "repo-b"}, {"b"}),
     ],
@@ -76,6 +88,10 @@ def test_the_tags_say_what_is_taken_where_the_config_does_not(
         ),
         ({"musehub/repo": "ada/c"}, "musehub/repo: no repository is called 'ada/c'"),
         ({"musehub/repo": "repo-c"}, "musehub/repo: no repository has the id 'repo-c'"),
+        (
+            {"musehub/ended_before": "yesterday"},
+            "musehub/ended_before: 'yesterday' is not ISO 8601 with an offset",
+        ),
         ({"musehub/dry_run": "yes"}, "musehub/dry_run: 'yes' is neither true nor false"),
         ({"musehub/repo": "ada/gone"}, "musehub/repo: no repository is called 'ada/gone'"),
     ],

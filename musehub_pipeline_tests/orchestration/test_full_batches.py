@@ -37,17 +37,17 @@ def two_objects(name: str) -> bytes:
     return history.mpack()
 
 
-def test_a_batch_that_holds_enough_objects_takes_on_no_more(
+def test_a_batch_that_holds_enough_rows_takes_on_no_more(
     hub: Hub, instance: dg.DagsterInstance
 ) -> None:
-    """What is known of each object stays in memory until the run ends."""
+    """What is known of each object, snapshot and commit stays in memory until the run ends."""
     repos = [hub.create_repo(slug) for slug in "abc"]
     jobs = [hub.push(repo, two_objects(f"{n} {repo}")) for repo in repos for n in range(2)]
 
-    run(hub, instance, max_objects=3)
+    run(hub, instance, max_objects=5)
     after_one = statuses(hub, *jobs)
-    run(hub, instance, max_objects=3)
-    run(hub, instance, max_objects=3)
+    run(hub, instance, max_objects=5)
+    run(hub, instance, max_objects=5)
 
     assert after_one == [DONE, DONE, WAITING, WAITING, WAITING, WAITING]
     assert statuses(hub, *jobs) == [DONE] * 6

@@ -8,6 +8,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
+from musehub_pipeline.orchestration.home import LOCATION_TAG, OUR_TAGS, code_locations
 from musehub_pipeline.orchestration.in_flight import InFlight, in_flight
 from musehub_pipeline.orchestration.observation import MPACK_INDEX, phase_budgets
 from musehub_pipeline.phases.services import Services, open_services
@@ -29,7 +30,9 @@ def services(hub: Hub) -> Iterator[Services]:
 
 @pytest.fixture
 def look(services: Services, instance: dg.DagsterInstance) -> Look:
-    return lambda: in_flight(services, instance, job_name="index_mpacks")
+    return lambda: in_flight(
+        services, instance, job_name="index_mpacks", locations=code_locations("here")
+    )
 
 
 @dg.asset_check(asset=MPACK_INDEX.key)
@@ -42,8 +45,16 @@ def check_by_hand(instance: dg.DagsterInstance, check: dg.AssetChecksDefinition)
     return run_of(instance, "__ASSET_JOB", asset_check_selection=check.check_keys)
 
 
-def run_of(instance: dg.DagsterInstance, job_name: str, **selection: Any) -> str:
-    run = dg.DagsterRun(job_name=job_name, run_id=str(uuid4()), status=STARTED, **selection)
+def run_of(
+    instance: dg.DagsterInstance, job_name: str, *, location: str = "here", **selection: Any
+) -> str:
+    run = dg.DagsterRun(
+        job_name=job_name,
+        run_id=str(uuid4()),
+        status=STARTED,
+        tags={LOCATION_TAG: location},
+        **selection,
+    )
     return instance.run_storage.add_run(run).run_id
 
 
@@ -82,6 +93,25 @@ def test_a_run_that_has_begun_its_heartbeat_lives(
     look()
 
     assert status(instance, run_id) == STARTED
+
+
+@pytest.mark.parametrize("job_name", ["index_mpacks", "backfill_mpacks", "prune_history"])
+def test_a_run_of_another_code_location_is_left_alone_and_not_counted(
+    instance: dg.DagsterInstance, look: Look, job_name: str
+) -> None:
+    run_id = run_of(instance, job_name, location="elsewhere")
+    assert look() == InFlight(runs=0, unclaimed=0)
+
+    time.sleep(1.2 * LEASE_SECONDS)
+    look()
+
+    assert status(instance, run_id) == STARTED
+
+
+def test_a_run_of_a_command_is_ours_too(instance: dg.DagsterInstance, look: Look) -> None:
+    run_of(instance, "index_mpacks", location=OUR_TAGS[LOCATION_TAG])
+
+    assert look() == InFlight(runs=1, unclaimed=1)
 
 
 def test_a_run_of_somebody_elses_check_is_left_alone(

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from musehub_pipeline.definitions import build_defs
+from musehub_pipeline.orchestration.home import OUR_TAGS
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline.orchestration.sensor import pending_mpacks_sensor
 from musehub_pipeline.phases.services import Services, open_services
@@ -44,7 +45,7 @@ def tick(
 def add_run(instance: dg.DagsterInstance, hub: Hub, status: dg.DagsterRunStatus) -> str:
     """Have Dagster know a run in that status, and return its id."""
     job = build_defs(musehub=fixed_resource(hub.settings)).get_job_def("index_mpacks")
-    return instance.create_run_for_job(job, status=status).run_id
+    return instance.create_run_for_job(job, status=status, tags=OUR_TAGS).run_id
 
 
 def test_with_nothing_to_do_it_says_so_in_numbers(

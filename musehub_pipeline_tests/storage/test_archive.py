@@ -117,15 +117,16 @@ def test_days_tell_what_has_ended_and_what_there_is_to_do(
     hub.enqueue(repo_id)
 
     def days(selection: Selection) -> list[tuple[Any, ...]]:
-        names = ("day", "ended", "jobs", "mpack_bytes", "current", "failed", "given_up")
+        names = ("day", "ended", "jobs", "mpack_bytes", "unmeasured", "current", "failed")
+        names += ("given_up",)
         found = archive.days(chosen(selection, before=NEXT_DAY + timedelta(days=2)))
         assert all(tuple(day) == names for day in found)
         return [tuple(day.values()) for day in found]
 
     one, other = datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC)
-    assert days(Selection.OUTDATED) == [(one, 3, 3, 145, 0, 0, 0), (other, 2, 0, 0, 1, 1, 0)]
-    assert days(Selection.FAILED) == [(one, 3, 0, 0, 0, 0, 0), (other, 2, 1, 0, 1, 1, 0)]
-    assert days(Selection.ALL) == [(one, 3, 3, 145, 0, 0, 0), (other, 2, 2, 70, 1, 1, 0)]
+    assert days(Selection.OUTDATED) == [(one, 3, 3, 145, 0, 0, 0, 0), (other, 2, 0, 0, 0, 1, 1, 0)]
+    assert days(Selection.FAILED) == [(one, 3, 0, 0, 0, 0, 0, 0), (other, 2, 1, 0, 1, 1, 1, 0)]
+    assert days(Selection.ALL) == [(one, 3, 3, 145, 0, 0, 0, 0), (other, 2, 2, 70, 1, 1, 1, 0)]
 
 
 def test_a_claim_leases_a_job_which_stays_what_it_was(

@@ -41,7 +41,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]
 
 
 def head(expected: str | None) -> Head:
-    return Head(branch="main", commit_id="new", expected=expected, force=False)
+    return Head(branch="main", commit_id="new", expected=expected)
 
 
 def set_head(hub: Hub, commit_id: str) -> None:

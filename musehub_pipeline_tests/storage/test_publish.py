@@ -22,8 +22,8 @@ def claim(hub: Hub, queue: Queue) -> Claim:
     return claim
 
 
-def head(commit_id: str, *, expected: str | None = None, force: bool = False) -> Head:
-    return Head(branch="main", commit_id=commit_id, expected=expected, force=force)
+def head(commit_id: str, *, expected: str | None = None) -> Head:
+    return Head(branch="main", commit_id=commit_id, expected=expected)
 
 
 def set_head(hub: Hub, commit_id: str | None) -> None:
@@ -93,11 +93,9 @@ def test_without_a_head_no_branch_is_made(hub: Hub, queue: Queue, claim: Claim) 
         ("old", head("new", expected="old")),
         ("same", head("same", expected="same")),
         (None, head("new")),
-        ("elsewhere", head("new", expected="old", force=True)),
-        ("elsewhere", head("new", force=True)),
     ],
 )
-def test_a_branch_moves_from_where_it_was_expected_or_by_force(
+def test_a_branch_moves_from_where_it_was_expected(
     hub: Hub, queue: Queue, claim: Claim, before: str | None, moved_to: Head
 ) -> None:
     set_head(hub, before)
@@ -128,9 +126,7 @@ def test_a_branch_that_moved_meanwhile_undoes_it_all(
     assert everything(hub) == expected
 
 
-@pytest.mark.parametrize(
-    ("wanted", "code"), [(None, "REPO_DELETED"), (head("new", force=True), "HEAD_MOVED")]
-)
+@pytest.mark.parametrize(("wanted", "code"), [(None, "REPO_DELETED"), (head("new"), "HEAD_MOVED")])
 def test_a_repo_that_was_deleted_meanwhile_is_not_touched(
     hub: Hub, queue: Queue, claim: Claim, wanted: Head | None, code: str
 ) -> None:
@@ -194,7 +190,7 @@ def test_whoever_does_not_hold_the_lease_changes_nothing(
     expected = everything(hub)
 
     with pytest.raises(Transient) as caught:
-        queue.publish(lost, RESULT, head=head("new", force=True))
+        queue.publish(lost, RESULT, head=head("new"))
     assert everything(hub) == expected
     queue.fail(lost, caught.value)
     queue.release(lost, caught.value, delay=timedelta(0), spent=True)

@@ -3,10 +3,11 @@
 import psycopg
 import pytest
 from psycopg import errors
+from sqlalchemy import make_url
 
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.server import PATIENCE, connect, is_transient
+from musehub_pipeline.storage.server import connect, is_transient
 from musehub_pipeline.storage.server import database_url as parse
 
 
@@ -37,14 +38,20 @@ def test_what_the_server_may_recover_from_is_transient(
     assert is_transient(error()) is transient
 
 
-def test_each_connection_gives_up_a_server_that_cannot_be_heard(database_url: str) -> None:
-    expected = {name: str(value) for name, value in PATIENCE.items()}
+@pytest.mark.parametrize("said", [{}, {"keepalives_idle": "77", "connect_timeout": "3"}], ids=str)
+def test_each_connection_gives_up_a_server_that_cannot_be_heard(
+    database_url: str, said: dict[str, str]
+) -> None:
+    url = make_url(database_url).update_query_dict(said)
+    expected = {"keepalives_idle": "10", "keepalives_count": "2", "tcp_user_timeout": "20000"}
+    expected |= {"connect_timeout": "10"} | said
     with (
-        Database(database_url) as database,
+        Database(url.render_as_string(hide_password=False)) as database,
         database.transaction() as transaction,
         connect(database.url) as alone,
     ):
-        for connection in (transaction._connection, alone):
+        pooled = transaction._connection
+        for connection in (pooled, alone):
             told = connection.info.get_parameters()
             assert {name: told[name] for name in expected} == expected
 
