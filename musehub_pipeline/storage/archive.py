@@ -14,7 +14,7 @@ from musehub_pipeline.domain.errors import JobError
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
 from musehub_pipeline.domain.result import Result
 from musehub_pipeline.storage.database import Database, Row
-from musehub_pipeline.storage.queue import Head, fence, publish, reason
+from musehub_pipeline.storage.publishing import Head, fence, publish, reason
 
 _JOBS_TIMED = 1_000
 

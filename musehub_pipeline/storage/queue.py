@@ -10,34 +10,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import msgspec
-
 from musehub_pipeline.domain.errors import (
-    Fault,
     JobError,
     JobNotFound,
-    Rejection,
-    Transient,
-    Trouble,
 )
 from musehub_pipeline.domain.ids import hex_of, stored
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
 from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, DueJob
 from musehub_pipeline.domain.result import Result, failed_line, retry_line
-from musehub_pipeline.storage.database import Database, Row, Transaction
-
-_MAX_ERROR_CHARACTERS = 2_000
+from musehub_pipeline.storage.database import Database, Row
+from musehub_pipeline.storage.publishing import Head, fence, publish, reason, touch_repo
 
 _log = logging.getLogger("musehub_pipeline.index")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Head:
-    """A branch head to publish: it must still be `expected`, where the push was judged against."""
-
-    branch: str
-    commit_id: str
-    expected: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +105,7 @@ class Queue:
         """
         with self._database.transaction() as transaction:
             if publish(transaction, "publish_job", claim, result, head=head):
-                _touch_repo(transaction, claim.repo_id)
+                touch_repo(transaction, claim.repo_id)
 
     def verified(self, mpack_keys: Collection[str]) -> set[str]:
         """Return those mpacks that this version has judged before; ids in the stored spelling."""
@@ -216,57 +200,3 @@ def _claim(row: Row, run_id: str) -> Claim:
         run_id=run_id,
         queued_seconds=(row["started_at"] - row["created_at"]).total_seconds(),
     )
-
-
-def publish(
-    transaction: Transaction, statement: str, claim: Claim, result: Result, *, head: Head | None
-) -> bool:
-    """End a job as done by `statement` and move its branch; false where that was done before.
-
-    Raises:
-        Transient: LEASE_LOST or HEAD_MOVED, as of `Queue.publish`.
-    """
-    done = {
-        "result": msgspec.json.encode(result).decode(),
-        "index_version": INDEX_VERSION,
-        "former": claim.former,
-    }
-    if not transaction.write(statement, fence(claim) | done):
-        if transaction.rows("was_published", fence(claim)):
-            return False
-        raise Transient(Trouble.LEASE_LOST, f"run {claim.run_id} no longer holds the lease")
-    if head is not None:
-        _move_head(transaction, claim, head)
-    return True
-
-
-def _touch_repo(transaction: Transaction, repo_id: str) -> None:
-    if not transaction.write("touch_repo", {"repo_id": repo_id}):
-        raise Rejection(Fault.REPO_DELETED, f"repository {repo_id!r} has been deleted meanwhile")
-
-
-def _move_head(transaction: Transaction, claim: Claim, head: Head) -> None:
-    """Move the head of a branch.
-
-    Raises:
-        Transient: HEAD_MOVED, where the branch is not where the push was judged against.
-    """
-    parameters = {
-        "repo_id": claim.repo_id,
-        "branch": head.branch,
-        "head": head.commit_id,
-        "expected": head.expected,
-    }
-    if not transaction.write("move_head", parameters):
-        raise Transient(Trouble.HEAD_MOVED, f"branch {head.branch!r} has moved meanwhile")
-
-
-def fence(claim: Claim) -> dict[str, Any]:
-    """Return the parameters that make a statement hold for this claim only."""
-    return {"job_id": claim.job_id, "attempt": claim.attempt, "run_id": claim.run_id}
-
-
-def reason(error: JobError) -> dict[str, Any]:
-    """Return the parameters that say why a job is not done."""
-    message = error.message.replace("\0", "\\0")
-    return {"code": str(error.code), "message": message[:_MAX_ERROR_CHARACTERS]}

@@ -9,7 +9,8 @@ from musehub_pipeline.domain.errors import Fault, Rejection, Transient
 from musehub_pipeline.domain.job import Claim
 from musehub_pipeline.storage.archive import Archive
 from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.queue import Head, Queue
+from musehub_pipeline.storage.publishing import Head
+from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline.storage.runs import Runs
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.storage.archiving import (

@@ -9,7 +9,8 @@ import pytest
 
 from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
 from musehub_pipeline.domain.job import Claim
-from musehub_pipeline.storage.queue import Head, Queue
+from musehub_pipeline.storage.publishing import Head
+from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline_tests.hub import Hub
 
 RESULT = {"objects_total": 3, "elapsed_ms": 1.5, "head": None, "text": "ünï \\u0000"}
