@@ -17,6 +17,38 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "hush-hush",
     "AWS_SESSION_TOKEN": "hush-hush",
 }
+READ = {
+    "home": ("MUSEHUB_HOME", "/srv/hub", Path("/srv/hub")),
+    "database_url": ("MUSEHUB_DATABASE_URL", "postgres://ada@db/hub", "postgres://ada@db/hub"),
+    "dagster_database_url": ("MUSEHUB_DAGSTER_DATABASE_URL", "postgres://db/d", "postgres://db/d"),
+    "storage_url": ("MUSEHUB_STORAGE_URL", "s3://bucket/prefix", "s3://bucket/prefix"),
+    "scratch_dir": ("MUSEHUB_SCRATCH_DIR", "/scratch", Path("/scratch")),
+    "batch_jobs": ("MUSEHUB_BATCH_JOBS", "1", 1),
+    "batch_bytes": ("MUSEHUB_BATCH_BYTES", "7", 7),
+    "max_attempts": ("MUSEHUB_MAX_ATTEMPTS", "1", 1),
+    "max_kills": ("MUSEHUB_MAX_KILLS", "1", 1),
+    "max_concurrent_runs": ("MUSEHUB_MAX_CONCURRENT_RUNS", "1", 1),
+    "keep_runs_days": ("MUSEHUB_KEEP_RUNS_DAYS", "0", 0),
+    "keep_done_days": ("MUSEHUB_KEEP_DONE_DAYS", "7", 7),
+    "backfill_start": ("MUSEHUB_BACKFILL_START", "2024-02-29", date(2024, 2, 29)),
+    "lease_seconds": ("MUSEHUB_LEASE_SECONDS", "1.5", 1.5),
+    "retry_base_seconds": ("MUSEHUB_RETRY_BASE_SECONDS", "0.1", 0.1),
+    "retry_cap_seconds": ("MUSEHUB_RETRY_CAP_SECONDS", "60", 60),
+    "storage_threads": ("MUSEHUB_STORAGE_THREADS", "256", 256),
+    "id_policy": ("MUSEHUB_ID_POLICY", "record", "record"),
+    "phase_budgets_ms": ("MUSEHUB_PHASE_BUDGETS_MS", "unpack_ms=1.5", "unpack_ms=1.5"),
+    "max_mpack_bytes": ("MUSEHUB_MAX_MPACK_BYTES", "9", 9),
+    "max_objects": ("MUSEHUB_MAX_OBJECTS", "9", 9),
+    "max_snapshots": ("MUSEHUB_MAX_SNAPSHOTS", "9", 9),
+    "max_commits": ("MUSEHUB_MAX_COMMITS", "9", 9),
+    "endpoint_url": ("AWS_ENDPOINT_URL", "https://s3.example.org", "https://s3.example.org"),
+    "region_name": ("AWS_REGION", "eu-central-1", "eu-central-1"),
+    "profile_name": ("AWS_PROFILE", "hub", "hub"),
+    "aws_access_key_id": ("AWS_ACCESS_KEY_ID", "key", "key"),
+    "aws_secret_access_key": ("AWS_SECRET_ACCESS_KEY", "secret", "secret"),
+    "aws_session_token": ("AWS_SESSION_TOKEN", "token", "token"),
+}
+"""The variable of each setting, a text for it that is not its default, and what that is read as."""
 
 
 def test_with_nothing_set_everything_lives_in_the_home() -> None:
@@ -60,35 +92,15 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
     assert settings.s3 == S3Options()
 
 
-@pytest.mark.parametrize(
-    ("variable", "text", "value"),
-    [
-        ("HOME", "/srv/hub", Path("/srv/hub")),
-        ("DATABASE_URL", "postgres://ada@db/hub", "postgres://ada@db/hub"),
-        ("STORAGE_URL", "s3://bucket/prefix", "s3://bucket/prefix"),
-        ("SCRATCH_DIR", "/scratch", Path("/scratch")),
-        ("BATCH_JOBS", "1", 1),
-        ("BATCH_BYTES", "7", 7),
-        ("MAX_ATTEMPTS", "1", 1),
-        ("LEASE_SECONDS", "1.5", 1.5),
-        ("RETRY_BASE_SECONDS", "0.1", 0.1),
-        ("RETRY_CAP_SECONDS", "60", 60),
-        ("STORAGE_THREADS", "256", 256),
-        ("ID_POLICY", "record", "record"),
-        ("PHASE_BUDGETS_MS", "unpack_ms=1.5", "unpack_ms=1.5"),
-        ("MAX_MPACK_BYTES", "9", 9),
-        ("MAX_OBJECTS", "9", 9),
-        ("MAX_SNAPSHOTS", "9", 9),
-        ("MAX_COMMITS", "9", 9),
-    ],
-)
+@pytest.mark.parametrize("field", Settings.model_fields)
 def test_every_setting_is_read_from_its_variable(
-    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: object
+    monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
+    variable, text, value = READ[field]
     defaults = Settings.load().model_dump()
-    monkeypatch.setenv(f"MUSEHUB_{variable}", text)
+    monkeypatch.setenv(variable, text)
 
-    assert Settings.load().model_dump() == defaults | {variable.lower(): value}
+    assert Settings.load().model_dump() == defaults | {field: value}
 
 
 def test_what_is_read_is_reckoned_with_in_fitting_types() -> None:
