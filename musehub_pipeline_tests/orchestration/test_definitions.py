@@ -13,7 +13,7 @@ from dagster_aws.s3 import S3Resource
 
 import musehub_pipeline
 from musehub_pipeline.definitions import build_defs, defs
-from musehub_pipeline.orchestration.observation import MPACK_INDEX, phase_budgets
+from musehub_pipeline.orchestration.observation import MPACK_INDEX
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.settings import Settings
 
@@ -110,12 +110,6 @@ def test_the_job_is_the_nine_ops_one_after_the_other() -> None:
     assert after == dict(zip(OPS[1:], others, strict=True))
 
 
-def test_every_op_says_what_it_does() -> None:
-    job = defs.get_job_def("index_mpacks")
-
-    assert [node.name for node in job.nodes if not node.definition.description] == []
-
-
 def test_the_asset_and_its_check_stand_in_the_definitions() -> None:
     graph = defs.resolve_asset_graph()
 
@@ -127,18 +121,41 @@ def test_the_asset_and_its_check_stand_in_the_definitions() -> None:
     assert graph.asset_check_keys == {dg.AssetCheckKey(MPACK_INDEX.key, "phase_budgets")}
 
 
-def test_job_asset_check_and_resource_say_what_they_are() -> None:
-    graph = defs.resolve_asset_graph()
+def test_all_that_the_ui_shows_says_what_it_is() -> None:
+    repository, graph = defs.get_repository_def(), defs.resolve_asset_graph()
+    jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
     resource = (defs.resources or {})["musehub"]
 
-    described = {
-        "job": defs.get_job_def("index_mpacks").description,
-        "asset": graph.get(MPACK_INDEX.key).description,
-        "check": graph.get_check_spec(phase_budgets.check_key).description,
-        "resource": resource.get_resource_definition().description,
-        "resource in a process": fixed_resource(Settings()).description,
+    said = {
+        "jobs": {job.name: job.description for job in jobs},
+        **{
+            job.name: {op.name: op.description for op in job.graph.iterate_op_defs()}
+            for job in jobs
+        },
+        "sensors": {sensor.name: sensor.description for sensor in repository.sensor_defs},
+        "schedules": {each.name: each.description for each in repository.schedule_defs},
+        "assets": {key: graph.get(key).description for key in graph.get_all_asset_keys()},
+        "checks": {key: graph.get_check_spec(key).description for key in graph.asset_check_keys},
+        "resources": {
+            "musehub": resource.get_resource_definition().description,
+            "in a process": fixed_resource(Settings()).description,
+        },
     }
-    assert [name for name, description in described.items() if not description] == []
+
+    assert {kind: len(things) for kind, things in said.items()} == {
+        "jobs": 3,
+        "index_mpacks": 9,
+        "backfill_mpacks": 11,
+        "prune_history": 1,
+        "sensors": 1,
+        "schedules": 1,
+        "assets": 1,
+        "checks": 1,
+        "resources": 2,
+    }
+    assert [
+        (kind, name) for kind, things in said.items() for name, text in things.items() if not text
+    ] == []
 
 
 def test_it_runs_in_one_process_and_hands_on_in_memory() -> None:
