@@ -4,15 +4,22 @@ import time
 
 import pytest
 
+from musehub_pipeline.domain.result import Outcome
+from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.pipeline import PHASES
-from musehub_pipeline.phases.services import open_services
+from musehub_pipeline.phases.services import Services, open_services
 from musehub_pipeline.phases.summarize import summarize
 from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.runs import KnownRun, Runs
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.storage.queueing import expire
+
+HISTORY = small_history()
+MPACK = HISTORY.mpack()
+*_, LAST = HISTORY.commits
 
 
 @pytest.fixture
@@ -22,7 +29,7 @@ def brief(settings: Settings) -> Settings:
 
 def test_a_run_that_takes_longer_than_a_lease_still_publishes(brief: Settings) -> None:
     hub = Hub(brief)
-    job_id = hub.push(hub.create_repo(), small_history().mpack())
+    job_id = hub.push(hub.create_repo(), MPACK)
 
     with open_services(brief) as services:
         batch = claim_jobs(services, run_id="slow")
@@ -37,7 +44,7 @@ def test_a_run_that_takes_longer_than_a_lease_still_publishes(brief: Settings) -
 
 
 def test_a_run_that_is_stopped_gives_everything_back_and_no_attempt_is_spent(hub: Hub) -> None:
-    job_id = hub.push(hub.create_repo(), small_history().mpack())
+    job_id = hub.push(hub.create_repo(), MPACK)
     before = hub.job(job_id)
 
     with open_services(hub.settings) as services:
@@ -58,7 +65,7 @@ def test_a_run_that_ends_wakes_who_waits_for_jobs(hub: Hub) -> None:
 
 def test_a_run_without_a_heartbeat_keeps_nothing(brief: Settings) -> None:
     hub = Hub(brief)
-    job_id = hub.push(hub.create_repo(), small_history().mpack())
+    job_id = hub.push(hub.create_repo(), MPACK)
     with open_services(brief) as services:
         services.queue.claim(run_id="dead", limit=10)
 
@@ -86,17 +93,22 @@ def test_a_run_is_alive_from_its_claim_until_a_lease_after_its_end(brief: Settin
         assert runs.known(["run"]) == {"run": KnownRun(alive=False, claimed=True)}
 
 
+def written(services: Services, run_id: str) -> Batch:
+    """Claim as a run, and write all that there is to write, but publish nothing."""
+    batch = claim_jobs(services, run_id=run_id)
+    for phase in PHASES:
+        batch = phase(batch, services)
+    return batch
+
+
 def test_a_run_that_lost_its_lease_publishes_nothing(brief: Settings) -> None:
     hub = Hub(brief)
-    history = small_history()
     repo_id = hub.create_repo()
-    job_id = hub.push(repo_id, history.mpack(), head=list(history.commits)[-1])
+    job_id = hub.push(repo_id, MPACK, head=LAST)
 
     with open_services(brief) as services:
-        batch = claim_jobs(services, run_id="first")
-        for phase in PHASES:
-            batch = phase(batch, services)
-        hub.sql("UPDATE musehub_background_jobs SET lease_expires_at = now() - interval '1 second'")
+        batch = written(services, "first")
+        expire(hub, job_id)
         services.queue.rescue()
         services.queue.claim(run_id="second", limit=10)
         ended = summarize(batch, services)
@@ -105,3 +117,22 @@ def test_a_run_that_lost_its_lease_publishes_nothing(brief: Settings) -> None:
     job = hub.job(job_id)
     assert (job["status"], job["run_id"], job["attempt"]) == ("running", "second", 2)
     assert hub.head(repo_id) is None
+
+
+def test_a_run_that_lost_one_of_its_leases_publishes_the_other_jobs(hub: Hub) -> None:
+    repos = [hub.create_repo(slug) for slug in "abc"]
+    jobs = [hub.push(repo_id, MPACK, head=LAST) for repo_id in repos]
+
+    with open_services(hub.settings) as services:
+        batch = written(services, "first")
+        expire(hub, jobs[1])
+        services.queue.rescue()
+        services.queue.claim(run_id="second", limit=10)
+        lost = hub.job(jobs[1])
+        ended = summarize(batch, services)
+
+    assert (lost["status"], lost["run_id"], lost["attempt"]) == ("running", "second", 2)
+    assert hub.job(jobs[1]) == lost
+    assert [item.outcome for item in ended.items] == [Outcome.DONE, Outcome.LOST, Outcome.DONE]
+    assert [hub.job(job_id)["status"] for job_id in jobs] == ["done", "running", "done"]
+    assert [hub.head(repo_id) for repo_id in repos] == [LAST, None, LAST]
