@@ -136,3 +136,36 @@ def test_a_run_that_lost_one_of_its_leases_publishes_the_other_jobs(hub: Hub) ->
     assert [item.outcome for item in ended.items] == [Outcome.DONE, Outcome.LOST, Outcome.DONE]
     assert [hub.job(job_id)["status"] for job_id in jobs] == ["done", "running", "done"]
     assert [hub.head(repo_id) for repo_id in repos] == [LAST, None, LAST]
+
+
+def test_a_run_whose_heartbeats_fail_notes_it_and_publishes_nothing(
+    brief: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = Hub(brief)
+    repo_id = hub.create_repo()
+    job_id = hub.push(repo_id, MPACK, head=LAST)
+    before = hub.job(job_id)
+
+    with open_services(brief) as services:
+        batch = written(services, "unheard")
+        hub.sql(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN RAISE 'no heartbeat today'; END $$"
+        )
+        hub.sql(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON musehub_pipeline_runs"
+            " FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+        time.sleep(1.5)
+        ended = summarize(batch, services)
+        hub.sql("DROP FUNCTION refuse CASCADE")
+
+    assert [item.outcome for item in ended.items] == [Outcome.LOST]
+    assert [str(item.error and item.error.code) for item in ended.items] == ["LEASE_LOST"]
+    assert hub.job(job_id) == before
+    assert hub.head(repo_id) is None
+    [heartbeat, *_] = [r for r in caplog.records if r.name == "musehub_pipeline.heartbeat"]
+    assert heartbeat.levelname == "WARNING"
+    assert heartbeat.getMessage().startswith(
+        "run unheard: its leases could not be renewed: no heartbeat today"
+    )
