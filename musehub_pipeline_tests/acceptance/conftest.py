@@ -175,11 +175,13 @@ class Dev:
         assert "errors" not in told, told
         return told["data"]
 
-    def runs(self) -> list[dict[str, Any]]:
-        """Return Dagster's runs of `index_mpacks`: run_id, status and when they were requested."""
+    def runs(self, job: str = "index_mpacks") -> list[dict[str, Any]]:
+        """Return Dagster's runs of a job: run_id, status, and their times."""
         return self._records(
-            "SELECT run_id, status, create_timestamp AT TIME ZONE 'UTC' AS requested_at"
-            " FROM runs WHERE pipeline_name = 'index_mpacks' ORDER BY id"
+            "SELECT run_id, status, create_timestamp AT TIME ZONE 'UTC' AS requested_at,"
+            "   to_timestamp(start_time) AS started_at, to_timestamp(end_time) AS ended_at"
+            " FROM runs WHERE pipeline_name = %(job)s ORDER BY id",
+            {"job": job},
         )
 
     def said(self, run_id: str) -> list[str]:

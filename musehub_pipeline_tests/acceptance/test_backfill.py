@@ -1,7 +1,9 @@
 """What ended long ago is indexed again under the daemon, as Dagster's own backfills ask for it."""
 
 from datetime import date
+from itertools import pairwise
 
+from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
 from musehub_pipeline_tests.acceptance.backfills import Backfills
 from musehub_pipeline_tests.acceptance.conftest import LEASE_SECONDS, RUN, Dev
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications
@@ -57,6 +59,9 @@ def test_a_backfill_that_is_killed_half_way_is_resumed(dev: Dev) -> None:
         (0, A_DAY) for _ in DAYS
     ]
     assert publications(hub) == sorted(jobs)
+    one_by_one = sorted(dev.runs(BACKFILL_JOB), key=lambda run: run["started_at"])
+    assert len(one_by_one) == 3 * len(DAYS)
+    assert all(run["ended_at"] < after["started_at"] for run, after in pairwise(one_by_one))
     assert hub.sql("SELECT * FROM musehub_branches ORDER BY repo_id") == heads
     assert hub.counts() == counts
     assert dev.breaches() == []
