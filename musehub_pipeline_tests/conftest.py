@@ -12,7 +12,7 @@ from musehub_pipeline.settings import Settings
 from musehub_pipeline.storage import migrate
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.servers import ceph
+from musehub_pipeline_tests.servers import ceph, debian
 from musehub_pipeline_tests.servers.moto import MotoS3, S3Server
 from musehub_pipeline_tests.servers.postgres import Postgres
 
@@ -73,11 +73,7 @@ def moto_s3() -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def ceph_s3() -> Iterator[S3Server]:
     """The real S3 server: checks signatures, has atomic create-only puts."""
-    if missing := ceph.missing_packages():
-        reason = f"Debian packages are missing: {', '.join(missing)}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    debian.require(ceph.missing_packages())
     with ceph.CephS3() as server:
         yield server
 

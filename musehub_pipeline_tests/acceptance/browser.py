@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, sync_playwright
+
+from musehub_pipeline_tests.servers import debian
 
 _FLAGS = (
     "--headless",
@@ -99,9 +100,7 @@ class Browser:
 @contextmanager
 def open_browser(*, url: str, pictures: Path, home: Path) -> Iterator[Browser]:
     """Run Debian's Chromium, with an empty profile."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.fail("Debian package is missing: chromium")
+    program = debian.program("chromium")
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir(parents=True)
     with (

@@ -11,6 +11,7 @@ from musehub_pipeline_tests.acceptance.conftest import LEASE_SECONDS, Dev
 from musehub_pipeline_tests.acceptance.pushes import push_many
 from musehub_pipeline_tests.cli.terminal import finish
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.servers import debian
 from musehub_pipeline_tests.storage.queueing import change
 
 OFFSETS = {"fast": 3600, "slow": -3600}  # seconds
@@ -20,7 +21,7 @@ LONGEST_PAUSE = timedelta(seconds=2)  # after a first failure, by default
 @pytest.fixture(params=OFFSETS.values(), ids=OFFSETS)
 def clock(request: pytest.FixtureRequest) -> list[str]:
     """The command through which another one sees that clock."""
-    through = ["faketime", "-f", f"{request.param:+d}s"]
+    through = [debian.program("faketime"), "-f", f"{request.param:+d}s"]
     ask = [sys.executable, "-c", "import time; print(time.time())"]
     shown = float(subprocess.check_output([*through, *ask]))
     assert shown - time.time() == pytest.approx(request.param, abs=60)
