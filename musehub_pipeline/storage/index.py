@@ -15,15 +15,16 @@ from musehub_pipeline.domain.commit import CommitRow
 from musehub_pipeline.domain.ids import digest_of, id_of
 from musehub_pipeline.domain.inventory import Kind
 from musehub_pipeline.storage.arrays import id_array, text_array
-from musehub_pipeline.storage.database import Database, Transaction
-from musehub_pipeline.storage.parallel import ahead
+from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.parallel import ahead, in_threads
 
 CHUNK_ROWS = 2_000
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
 WORTH_ASKING = 500
 """Rows from which on it is faster to ask which of them exist than to try to insert them all."""
 
 _ASKED_IDS = 5_000
+_WRITERS = 2
 
 _TIMES = ("created", "timestamp")  # the columns that are no text
 
@@ -41,7 +42,7 @@ class Index:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="index")
+        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="index")
 
     def __enter__(self) -> Self:
         return self
@@ -103,9 +104,9 @@ class Index:
         return self._write("insert_snapshots", parameters, {"repo_id": repo_id})
 
     def insert_commits(self, repo_id: str, chunks: Iterable[Sequence[CommitRow]]) -> int:
-        """Insert commits of the repo."""
+        """Insert commits of the repo: all of them or none, for they point at their parents."""
         parameters = (_columns(CommitRow._fields, chunk) for chunk in chunks)
-        return self._write("insert_commits", parameters, {"repo_id": repo_id})
+        return self._write("insert_commits", parameters, {"repo_id": repo_id}, whole=True)
 
     def _ask(
         self, name: str, digests: Collection[bytes], constants: dict[str, Any]
@@ -119,18 +120,29 @@ class Index:
                 yield from transaction.tuples(name, constants | {"ids": chunk})
 
     def _write(
-        self, name: str, parameters: Iterable[dict[str, Any]], constants: dict[str, Any]
+        self,
+        name: str,
+        parameters: Iterable[dict[str, Any]],
+        constants: dict[str, Any],
+        *,
+        whole: bool = False,
     ) -> int:
-        transaction: Transaction
+        """Write chunks of rows; `whole` where rows point at each other: then all of them or none.
+
+        PostgreSQL is busy with one chunk while the next one is made, and then with both.
+        """
+
+        def write(chunk: dict[str, Any]) -> int:
+            with self._database.autocommit() as transaction:
+                return transaction.write(name, constants | chunk)
+
         chunks = iter(parameters)
         begin = list(islice(chunks, 2))
-        if not begin:
-            return 0
-        if len(begin) == 1:  # a small push
-            with self._database.autocommit() as transaction:
-                return transaction.write(name, constants | begin[0])
+        if len(begin) <= 1:  # a small push
+            return sum(map(write, begin))
+        if not whole:
+            return sum(in_threads(write, chain(begin, chunks), pool=self._pool, threads=_WRITERS))
         with self._database.transaction() as transaction:
-            # The next rows are made while PostgreSQL is busy with these.
             upcoming = ahead(chain(begin, chunks), pool=self._pool)
             return sum(transaction.write(name, constants | chunk) for chunk in upcoming)
 
