@@ -8,13 +8,16 @@ from musehub_pipeline_tests.acceptance.aftermath import (
     holders,
     wait_until_given_up,
 )
-from musehub_pipeline_tests.acceptance.conftest import RUN, Dev
+from musehub_pipeline_tests.acceptance.conftest import ENDED, RUN, Dev
 from musehub_pipeline_tests.acceptance.gate import Gate
-from musehub_pipeline_tests.acceptance.publications import count_publications
+from musehub_pipeline_tests.acceptance.publications import count_publications, publications
 from musehub_pipeline_tests.acceptance.pushes import push_many
+from musehub_pipeline_tests.orchestration.killing import asleep, end_sleep, when
 
 OPS = ("claim_jobs", *(phase.__name__ for phase in PHASES), "summarize")
 TABLES = ("musehub_objects", "musehub_object_refs", "musehub_snapshots", "musehub_commits")
+KILLS = 3
+"""After how many a push has had enough, where nothing else is set."""
 
 
 @pytest.fixture
@@ -34,6 +37,14 @@ def kill_runs(dev: Dev) -> list[str]:
     dev.kill(RUN)
     wait_until_given_up(dev, killed)
     return held
+
+
+def kill_run_of(dev: Dev, job_id: str) -> str:
+    """Kill all runs while that of a job waits for the database; return it."""
+    run_id = dev.hub.job(job_id)["run_id"]
+    dev.kill(RUN)
+    end_sleep(dev.hub)
+    return run_id
 
 
 def died(dev: Dev) -> list[str]:
@@ -73,3 +84,33 @@ def test_runs_are_killed_in_the_midst_of_every_write(busy: Dev) -> None:
     assert_drained(busy, jobs)
     assert len(held) == len(TABLES)
     assert died(busy) == held
+
+
+def test_a_push_that_kills_every_run_fails_in_the_end_and_its_neighbours_do_not(dev: Dev) -> None:
+    hub = dev.hub
+    count_publications(hub)
+    jobs = push_many(hub, repos=5, each=1)
+    deadly = jobs.pop(2)
+    when(hub, deadly, "NEW.status = 'done'", do="PERFORM pg_sleep(600)")
+    dev.start()
+    dev.wait(lambda: asleep(hub), seconds=180)
+    together = {hub.job(job_id)["run_id"] for job_id in jobs}
+    killed = [kill_run_of(dev, deadly)]
+    while len(killed) < KILLS:
+        # Its neighbours, which the first kill made suspects too, are done by runs of their own.
+        dev.wait(
+            lambda: asleep(hub) and dev.statuses() == {"done": len(jobs), "running": 1}, seconds=180
+        )
+        killed.append(kill_run_of(dev, deadly))
+    dev.wait(lambda: dev.statuses() == {"done": len(jobs), "failed": 1}, seconds=180)
+    dev.wait(lambda: {run["status"] for run in dev.runs()} <= ENDED, seconds=180)
+
+    assert together == set(killed[:1])
+    row = hub.job(deadly)
+    assert (row["attempt"], row["error_code"]) == (KILLS, "LEASE_EXPIRED")
+    assert [(attempt["run_id"], attempt["code"]) for attempt in row["attempts"]] == [
+        (run_id, "LEASE_EXPIRED") for run_id in killed
+    ]
+    assert publications(hub) == sorted(jobs)
+    assert dev.breaches() == []
+    assert dev.stop() == 0

@@ -13,7 +13,9 @@ _RUN = f"""
 from musehub_pipeline.definitions import build_defs
 build_defs().get_job_def("{BACKFILL_JOB}").execute_in_process(partition_key="{DAY}")
 """
-_ASLEEP = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+_ASLEEP = (
+    "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+)
 
 
 def when(hub: Hub, job_id: str, condition: str, *, do: str) -> None:
@@ -32,6 +34,16 @@ def interfere_no_more(hub: Hub) -> None:
     hub.sql("DROP FUNCTION interfere CASCADE")
 
 
+def asleep(hub: Hub) -> bool:
+    """Tell whether a run waits for the database, which sleeps."""
+    return bool(hub.sql(_ASLEEP))
+
+
+def end_sleep(hub: Hub) -> None:
+    """End what a run that was killed had asked for: the database does not see that it is gone."""
+    hub.sql(f"SELECT pg_terminate_backend(pid, 10000) FROM ({_ASLEEP}) AS run")
+
+
 def kill_at(hub: Hub, job_id: str, **variables: str) -> None:
     """Run the day in a process of its own, and kill it while it publishes a job."""
     published = "NEW.lease_expires_at IS NULL AND NEW.index_version = 1"
@@ -43,12 +55,12 @@ def kill_at(hub: Hub, job_id: str, **variables: str) -> None:
     )
     try:
         for _ in range(1200):
-            if hub.sql(_ASLEEP):
+            if asleep(hub):
                 break
             assert child.poll() is None
             time.sleep(0.1)
     finally:
         child.kill()
         child.wait()
-    hub.sql(f"SELECT pg_terminate_backend(pid, 10000) FROM ({_ASLEEP}) AS run")
+    end_sleep(hub)
     interfere_no_more(hub)
