@@ -2,20 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import Any
 
 import psycopg
 
+from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline_tests.acceptance.backfills import Backfills
 from musehub_pipeline_tests.acceptance.conftest import RUN, Dev
-from musehub_pipeline_tests.acceptance.pushes import push_many
+from musehub_pipeline_tests.acceptance.pushes import make_past, push_many
+from musehub_pipeline_tests.indexing import index_all
 
 JOBS = 8
+DAY = date(2025, 1, 6)
 SECONDS = 10
 """What is promised. The test looks ten times a second, so it needs no more for its looking."""
 
 _TERMINATE = """
     mutation ($run: String!) { terminateRun(runId: $run) { __typename } }
 """
+_LEASED = "SELECT job_id FROM musehub_background_jobs WHERE lease_expires_at IS NOT NULL"
 
 
 @contextmanager
@@ -62,4 +68,32 @@ def test_a_run_that_is_canceled_in_the_ui_gives_its_jobs_back_within_ten_seconds
         assert {job_id: dev.hub.job(job_id) for job_id in before} == before
     dev.wait(lambda: dev.statuses() == {"done": JOBS}, seconds=180)
     assert dev.runs()[0]["status"] == "CANCELED"
+    assert dev.stop() == 0
+
+
+def test_a_backfill_that_is_canceled_in_the_ui_leaves_all_as_it_was_within_ten_seconds(
+    dev: Dev,
+) -> None:
+    hub, backfills = dev.hub, Backfills(dev)
+    jobs = push_many(hub, repos=JOBS, each=1)
+    index_all(hub)
+    make_past(hub, [DAY])
+    before = {job_id: hub.job(job_id) for job_id in jobs}
+    dev.environment["MUSEHUB_LEASE_SECONDS"] = "60"  # so that it is not the lease that ends
+    dev.start()
+    with psycopg.connect(str(hub.settings.database_url)) as held:
+        held.execute("LOCK TABLE musehub_snapshots IN SHARE MODE")  # nobody may insert
+        backfills.launch([DAY])
+        dev.wait(lambda: len(hub.sql(_LEASED)) == JOBS, seconds=180)
+        [run] = dev.runs(BACKFILL_JOB)
+        answer = dev.ask(_TERMINATE, run=run["run_id"])
+        dev.wait(lambda: hub.sql(_LEASED) == [], seconds=SECONDS)
+
+        assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess"
+        assert {job_id: hub.job(job_id) for job_id in jobs} == before
+    _, [again] = backfills.finish(backfills.launch([DAY]), seconds=180)
+
+    assert [run["status"] for run in dev.runs(BACKFILL_JOB)] == ["CANCELED", "SUCCESS"]
+    assert (again.report["planned"], again.report["indexed"]) == (JOBS, JOBS)
+    assert {job_id: hub.job(job_id)["attempt"] for job_id in jobs} == dict.fromkeys(jobs, 2)
     assert dev.stop() == 0
