@@ -3,13 +3,13 @@
 import json
 import select
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, LiteralString, Self, cast
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
@@ -40,8 +40,9 @@ class Database:
     def __init__(self, url: str, *, idle: timedelta | None = None) -> None:
         """Prepare the pool; nothing is connected before it is needed.
 
-        A transaction in which nothing happens for `idle` is rolled back by the server: a process
-        that is frozen, or whose machine is gone, must not keep its locks.
+        A transaction in which nothing happens for `idle` is rolled back by the server, and within
+        that time it notices that its client is gone: a process that is frozen, killed, or whose
+        machine is gone, must not keep its locks.
 
         Raises:
             SettingsError: `url` is not the URL of a PostgreSQL database.
@@ -231,9 +232,11 @@ def _adapt(connection: psycopg.Connection[Any], _: object) -> None:
 
 
 def _limit_idle(connection: psycopg.Connection[Any], _: object, *, idle: timedelta) -> None:
-    milliseconds = str(round(idle / timedelta(milliseconds=1)))
-    connection.execute(statement("limit_idle"), {"milliseconds": milliseconds})
+    milliseconds = {"milliseconds": str(round(idle / timedelta(milliseconds=1)))}
+    connection.execute(statement("limit_idle"), milliseconds)
     connection.commit()
+    with suppress(errors.InvalidParameterValue), connection.transaction():
+        connection.execute(statement("notice_death"), milliseconds)  # not all systems can tell
 
 
 def _loads(text: str | bytes) -> Any:

@@ -4,6 +4,11 @@
 -- Within a transaction the server waits no longer than that for its client's next word.
 SELECT set_config('idle_in_transaction_session_timeout', %(milliseconds)s, false);
 
+-- name: notice_death
+-- The server looks so often, while a statement runs or waits, whether its client is still there: a process
+-- that was killed must not keep its locks.
+SELECT set_config('client_connection_check_interval', %(milliseconds)s, false);
+
 -- name: now
 -- The time by the server's clock.
 SELECT clock_timestamp() AS now;

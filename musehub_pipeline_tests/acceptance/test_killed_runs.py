@@ -15,7 +15,10 @@ from musehub_pipeline_tests.acceptance.pushes import push_many
 from musehub_pipeline_tests.orchestration.killing import asleep, end_sleep, when
 
 OPS = ("claim_jobs", *(phase.__name__ for phase in PHASES), "summarize")
-TABLES = ("musehub_objects", "musehub_object_refs", "musehub_snapshots", "musehub_commits")
+TABLES = (
+    *("musehub_objects", "musehub_object_refs", "musehub_snapshots", "musehub_commits"),
+    "musehub_branches",  # in the midst of what `summarize` publishes
+)
 KILLS = 3
 """After how many a push has had enough, where nothing else is set."""
 

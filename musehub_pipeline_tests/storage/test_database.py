@@ -1,11 +1,15 @@
 """The connection: transactions, and what its failures are called."""
 
 import socket
+import subprocess
+import sys
+import time
 from datetime import timedelta
 
 import psycopg
 import pytest
 from psycopg import errors
+from sqlalchemy import make_url
 
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.storage import migrate
@@ -13,6 +17,16 @@ from musehub_pipeline.storage.database import Database
 from musehub_pipeline_tests.servers.postgres import Postgres
 
 REPO = {"repo_id": "r", "owner": "ada", "slug": "song", "default_branch": "main"}
+
+HOLD = f"""
+import sys
+from datetime import timedelta
+from musehub_pipeline.storage.database import Database
+with Database(sys.argv[1], idle=timedelta(seconds=0.5)) as database:
+    with database.transaction() as transaction:
+        transaction.write("create_repo", {REPO})
+        transaction.query("SELECT pg_sleep(600)")
+"""
 
 
 def create_repo(database: Database) -> int:
@@ -24,6 +38,12 @@ def repos(database: Database) -> int:
     with database.transaction() as transaction:
         [[count]] = transaction.query("SELECT count(*) FROM musehub_repos")[1]
     return count
+
+
+def sleepers(database: Database) -> int:
+    asleep = "wait_event = 'PgSleep' AND datname = current_database()"
+    with database.transaction() as transaction:
+        return len(transaction.query(f"SELECT pid FROM pg_stat_activity WHERE {asleep}")[1])
 
 
 def backend(database: Database) -> int:
@@ -172,3 +192,22 @@ def test_a_transaction_that_falls_silent_lets_go_of_its_locks(database_url: str)
 
         assert repos(other) == 1
         assert create_repo(frozen) == 0
+
+
+def test_a_process_that_is_killed_during_a_statement_lets_go_of_its_locks(
+    database_url: str,
+) -> None:
+    patient = make_url(database_url).update_query_dict({"options": "-c lock_timeout=30s"})
+    with (
+        Database(patient.render_as_string(hide_password=False)) as other,
+        subprocess.Popen([sys.executable, "-c", HOLD, database_url]) as child,
+    ):
+        for _ in range(600):
+            if sleepers(other):
+                break
+            time.sleep(0.1)
+        assert sleepers(other) == 1
+        child.kill()
+
+        assert create_repo(other) == 1  # waits until the server has ended the other's transaction
+        assert repos(other) == 1
