@@ -14,7 +14,6 @@ from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job, through_blips
 from musehub_pipeline.phases.over_batch import put_back_late
 from musehub_pipeline.phases.services import Services
-from musehub_pipeline.storage.queue import Queue
 
 Claimed = Sequence[tuple[Claim, dict[str, Any]]]
 
@@ -59,7 +58,7 @@ def _batch(claimed: Claimed, services: Services, *, run_id: str) -> Batch:
     repos = through_blips(partial(services.index.existing_repos, repo_ids))
 
     def read(item: Item) -> Item:
-        job = _job(payloads[item.claim.job_id], item.claim, services.queue)
+        job = _job(payloads[item.claim.job_id], item.claim)
         deleted = repos.get(item.claim.repo_id)
         if deleted is None:
             raise Rejection(Fault.REPO_UNKNOWN, f"no repository {item.claim.repo_id!r}")
@@ -72,17 +71,14 @@ def _batch(claimed: Claimed, services: Services, *, run_id: str) -> Batch:
     )
 
 
-def _job(payload: dict[str, Any], claim: Claim, queue: Queue) -> Job:
-    """Read a payload; of a job that had ended before, so that no branch can move back."""
+def _job(payload: dict[str, Any], claim: Claim) -> Job:
+    """Read a payload; of a job that ended, so that no branch can move back."""
     job = Job.from_payload(payload)
     match claim.former:
         case Status.DONE:
             return replace(job, head=None)  # it has moved its branch
         case Status.FAILED:
             return replace(job, force=False)
-        case _ if job.force and job.head is not None and job.branch is not None:
-            # Somebody may have had it tried again long after others pushed to the branch.
-            return replace(job, force=not queue.overtaken(claim.job_id, branch=job.branch))
         case _:
             return job
 

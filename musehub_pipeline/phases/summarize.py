@@ -60,7 +60,10 @@ def summarize(batch: Batch, services: Services) -> Batch:
 def _close_mpacks(batch: Batch) -> None:
     for item in batch.items:
         if item.mpack is not None:
-            item.mpack.close()
+            try:
+                item.mpack.close()
+            except OSError as error:  # the whole folder is removed with the run
+                _log.warning("job %s: its scratch file stays: %s", item.claim.job_id, error)
 
 
 def _end(batch: Batch, services: Services) -> Batch:

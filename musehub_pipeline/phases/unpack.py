@@ -7,20 +7,25 @@ from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.hashing import ContentVerifier
 from musehub_pipeline.domain.ids import digest_of, id_of
 from musehub_pipeline.domain.inventory import Inventory, Kind
-from musehub_pipeline.domain.job import Job
+from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.mpack import read_mpack
 from musehub_pipeline.phases.batch import Batch, Contents, Item
 from musehub_pipeline.phases.each_job import each_job, through_blips
 from musehub_pipeline.phases.holdings import Holdings
 from musehub_pipeline.phases.over_batch import put_back_late
 from musehub_pipeline.phases.services import Services
+from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline.storage.scratch import ScratchFile
 
 _NAMED_IN_MESSAGE = 3
 
 
 def unpack(batch: Batch, services: Services) -> Batch:
-    """Read every mpack once, verify every hash, and check that all it names is supplied or held."""
+    """Read every mpack once, verify every hash, and check that all it names is supplied or held.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
     repos: dict[str, Holdings] = {}
     repo_ids = [item.claim.repo_id for item in batch.live]
     mpack_keys = {item.job.mpack_key for item in batch.live if item.job}
@@ -42,7 +47,7 @@ def unpack(batch: Batch, services: Services) -> Batch:
         verified.add(job.mpack_key)
         _check_count(job, inventory)
         _check_references(inventory, repo)
-        old_head = _judge_head(job, inventory, repo)
+        old_head = _judge_head(item.claim, job, inventory, repo, services.queue)
         if repo_ids.count(repo_id) > 1:
             repo.supply(job, inventory)
         contents = Contents(
@@ -112,7 +117,9 @@ def _check_references(inventory: Inventory, repo: Holdings) -> None:
     check("commit", parents, commits, Fault.PARENT_NOT_HELD)
 
 
-def _judge_head(job: Job, inventory: Inventory, repo: Holdings) -> str | None:
+def _judge_head(
+    claim: Claim, job: Job, inventory: Inventory, repo: Holdings, queue: Queue
+) -> str | None:
     """Check that the branch may move to the job's head; return where it stands now."""
     if job.head is None or job.branch is None:
         return None
@@ -121,8 +128,12 @@ def _judge_head(job: Job, inventory: Inventory, repo: Holdings) -> str | None:
         raise Rejection(
             Fault.HEAD_UNKNOWN, f"{job.head} is neither in the mpack nor in the repository"
         )
+    # Whoever moves the branch after this look is noticed when the job is published.
     old = repo.head(job.branch)
-    if old is None or job.force or repo.descends(head, digest_of(old), inventory.parents):
+    if old is None or repo.descends(head, digest_of(old), inventory.parents):
+        return old
+    # It may have been tried again by hand, long after others pushed to the branch.
+    if job.force and not queue.overtaken(claim.job_id, branch=job.branch):
         return old
     raise Rejection(
         Fault.NON_FAST_FORWARD,

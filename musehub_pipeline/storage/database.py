@@ -29,6 +29,7 @@ from musehub_pipeline.storage.server import (
 from musehub_pipeline.storage.statements import statement
 
 _POOL_SIZE = 10
+_CANCEL_SECONDS = 5
 _STREAMED_ROWS = 2_000
 
 Row = dict[str, Any]
@@ -191,6 +192,11 @@ class Transaction:
             raise QueryFailed(str(error).strip()) from error
         names = [column.name for column in cursor.description or ()]
         return names, cursor.fetchall() if names else []
+
+    def cancel(self) -> None:
+        """End the statement that another thread waits for, which then raises."""
+        with suppress(psycopg.Error):  # the server is away: it waits no longer either
+            self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
 
     def write(self, name: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Run the statement `name` and return how many rows it inserted or changed."""

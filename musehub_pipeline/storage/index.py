@@ -2,7 +2,8 @@
 
 Keys are sorted and go in chunks of a few thousand, as one binary array a column: sorted, so that
 two runs that share rows cannot deadlock, and because PostgreSQL then finds neighbours in one
-descent of its B-tree. Every write is idempotent and returns how many rows were new.
+descent of its B-tree. Every write is idempotent and returns how many rows were new; one that is
+repeated does not count those that it has brought before.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from musehub_pipeline.domain.commit import CommitRow
 from musehub_pipeline.domain.ids import digest_of, id_of
 from musehub_pipeline.domain.inventory import Kind
 from musehub_pipeline.storage.arrays import id_array, text_array
-from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.database import Database, Transaction
 from musehub_pipeline.storage.parallel import ahead, in_threads
 
 CHUNK_ROWS = 2_000
@@ -131,20 +132,31 @@ class Index:
 
         PostgreSQL is busy with one chunk while the next one is made, and then with both.
         """
+        under_way: set[Transaction] = set()
 
         def write(chunk: dict[str, Any]) -> int:
             with self._database.autocommit() as transaction:
-                return transaction.write(name, constants | chunk)
+                under_way.add(transaction)
+                try:
+                    return transaction.write(name, constants | chunk)
+                finally:
+                    under_way.remove(transaction)
 
         chunks = iter(parameters)
         begin = list(islice(chunks, 2))
         if len(begin) <= 1:  # a small push
             return sum(map(write, begin))
-        if not whole:
-            return sum(in_threads(write, chain(begin, chunks), pool=self._pool, threads=_WRITERS))
-        with self._database.transaction() as transaction:
-            upcoming = ahead(chain(begin, chunks), pool=self._pool)
-            return sum(transaction.write(name, constants | chunk) for chunk in upcoming)
+        chunks = chain(begin, chunks)
+        if whole:
+            with self._database.transaction() as transaction:
+                upcoming = ahead(chunks, pool=self._pool)
+                return sum(transaction.write(name, constants | chunk) for chunk in upcoming)
+        try:
+            return sum(in_threads(write, chunks, pool=self._pool, threads=_WRITERS))
+        except BaseException:  # the run is told to stop, say: it does not wait for a lock
+            for transaction in tuple(under_way):
+                transaction.cancel()
+            raise
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

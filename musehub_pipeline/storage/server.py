@@ -13,7 +13,7 @@ from musehub_pipeline.domain.errors import SettingsError, Transient, Trouble
 _PATIENCE: dict[str, Any] = {
     "connect_timeout": 10,  # seconds, as are the next two
     # A server whose machine is gone says nothing, and one may wait for its answer for ever. Less
-    # than half a lease, so that a heartbeat can try again.
+    # than half a lease by default, so that a heartbeat can try again.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 2,
@@ -56,8 +56,9 @@ def connect(url: URL) -> psycopg.Connection[Any]:
     Raises:
         psycopg.Error: the server did not let us.
     """
-    text = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(text, autocommit=True, **patience(url))
+    # As the pool does, which reads several hosts in a way of its own.
+    arguments, options = url.get_dialect()().create_connect_args(url)
+    return psycopg.connect(*arguments, autocommit=True, **{**patience(url), **options})
 
 
 def ensure_database(existing: URL, name: str) -> bool:

@@ -58,6 +58,15 @@ def test_a_stop_reaches_runs_that_have_outlived_their_code_server(dev: Dev) -> N
         assert dev.stop() == 0
 
 
+def test_runs_are_told_to_stop_where_dagster_ends_by_itself(dev: Dev) -> None:
+    with work_in_progress(dev) as before:
+        dev.kill("-m dagster dev")
+        dev.wait(lambda: dev.statuses() == {"pending": JOBS}, seconds=SECONDS)
+
+        assert {job_id: dev.hub.job(job_id) for job_id in before} == before
+        dev.wait_until_ended()
+
+
 def test_a_run_that_is_canceled_in_the_ui_gives_its_jobs_back_within_ten_seconds(dev: Dev) -> None:
     with work_in_progress(dev) as before:
         [run] = dev.runs()

@@ -40,7 +40,7 @@ def asleep(hub: Hub) -> bool:
 
 
 def end_sleep(hub: Hub) -> None:
-    """End what a run that was killed had asked for: the database does not see that it is gone."""
+    """End what a killed run had asked for: the database notices its death only after a lease."""
     hub.sql(f"SELECT pg_terminate_backend(pid, 10000) FROM ({_ASLEEP}) AS run")
 
 

@@ -4,6 +4,7 @@ import dagster as dg
 
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.orchestration.backfilling import backfill, fared, old_pushes
 from musehub_pipeline_tests.orchestration.observed import run
 
 MPACK = small_history().mpack()
@@ -50,5 +51,23 @@ def test_a_batch_that_holds_enough_rows_takes_on_no_more(
     run(hub, instance, max_objects=5)
 
     assert after_one == [DONE, DONE, WAITING, WAITING, WAITING, WAITING]
+    assert hub.job(jobs[0])["result"]["batch_jobs"] == 2  # the others were put back at once
     assert statuses(hub, *jobs) == [DONE] * 6
     assert hub.counts()["objects"] == 12
+
+
+def test_a_past_job_that_is_larger_than_it_was_said_to_be_is_kept_as_it_was(
+    hub: Hub, instance: dg.DagsterInstance
+) -> None:
+    first, second = old_pushes(hub, "ab")
+    size = hub.job(first)["result"]["mpack_size_bytes"]
+    hub.sql(
+        "UPDATE musehub_background_jobs SET result = result || '{\"mpack_size_bytes\": 1}'::jsonb"
+    )
+    before = hub.job(second)
+
+    taken = fared(backfill(hub, instance, batch_bytes=size + 1))
+
+    assert taken == (2, 1, {}, {"OVER_BATCH": 1})
+    assert hub.job(second) == before
+    assert hub.job(first)["attempt"] == 2

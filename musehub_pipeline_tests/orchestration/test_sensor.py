@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.orchestration.home import OUR_TAGS
+from musehub_pipeline.orchestration.home import LOCATION_TAG, OUR_TAGS
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline.orchestration.sensor import pending_mpacks_sensor
 from musehub_pipeline.phases.services import Services, open_services
@@ -129,6 +130,27 @@ def test_a_run_that_died_is_closed_and_its_job_requested_anew(
     said = [entry.message for entry in instance.all_logs(run_id)]
     again = f"🔁 [mpack.index] pending again job={job_id} repo=repo-song code=LEASE_EXPIRED"
     assert [line for line in said if line.startswith(again)] == said[:1]
+
+
+def test_it_looks_at_the_runs_of_its_own_code_location(
+    hub: Hub, services: Services, instance: dg.DagsterInstance
+) -> None:
+    job = build_defs(musehub=fixed_resource(hub.settings)).get_job_def("index_mpacks")
+    for location in ("musehub_pipeline", "here", "elsewhere"):
+        tags = {LOCATION_TAG: f"__repository__@{location}"}
+        instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED, tags=tags)
+    context = dg.SensorEvaluationContext(
+        instance_ref=None,
+        instance=instance,
+        repository_name="__repository__",
+        code_location_origin=GrpcServerCodeLocationOrigin("localhost", 1, location_name="here"),
+        resources={"musehub": dg.ResourceDefinition.hardcoded_resource(services)},
+    )
+
+    found = pending_mpacks_sensor(job, wait_seconds=0)(context)
+
+    assert isinstance(found, dg.SkipReason)
+    assert str(found.skip_message).endswith("; 2 runs in flight")
 
 
 def test_sensor_and_schedule_run_by_default() -> None:

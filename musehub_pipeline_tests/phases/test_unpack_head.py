@@ -3,6 +3,7 @@
 import pytest
 
 from musehub_pipeline.domain.commit import decode_commit, row_of
+from musehub_pipeline.domain.errors import Fault
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.fetch_mpack import fetch_mpack
 from musehub_pipeline.phases.services import open_services
@@ -173,6 +174,25 @@ def test_another_line_is_refused_unless_it_is_forced(repo: Repo, where: str) -> 
     repo.push(other, force=True)
 
     assert repo.judged() == [tip]
+
+
+def test_a_forced_push_is_not_forced_over_one_that_overtook_it_since_it_was_claimed(
+    repo: Repo,
+) -> None:
+    """As where it is tried again while a backfill publishes a later one."""
+    hub = repo.hub
+    repo.push(repo.commit("early"), force=True)
+    with open_services(hub.settings) as services:
+        batch = fetch_mpack(claim_jobs(services, run_id="run"), services)
+        late = repo.commit("late")
+        repo.push(late)
+        hub.sql("UPDATE musehub_background_jobs SET status = 'done' WHERE status = 'pending'")
+        repo.hold(late)
+
+        [judged] = unpack(batch, services).items
+
+    assert judged.error is not None
+    assert judged.error.code == Fault.NON_FAST_FORWARD
 
 
 def test_a_history_that_has_nothing_in_common_is_refused(repo: Repo) -> None:

@@ -1,10 +1,14 @@
 """The index: what a repo holds, written in bulk, as often as one likes."""
 
 import json
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 
+import psycopg
 import pytest
 
 from musehub_pipeline.domain.commit import CommitRow, decode_commit, row_of
@@ -203,6 +207,45 @@ def test_a_write_that_fails_in_the_middle_leaves_nothing(hub: Hub, index: Index)
 
     assert hub.counts()["commits"] == 0
     assert index.insert_commits("r", [[commit(1)]]) == 1
+
+
+def test_what_a_write_that_failed_has_brought_is_not_brought_again(hub: Hub, index: Index) -> None:
+    def chunks(*, end: bool) -> Iterator[list[bytes]]:
+        for number in range(6):
+            yield [digest(number)]
+        if not end:
+            raise OSError(5, "the scratch file is gone")
+
+    with pytest.raises(OSError, match="scratch"):
+        index.upsert_object_refs("r", chunks(end=False))
+
+    brought = hub.counts()["object_refs"]
+    assert 0 < brought <= 6
+    assert index.upsert_object_refs("r", chunks(end=True)) == 6 - brought
+    assert hub.counts()["object_refs"] == 6
+
+
+def test_a_write_that_is_told_to_stop_waits_for_no_lock(hub: Hub) -> None:
+    chunks = [[SnapshotRow(id_of(n), b"{}", TIME)] for n in range(6)]
+    let_go = threading.Event()
+
+    def write() -> None:
+        with Database(str(hub.settings.database_url)) as database, Index(database) as index:
+            index.insert_snapshots("r", chunks)
+
+    with psycopg.connect(str(hub.settings.database_url)) as held:
+        held.execute("LOCK TABLE musehub_snapshots IN SHARE MODE")  # nobody may insert
+        # So that a writer that waits fails the test, and does not hang it.
+        release = threading.Timer(30, lambda: (let_go.set(), held.rollback()))
+        release.start()
+        stop = partial(signal.pthread_kill, threading.get_ident(), signal.SIGINT)
+        threading.Timer(1, stop).start()
+        with pytest.raises(KeyboardInterrupt):
+            write()
+        assert not let_go.is_set()
+        release.cancel()
+
+    assert hub.counts()["snapshots"] == 0
 
 
 def test_runs_that_share_rows_do_not_get_in_each_others_way(hub: Hub, index: Index) -> None:
