@@ -1,4 +1,4 @@
-"""A queue, its past, and what the tests of fsck break."""
+"""A queue, its past, an index, and what the tests of fsck break."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import pytest
 
 from musehub_pipeline.storage.archive import Archive
 from musehub_pipeline.storage.database import Database
+from musehub_pipeline.storage.index import Index
 from musehub_pipeline.storage.queue import Queue
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.storage.checking import World, push_world
@@ -30,3 +31,10 @@ def archive(hub: Hub) -> Iterator[Archive]:
     """The past of a hub's queue, in which three runs may die over a job."""
     with Database(str(hub.settings.database_url)) as database:
         yield Archive(database, lease=LEASE, max_kills=3)
+
+
+@pytest.fixture
+def index(hub: Hub) -> Iterator[Index]:
+    """The index of a hub."""
+    with Database(str(hub.settings.database_url)) as database, Index(database) as index:
+        yield index
