@@ -51,7 +51,7 @@ def large_history() -> History:
     50 ms, does not count.
     """
     history = History()
-    rests = {f"bars/{n:04}.txt": b"a rest" for n in range(1500)}
+    rests = {f"bars/{n:04}.txt": b"a rest" for n in range(6000)}
     parents: list[str] = []
     for n in range(100):
         parents = [history.commit(rests | {"take.wav": bytes([n]) * (2 << 20)}, parents=parents)]
