@@ -56,14 +56,7 @@ def phase_budgets(
     """Judge the latest materialization by the budgets of now."""
     through_blips(partial(musehub.heartbeat.begin, context.run.run_id))
     budgets = musehub.settings.phase_budgets
-    latest = context.instance.get_latest_materialization_event(MPACK_INDEX.key)
-    seen = latest.asset_materialization if latest else None
-    entries = seen.metadata if seen else {}
-    maxima = {
-        key: entry.value or 0.0
-        for key in budgets
-        if isinstance(entry := entries.get(f"{key}_max"), dg.FloatMetadataValue)
-    }
+    maxima = _latest_maxima(context.instance, budgets)
     over = {key: taken for key, taken in maxima.items() if taken > budgets[key]}
     return dg.AssetCheckResult(
         passed=not over,
@@ -71,6 +64,18 @@ def phase_budgets(
         description=None if maxima else "There is nothing to judge.",
         metadata={"budgets_ms": dict(budgets), "over_budget_ms": over},
     )
+
+
+def _latest_maxima(instance: dg.DagsterInstance, budgets: Budgets) -> dict[str, float]:
+    """Return of the latest materialization the maxima for which there is a budget."""
+    latest = instance.get_latest_materialization_event(MPACK_INDEX.key)
+    seen = latest.asset_materialization if latest else None
+    entries = seen.metadata if seen else {}
+    return {
+        key: entry.value or 0.0
+        for key in budgets
+        if isinstance(entry := entries.get(f"{key}_max"), dg.FloatMetadataValue)
+    }
 
 
 def log_run(context: dg.OpExecutionContext, batch: Batch, *, budgets: Budgets) -> None:

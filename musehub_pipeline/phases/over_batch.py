@@ -9,6 +9,8 @@ from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.storage.queue import Queue
 
+_NONE = timedelta(0)
+
 
 def put_back_late(batch: Batch, queue: Queue) -> Batch:
     """Put back, unspent, the pushes that came too late for the batch; return the rest.
@@ -29,8 +31,7 @@ def put_back_late(batch: Batch, queue: Queue) -> Batch:
         if item.claim.repo_id in late and isinstance(item.error, Deferral):
             if item.mpack is not None:
                 item.mpack.close()
-            nothing = timedelta(0)
-            release = partial(queue.release, item.claim, item.error, delay=nothing, spent=False)
+            release = partial(queue.release, item.claim, item.error, delay=_NONE, spent=False)
             through_blips(release)
         else:
             kept.append(item)

@@ -15,6 +15,12 @@ def run(hub: Hub, instance: dg.DagsterInstance, **changes: Any) -> str:
     return instance.get_runs(limit=1)[0].run_id
 
 
+def statuses(hub: Hub, *job_ids: str) -> list[tuple[str, int, str | None]]:
+    """Return of jobs: status, attempt and reason code."""
+    rows = [hub.job(job_id) for job_id in job_ids]
+    return [(row["status"], row["attempt"], row["error_code"]) for row in rows]
+
+
 def materializations(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
     """Return the figures of each materialization, the newest first."""
     records = instance.fetch_materializations(MPACK_INDEX.key, limit=100).records

@@ -11,6 +11,7 @@ from musehub_pipeline.domain.result import TIMINGS
 from musehub_pipeline.orchestration.in_process import Runner
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.orchestration.observed import statuses
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
 HISTORY = small_history()
@@ -30,11 +31,6 @@ def run(hub: Hub, instance: dg.DagsterInstance) -> Run:
         return Runner(hub.settings.model_copy(update=changes), instance).run()
 
     return run_once
-
-
-def statuses(hub: Hub, *job_ids: str) -> list[tuple[str, int, str | None]]:
-    rows = [hub.job(job_id) for job_id in job_ids]
-    return [(row["status"], row["attempt"], row["error_code"]) for row in rows]
 
 
 def make_due(hub: Hub) -> None:

@@ -5,16 +5,11 @@ import dagster as dg
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.backfilling import backfill, fared, old_pushes
-from musehub_pipeline_tests.orchestration.observed import run
+from musehub_pipeline_tests.orchestration.observed import run, statuses
 
 MPACK = small_history().mpack()
 EMPTY = History().mpack()
 DONE, WAITING = ("done", 1, None), ("pending", 0, None)
-
-
-def statuses(hub: Hub, *job_ids: str) -> list[tuple[str, int, str | None]]:
-    rows = [hub.job(job_id) for job_id in job_ids]
-    return [(row["status"], row["attempt"], row["error_code"]) for row in rows]
 
 
 def test_a_batch_has_no_more_bytes_than_it_may_but_for_a_first_job(

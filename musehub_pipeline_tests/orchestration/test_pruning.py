@@ -1,11 +1,12 @@
 """What is kept of the past: ended runs and done jobs, for the days that are set."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import text
 
 from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.orchestration.home import LOCATION_TAG, OUR_TAGS, code_locations
@@ -62,14 +63,23 @@ def test_a_code_location_that_is_called_otherwise_prunes_its_own_runs(
 @pytest.mark.parametrize(
     ("days", "pruned"),
     [
-        ({"keep_runs_days": 1, "keep_done_days": 7}, {"runs": 0, "job_rows": 1}),
+        ({"keep_runs_days": 7, "keep_done_days": 7}, {"runs": 1, "job_rows": 1}),
+        ({"keep_runs_days": 9, "keep_done_days": 9}, {"runs": 0, "job_rows": 0}),
         ({"keep_runs_days": 0, "keep_done_days": 0}, {"runs": 0, "job_rows": 0}),
     ],
-    ids=["days", "for ever"],
+    ids=["a week", "longer", "for ever"],
 )
-def test_the_job_says_how_much_it_removed(
-    hub: Hub, instance: dg.DagsterInstance, days: dict[str, Any], pruned: dict[str, int]
+def test_the_job_removes_what_is_past_its_days_and_says_how_much(
+    hub: Hub,
+    instance: dg.DagsterInstance,
+    add_run: AddRun,
+    days: dict[str, Any],
+    pruned: dict[str, int],
 ) -> None:
+    old, elsewhere = add_run(), add_run(tags=ELSEWHERE)
+    with instance.run_storage.connect() as connection:  # pyright: ignore[reportAttributeAccessIssue]  SQL's
+        ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=8)
+        connection.execute(text("UPDATE runs SET create_timestamp = :ago"), {"ago": ago})
     job_id = hub.enqueue("r")
     change(hub, job_id, "status = 'done', finished_at = now() - interval '8 days'")
     changed = hub.settings.model_copy(update=days)
@@ -81,6 +91,7 @@ def test_the_job_says_how_much_it_removed(
         event.step_output_data for event in run.all_node_events if event.is_successful_output
     ]
     assert {name: value.value for name, value in output.metadata.items()} == pruned
+    assert left(instance) == {elsewhere, run.run_id} | ({old} if not pruned["runs"] else set())
     assert len(hub.sql("SELECT FROM musehub_background_jobs")) == 1 - pruned["job_rows"]
     [known] = hub.sql("SELECT run_id FROM musehub_pipeline_runs")
     assert known["run_id"] == run.run_id  # it has a heartbeat
