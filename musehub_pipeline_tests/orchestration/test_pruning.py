@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import DateTime, bindparam, text
 
 from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.orchestration.home import LOCATION_TAG, OUR_TAGS, code_locations
@@ -79,7 +79,8 @@ def test_the_job_removes_what_is_past_its_days_and_says_how_much(
     old, elsewhere = add_run(), add_run(tags=ELSEWHERE)
     with instance.run_storage.connect() as connection:  # pyright: ignore[reportAttributeAccessIssue]  SQL's
         ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=8)
-        connection.execute(text("UPDATE runs SET create_timestamp = :ago"), {"ago": ago})
+        backdate = text("UPDATE runs SET create_timestamp = :ago")
+        connection.execute(backdate.bindparams(bindparam("ago", ago, DateTime)))
     job_id = hub.enqueue("r")
     change(hub, job_id, "status = 'done', finished_at = now() - interval '8 days'")
     changed = hub.settings.model_copy(update=days)
