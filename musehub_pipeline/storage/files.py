@@ -1,24 +1,27 @@
 """Copying streams of bytes into scratch files, hashed on the way."""
 
 import os
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import cycle
 from pathlib import Path
 
 from obstore import Bytes
 
 from musehub_pipeline.domain.errors import Transient, Trouble
+from musehub_pipeline.storage.parallel import behind
 
 Buffer = bytes | memoryview | Bytes
 
 CHUNK_BYTES = 1 << 20
-"""Chunks that stay in the processor's cache between being read, hashed and written."""
+"""Chunks that stay in the processor's cache between being read, written and hashed."""
+
+_UNDER_WAY = 3  # chunks at a time that wait to be written
 
 
 def read_file(path: Path) -> tuple[int, Iterator[Buffer]]:
-    """Return the size of a file and its chunks; each is valid until the next but one is taken.
+    """Return the size of a file and its chunks; each is valid until it is written.
 
     Raises:
         FileNotFoundError: there is none.
@@ -26,34 +29,39 @@ def read_file(path: Path) -> tuple[int, Iterator[Buffer]]:
     size = path.stat().st_size
 
     def chunks() -> Iterator[Buffer]:
-        buffers = [memoryview(bytearray(min(size, CHUNK_BYTES))) for _ in range(2)]
+        # Those that are under way, and the one that is read meanwhile.
+        buffers = [memoryview(bytearray(min(size, CHUNK_BYTES))) for _ in range(_UNDER_WAY + 1)]
         with path.open("rb", buffering=0) as file:
-            while read := file.readinto(buffers[0]):
-                yield buffers[0][:read]
-                buffers.reverse()
+            for buffer in cycle(buffers):
+                if not (read := file.readinto(buffer)):
+                    break
+                yield buffer[:read]
 
     return size, chunks()
 
 
-def write_hashing(chunks: Iterator[Buffer], destination: Path, *, pool: Executor) -> str:
-    """Write chunks to a new file and return the hex sha256 of them all.
+def write_hashing(chunks: Iterable[Buffer], destination: Path, *, size: int) -> str:
+    """Write chunks, `size` bytes in all, to a new file and return the hex sha256 of them.
 
-    A chunk is hashed, in a thread of `pool`, while it is written and the next one is fetched.
+    A thread writes and hashes while the next chunks are fetched: a few, so that neither waits
+    whenever the other is slow. The space is taken first, so that a full disk is known at once.
 
     Raises:
         Transient: SCRATCH_UNAVAILABLE.
     """
     digest = sha256()
-    hashing = None
-    with _new_file(destination) as write:
-        for chunk in chunks:
+    with _new_file(destination, size) as write:
+
+        def take(chunk: Buffer) -> None:
             view = memoryview(chunk)
-            if hashing is not None:
-                hashing.result()
-            hashing = pool.submit(digest.update, view)
             write(view)
-    if hashing is not None:
-        hashing.result()
+            digest.update(view)
+
+        if size <= CHUNK_BYTES:  # not worth a thread
+            for chunk in chunks:
+                take(chunk)
+        else:
+            behind(take, chunks, most=_UNDER_WAY)
     return digest.hexdigest()
 
 
@@ -68,7 +76,7 @@ def removed_on_error(path: Path) -> Generator[None]:
 
 
 @contextmanager
-def _new_file(path: Path) -> Generator[Callable[[memoryview], None]]:
+def _new_file(path: Path, size: int) -> Generator[Callable[[memoryview], None]]:
     """Open a scratch file; its troubles are not those of the storage that is read meanwhile."""
     with _scratch_errors(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -79,6 +87,9 @@ def _new_file(path: Path) -> Generator[Callable[[memoryview], None]]:
                 view = view[os.write(descriptor, view) :]
 
     try:
+        if size:
+            with _scratch_errors(path):
+                os.posix_fallocate(descriptor, 0, size)
         yield write
     finally:
         os.close(descriptor)

@@ -138,7 +138,7 @@ class ObjectStorage:
                 raise Rejection(Fault.MPACK_MISSING, f"{self.url}/{key} does not exist") from error
             if size > limit:
                 raise Rejection(Fault.MPACK_TOO_LARGE, f"{size} bytes, where {limit} are allowed")
-            actual = write_hashing(chunks, destination, pool=self._pool)
+            actual = write_hashing(chunks, destination, size=size)
             if actual != hex_digest:
                 message = f"the {size} bytes at {self.url}/{key} hash to {actual}"
                 if expected not in {None, size}:  # a gateway's page, say, and not the mpack

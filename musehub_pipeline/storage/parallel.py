@@ -1,7 +1,8 @@
 """Work on many small items in a few threads."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar, cast
 
@@ -45,6 +46,22 @@ def ahead(items: Iterable[Item], *, pool: Executor) -> Iterator[Item]:
     while (item := upcoming.result()) is not end:
         upcoming = pool.submit(next, iterator, end)
         yield cast("Item", item)
+
+
+def behind(work: Callable[[Item], object], items: Iterable[Item], *, most: int) -> None:
+    """Call `work` with every item, in order, in a thread of its own that lags up to `most` behind.
+
+    Raises:
+        Exception: what `work` raised first.
+    """
+    under_way: deque[Future[object]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="behind") as thread:
+        for item in items:
+            if len(under_way) == most:
+                under_way.popleft().result()
+            under_way.append(thread.submit(work, item))
+        for task in under_way:
+            task.result()
 
 
 class _Shared(Iterator[Item]):
