@@ -80,7 +80,10 @@ def discover(
     if repo and not enqueuing:
         raise typer.BadParameter("--repo goes with --enqueue: what no job names has no repository")
     settings = local.resolve(Settings.load())
-    with open_database(settings) as database, open_objects(settings) as objects:
+    with (
+        open_database(settings, idle=settings.lease) as database,
+        open_objects(settings) as objects,
+    ):
         if repo:
             report = enqueue(
                 hex_digests,

@@ -161,7 +161,8 @@ def cancel_jobs(
 @contextmanager
 def _open_queue() -> Generator[tuple[Database, Queue]]:
     settings = local.resolve(Settings.load())
-    with open_database(settings) as database:
+    # Whoever stops in the midst of a change, at Ctrl-Z say, holds up claims no longer than a lease.
+    with open_database(settings, idle=settings.lease) as database:
         yield database, open_queue(database, settings)
 
 

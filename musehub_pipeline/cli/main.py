@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+import psycopg
 import typer
 
 from musehub_pipeline.cli import backfill, db, jobs
@@ -64,6 +65,8 @@ def report_errors(command: Callable[[], None]) -> None:
         raise
     except PipelineError as error:
         _fail(str(error))
+    except psycopg.Error as error:  # that the server can answer, but would not do what was asked
+        _fail(f"the database refused: {str(error) or type(error).__name__}".split("\n", 1)[0])
     except BrokenPipeError:  # whoever read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_ERROR)

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgpack
 
-from musehub_pipeline.domain.errors import PipelineError
-from musehub_pipeline.domain.ids import PREFIX
-from musehub_pipeline.domain.job import payload_of
+from musehub_pipeline.domain.errors import PipelineError, Rejection
+from musehub_pipeline.domain.ids import PREFIX, is_id
+from musehub_pipeline.domain.job import check_branch, payload_of
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.pushes import Pushes
 from musehub_pipeline.storage.repos import Repo
@@ -56,9 +56,23 @@ def outline(path: Path) -> Outline:
         raise NotAnMpack(f"{path}: {error.strerror}") from error
     except (msgpack.UnpackException, ValueError) as error:
         raise NotAnMpack(f"{path}: not an mpack: {error or type(error).__name__}") from error
+    _check_heads(path, heads)
+    return Outline(mpack_key=PREFIX + digest, objects=objects, branch_heads=heads)
+
+
+def _check_heads(path: Path, heads: Any) -> None:
     if not isinstance(heads, dict):
         raise NotAnMpack(f"{path}: not an mpack: branch_heads is not a map")
-    return Outline(mpack_key=PREFIX + digest, objects=objects, branch_heads=heads)
+    for branch, head in heads.items():
+        where = f"{path}: not an mpack: branch_heads[{branch!r:.120}]"
+        if not isinstance(branch, str):
+            raise NotAnMpack(f"{where}: the name of the branch is not a text")
+        try:
+            check_branch(branch, where=where)
+        except Rejection as rejection:
+            raise NotAnMpack(rejection.message) from rejection
+        if not (isinstance(head, str) and is_id(head)):
+            raise NotAnMpack(f"{where}: {head!r:.120} is not an id")
 
 
 @dataclass(frozen=True, kw_only=True)

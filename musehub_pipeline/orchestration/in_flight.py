@@ -15,14 +15,13 @@ _CHECKS_BY_HAND = "__ASSET_JOB"
 """What Dagster calls each run of assets or checks that somebody has chosen in the UI."""
 
 _MOST_RUNS = 1_000
+_AT_WORK = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
+    *_AT_WORK,
 ]
-_AT_WORK = {dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +55,23 @@ def in_flight(
 def _runs(
     instance: dg.DagsterInstance, job_name: str, locations: list[str]
 ) -> Iterator[dg.DagsterRun]:
-    """Yield the runs in flight of whatever has a heartbeat: another one must not be ended here."""
-    for name in (job_name, BACKFILL_JOB, PRUNING_JOB):
-        yield from _of_job(instance, name, locations)
-    for run in _of_job(instance, _CHECKS_BY_HAND, locations):
+    """Yield the runs in flight of whatever has a heartbeat: another one must not be ended here.
+
+    Of other jobs only those at work: behind one day of a backfill, a thousand others may wait.
+    """
+    yield from _of_job(instance, job_name, locations, _IN_FLIGHT)
+    for name in (BACKFILL_JOB, PRUNING_JOB):
+        yield from _of_job(instance, name, locations, _AT_WORK)
+    for run in _of_job(instance, _CHECKS_BY_HAND, locations, _AT_WORK):
         if run.entity_selection == phase_budgets.check_keys:
             yield run
 
 
 def _of_job(
-    instance: dg.DagsterInstance, name: str, locations: list[str]
+    instance: dg.DagsterInstance,
+    name: str,
+    locations: list[str],
+    statuses: Sequence[dg.DagsterRunStatus],
 ) -> Sequence[dg.DagsterRun]:
-    ours = dg.RunsFilter(job_name=name, statuses=_IN_FLIGHT, tags={LOCATION_TAG: locations})
+    ours = dg.RunsFilter(job_name=name, statuses=statuses, tags={LOCATION_TAG: locations})
     return instance.get_runs(ours, limit=_MOST_RUNS)

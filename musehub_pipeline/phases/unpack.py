@@ -78,6 +78,10 @@ def _read(
         )
         read_mpack(mpack, inventory, limits=services.settings.limits)
         inventory.finish()
+    if inventory.unverified_ids:  # such an id says nothing of what the commit says are its parents
+        for held in repo.held("commit", inventory.parents):
+            del inventory.parents[held]
+            inventory.held_commits.add(held)
     return inventory
 
 

@@ -4,14 +4,16 @@ import json
 import select
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, LiteralString, Self, cast
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.abc import Buffer
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import set_json_loads
 from sqlalchemy import PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -31,6 +33,8 @@ from musehub_pipeline.storage.statements import statement
 _POOL_SIZE = 10
 _CANCEL_SECONDS = 5
 _STREAMED_ROWS = 2_000
+_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)  # a day within Python's years, to be shown anywhere
+_LATEST = datetime(9999, 12, 30, tzinfo=UTC)
 
 Row = dict[str, Any]
 
@@ -232,7 +236,19 @@ def _check_open(connection: psycopg.Connection[Any], *_: object) -> None:
         raise DisconnectionError
 
 
+class _TimeLoader(TimestamptzLoader):
+    """Reads a time; one that Python has none for is its earliest or its latest."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:  # one odd row must not hide the others
+            text = bytes(data)
+            return _EARLIEST if text == b"-infinity" or text.endswith(b"BC") else _LATEST
+
+
 def _adapt(connection: psycopg.Connection[Any], _: object) -> None:
+    connection.adapters.register_loader("timestamptz", _TimeLoader)
     set_json_loads(_loads, connection)
     arrays.register(connection)
 

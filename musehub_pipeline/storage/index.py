@@ -54,8 +54,8 @@ class Index:
     def existing_repos(self, repo_ids: Collection[str]) -> dict[str, bool]:
         """Return those of `repo_ids` that exist, and whether each has been deleted."""
         with self._database.autocommit() as transaction:
-            rows = transaction.rows("repos", {"repo_ids": sorted(set(repo_ids))})
-        return {row["repo_id"]: row["deleted_at"] is not None for row in rows}
+            rows = transaction.rows("repos", {"repo_ids": list(set(repo_ids))})
+        return {row["repo_id"]: row["deleted"] for row in rows}
 
     def branch_head(self, repo_id: str, branch: str) -> str | None:
         """Return the commit id at which a branch stands; None where it has none."""

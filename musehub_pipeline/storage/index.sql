@@ -5,7 +5,7 @@
 
 -- name: repos
 -- Which of the repos exist, and which are deleted.
-SELECT repo_id, deleted_at FROM musehub_repos WHERE repo_id = ANY(%(repo_ids)s);
+SELECT repo_id, deleted_at IS NOT NULL AS deleted FROM musehub_repos WHERE repo_id = ANY(%(repo_ids)s);
 
 -- name: branch_head
 -- Where a branch stands.
@@ -19,15 +19,18 @@ WITH RECURSIVE line AS (
     UNION
     SELECT parent.commit_id, parent.parent_ids
     FROM line
-    CROSS JOIN LATERAL jsonb_array_elements_text(line.parent_ids) AS parent_id
+    CROSS JOIN LATERAL jsonb_array_elements_text(
+        CASE jsonb_typeof(line.parent_ids) WHEN 'array' THEN line.parent_ids END
+    ) AS parent_id
     JOIN musehub_commits AS parent
         ON parent.repo_id = %(repo_id)s AND parent.commit_id = parent_id
 )
 SELECT EXISTS (SELECT FROM line WHERE commit_id = %(ancestor)s);
 
 -- name: sizes_of_objects
--- Which of the objects have a row, and of what size.
-SELECT object_id, size_bytes FROM musehub_objects WHERE object_id = ANY(%(ids)b);
+-- Which of the objects have a row, and of what size; one that tells none is healed like one that is wrong.
+SELECT object_id, size_bytes FROM musehub_objects
+WHERE object_id = ANY(%(ids)b) AND size_bytes IS NOT NULL;
 
 -- name: held_objects
 -- Which of the objects the repo holds.

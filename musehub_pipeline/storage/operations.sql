@@ -28,8 +28,10 @@ LIMIT %(limit)s;
 SELECT
     clock_timestamp() AS at,
     count(*) FILTER (WHERE status = 'pending') AS pending,
-    extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE status = 'pending'))::float
-        AS oldest_pending_seconds,
+    extract(
+        epoch FROM clock_timestamp()
+            - min(created_at) FILTER (WHERE status = 'pending' AND isfinite(created_at))
+    )::float AS oldest_pending_seconds,
     count(*) FILTER (WHERE status = 'pending' AND not_before > clock_timestamp()) AS in_backoff,
     count(*) FILTER (WHERE status = 'running') AS running,
     count(*) FILTER (WHERE status = 'running' AND lease_expires_at < clock_timestamp())
@@ -62,6 +64,7 @@ FROM (
         ) - created_at)::float * 1000 AS queue_wait_ms
     FROM musehub_background_jobs
     WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at > now() - %(age)s::interval
+        AND isfinite(created_at)
 ) AS done;
 
 -- name: retry

@@ -36,7 +36,7 @@ WHERE EXISTS (SELECT FROM musehub_repos WHERE repo_id = %(repo_id)s::text AND de
         WHERE repo_id = %(repo_id)s::text AND name = %(branch)s::text
     ))
 ON CONFLICT (repo_id, name) DO UPDATE SET head_commit_id = excluded.head_commit_id
-WHERE branch.head_commit_id IS NOT DISTINCT FROM %(expected)s::text;
+WHERE nullif(branch.head_commit_id, '') IS NOT DISTINCT FROM %(expected)s::text;
 
 -- name: touch_repo
 -- Note the time of the push, unless the repo has been deleted.

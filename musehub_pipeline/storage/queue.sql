@@ -79,15 +79,15 @@ WITH due AS (
 )
 UPDATE musehub_background_jobs AS job
 SET status = 'running',
-    attempt = job.attempt + 1,
+    attempt = least(job.attempt, 2147483646) + 1,  -- not to fail over one row that is odd
     run_id = %(run_id)s,
     started_at = clock_timestamp(),
     lease_expires_at = clock_timestamp() + %(lease)s
 FROM ranked
 WHERE job.job_id = ranked.job_id
     AND CASE WHEN ranked.alone THEN ranked.place = 1 ELSE NOT ranked.behind_suspect END
-RETURNING job.job_id, job.repo_id, job.attempt, job.attempts_forgiven, job.payload, job.created_at,
-    job.started_at;
+RETURNING job.job_id, coalesce(job.repo_id, '') AS repo_id, job.attempt, job.attempts_forgiven,
+    job.payload, job.started_at, coalesce(job.created_at, job.started_at) AS created_at;
 
 -- name: claim_named
 -- Lease the named jobs, in backoff or not, unless an earlier one of the repo is unfinished and not
@@ -119,14 +119,14 @@ WITH due AS (
 )
 UPDATE musehub_background_jobs AS job
 SET status = 'running',
-    attempt = job.attempt + 1,
+    attempt = least(job.attempt, 2147483646) + 1,  -- not to fail over one row that is odd
     run_id = %(run_id)s,
     started_at = clock_timestamp(),
     lease_expires_at = clock_timestamp() + %(lease)s
 FROM free
 WHERE job.job_id = free.job_id AND free.is_free
-RETURNING job.job_id, job.repo_id, job.attempt, job.attempts_forgiven, job.payload, job.created_at,
-    job.started_at;
+RETURNING job.job_id, coalesce(job.repo_id, '') AS repo_id, job.attempt, job.attempts_forgiven,
+    job.payload, job.started_at, coalesce(job.created_at, job.started_at) AS created_at;
 
 -- name: verified_mpacks
 -- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.
@@ -166,7 +166,9 @@ SELECT pending, running, oldest_seconds,
 FROM (
     SELECT
         count(*) AS pending,
-        extract(epoch FROM clock_timestamp() - min(created_at))::float AS oldest_seconds
+        extract(
+            epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE isfinite(created_at))
+        )::float AS oldest_seconds
     FROM (
         SELECT created_at FROM musehub_background_jobs
         WHERE job_type = 'mpack.index' AND status = 'pending'
@@ -275,9 +277,13 @@ SET status = 'failed',
 WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running';
 
 -- name: prune_done
--- Forget jobs that were done long ago; what they brought stays.
+-- Forget jobs that were done long ago; what they brought stays. It counts when a job was done first, and
+-- not when it was indexed again: so those go first that brought the oldest rows, as fsck takes it.
 DELETE FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at < clock_timestamp() - %(age)s::interval;
+WHERE job_type = 'mpack.index' AND status = 'done' AND coalesce(
+    (jsonb_path_query_first(attempts, '$[*] ? (@.code == null).ended_at') #>> '{}')::timestamptz,
+    finished_at
+) < clock_timestamp() - %(age)s::interval;
 
 -- name: job
 -- One row of the queue, with all its columns.

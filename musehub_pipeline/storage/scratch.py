@@ -27,8 +27,17 @@ class ScratchFile:
         return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return `size` bytes from `offset` on, fewer at the end; from any thread."""
-        return os.pread(self._descriptor, size, offset)
+        """Return `size` bytes from `offset` on, fewer at the end; from any thread.
+
+        Raises:
+            Transient: SCRATCH_UNAVAILABLE.
+        """
+        try:
+            return os.pread(self._descriptor, size, offset)
+        except OSError as error:
+            raise Transient(
+                Trouble.SCRATCH_UNAVAILABLE, f"{self.path}: {error.strerror}"
+            ) from error
 
     def close(self) -> None:
         """Give the file and its space back."""

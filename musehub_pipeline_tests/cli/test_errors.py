@@ -185,6 +185,15 @@ def test_a_database_without_tables_asks_for_the_upgrade(
     assert "run `musehub-pipeline db upgrade`" in finished.err
 
 
+def test_what_the_database_refuses_is_an_error_of_one_line(hub: Hub) -> None:
+    hub.sql("ALTER TABLE musehub_background_jobs RENAME COLUMN not_before TO later")
+
+    finished = call("status")
+
+    assert (finished.code, finished.out) == (1, "")
+    assert finished.err == 'error: the database refused: column "not_before" does not exist\n'
+
+
 def test_scratch_that_cannot_be_made_is_named_and_the_job_is_not_spent(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -170,6 +170,10 @@ NO_MPACKS = {
     "a list": pack([]),
     "objects that are no list": pack({"objects": None}),
     "heads that are no map": pack({"branch_heads": ["main"]}),
+    "a branch that no database can name": pack({"branch_heads": {"ma\0in": LAST}}),
+    "a branch that is no text": pack({"branch_heads": {b"main": LAST}}),
+    "a head that is no id": pack({"branch_heads": {"main": "HEAD"}}),
+    "a head that is no text": pack({"branch_heads": {"main": 7}}),
     "absent": None,
 }
 

@@ -46,12 +46,17 @@ def check_by_hand(instance: dg.DagsterInstance, check: dg.AssetChecksDefinition)
 
 
 def run_of(
-    instance: dg.DagsterInstance, job_name: str, *, location: str = "here", **selection: Any
+    instance: dg.DagsterInstance,
+    job_name: str,
+    *,
+    location: str = "here",
+    status: dg.DagsterRunStatus = STARTED,
+    **selection: Any,
 ) -> str:
     run = dg.DagsterRun(
         job_name=job_name,
         run_id=str(uuid4()),
-        status=STARTED,
+        status=status,
         tags={LOCATION_TAG: location},
         **selection,
     )
@@ -124,3 +129,17 @@ def test_a_run_of_somebody_elses_check_is_left_alone(
     look()
 
     assert status(instance, run_id) == STARTED
+
+
+def test_a_dead_run_is_found_behind_however_many_that_wait(
+    instance: dg.DagsterInstance, look: Look
+) -> None:
+    dead = run_of(instance, "backfill_mpacks")
+    for _ in range(1_001):
+        run_of(instance, "backfill_mpacks", status=dg.DagsterRunStatus.NOT_STARTED)
+    look()
+
+    time.sleep(1.2 * LEASE_SECONDS)
+    look()
+
+    assert status(instance, dead) == FAILURE

@@ -222,6 +222,25 @@ def test_a_branch_never_moves_back_not_even_by_force(hub: Hub, repo_id: str, for
     assert (hub.head(repo_id), hub.job(ahead)["attempt"]) == (LAST, 1)
 
 
+def test_a_branch_does_not_follow_what_a_repeated_commit_claims_of_its_parents(
+    hub: Hub, repo_id: str
+) -> None:
+    hub = Hub(hub.settings.model_copy(update={"id_policy": "record"}))
+    other = History()
+    stranger = other.commit({"file": b"another history"})
+    hub.push(repo_id, other.mpack())
+    hub.push(repo_id, MPACK, head=LAST)
+    index_all(hub)
+    claims = other.copy()
+    claims.commits[stranger] = claims.commits[stranger] | {"parent_commit_id": LAST}
+    job_id = failed(hub, repo_id, claims.mpack(), head=stranger)
+
+    assert index_again(hub, only=[job_id]) == {job_id: Outcome.FAILED}
+
+    assert state(hub, job_id)["error_code"] == "NON_FAST_FORWARD"
+    assert hub.head(repo_id) == LAST
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_branch_that_moved_meanwhile_stays_where_it_is(
     hub: Hub, repo_id: str, force: bool

@@ -1,6 +1,9 @@
 """What fsck makes of jobs that are indexed again: nothing, while and after it goes well."""
 
+from datetime import timedelta
+
 from musehub_pipeline.domain.result import Outcome
+from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.indexing import index_again, index_all
 from musehub_pipeline_tests.storage.checking import (
@@ -82,3 +85,23 @@ def test_what_was_written_since_the_first_push_is_judged_after_it_was_indexed_ag
     index_again(world.hub)
 
     assert found(world.hub) == breaches
+
+
+def test_nothing_is_found_where_a_job_was_indexed_again_before_its_past_was_pruned(
+    world: World,
+) -> None:
+    hub = world.hub
+    ago = "- interval '10 days'"
+    hub.sql(f"UPDATE musehub_object_refs SET created_at = created_at {ago}")
+    hub.sql(
+        f"UPDATE musehub_background_jobs SET finished_at = finished_at {ago}, attempts ="
+        f" jsonb_set(attempts, '{{0,ended_at}}', to_jsonb(finished_at {ago}))"
+    )
+    assert index_again(hub, only=[world.full]) == {world.full: Outcome.DONE}
+
+    with open_database(hub.settings) as database:
+        pruned = open_queue(database, hub.settings).prune_done(older_than=timedelta(days=5))
+
+    assert pruned == 5
+    breaches, checked = check(hub)
+    assert (breaches, checked["object_refs_unjudged"]) == ([], checked["object_refs"])

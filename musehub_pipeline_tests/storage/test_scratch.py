@@ -150,5 +150,15 @@ def test_a_closed_file_is_gone_and_may_be_closed_again(tmp_path: Path, reads: in
     file.close()
 
     assert not path.exists()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(Transient, match="No such file or directory"):
         file.read(0, 1)
+
+
+def test_a_file_that_cannot_be_read_is_trouble_of_scratch(tmp_path: Path) -> None:
+    file = ScratchFile(tmp_path / "gone", 100)
+
+    with pytest.raises(Transient) as caught:
+        file.read(0, 10)
+
+    assert caught.value.code.value == "SCRATCH_UNAVAILABLE"
+    assert caught.value.message == f"{tmp_path / 'gone'}: No such file or directory"
