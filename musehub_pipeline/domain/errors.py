@@ -6,6 +6,9 @@ a fault is permanent is said by the type of the exception, never by reading its 
 
 from enum import StrEnum
 
+MAX_MESSAGE_CHARACTERS = 2_000
+"""What is kept of the message of a job that did not end well."""
+
 
 class Code(StrEnum):
     """Why a job did not end well; `meaning` is one sentence for the person who reads it."""

@@ -45,7 +45,7 @@ class Item:
 
     @property
     def again(self) -> bool:
-        """Whether the job had ended before: all its rows are written, no branch moves back."""
+        """Whether the job had ended before: its rows are written again, no branch moves back."""
         return self.claim.former is not None
 
     @property

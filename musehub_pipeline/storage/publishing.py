@@ -8,12 +8,17 @@ from typing import Any
 
 import msgspec
 
-from musehub_pipeline.domain.errors import Fault, JobError, Rejection, Transient, Trouble
+from musehub_pipeline.domain.errors import (
+    MAX_MESSAGE_CHARACTERS,
+    Fault,
+    JobError,
+    Rejection,
+    Transient,
+    Trouble,
+)
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim
 from musehub_pipeline.domain.result import Result
 from musehub_pipeline.storage.database import Transaction
-
-_MAX_ERROR_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,4 +86,4 @@ def fence(claim: Claim) -> dict[str, Any]:
 def reason(error: JobError) -> dict[str, Any]:
     """Return the parameters that say why a job is not done."""
     message = error.message.replace("\0", "\\0")
-    return {"code": str(error.code), "message": message[:_MAX_ERROR_CHARACTERS]}
+    return {"code": str(error.code), "message": message[:MAX_MESSAGE_CHARACTERS]}

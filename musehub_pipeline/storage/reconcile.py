@@ -26,6 +26,7 @@ from sqlalchemy.schema import AddConstraint, CreateColumn, CreateIndex, UniqueCo
 from sqlalchemy.types import TypeEngine
 
 from musehub_pipeline.domain.errors import SchemaMismatch
+from musehub_pipeline.storage.schema import LONGEST
 
 # What may stand in for a type without any statement noticing.
 _COMPATIBLE = {
@@ -129,6 +130,14 @@ def _type_difference(
             problem=f"the column {column.name} is {found_type}, the pipeline needs {wanted_type}",
             sql=f"ALTER TABLE {table.name} ALTER COLUMN {column.name} TYPE {wanted_type}"
             f" USING {cast};",
+        )
+    room, longest = getattr(found["type"], "length", None), column.info.get(LONGEST, 0)
+    if room is not None and room < longest:
+        yield Difference(
+            table=table.name,
+            problem=f"the column {column.name} has room for {room} characters, the pipeline"
+            f" writes up to {longest}",
+            sql=f"ALTER TABLE {table.name} ALTER COLUMN {column.name} TYPE text;",
         )
 
 

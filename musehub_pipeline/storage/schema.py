@@ -18,12 +18,24 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from musehub_pipeline.domain.errors import MAX_MESSAGE_CHARACTERS
+from musehub_pipeline.domain.ids import DIGEST_BYTES, PREFIX
+from musehub_pipeline.domain.job import MAX_BRANCH_BYTES, Status
+
 metadata = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
         "uq": "%(table_name)s_%(column_0_N_name)s_key",
     }
 )
+
+LONGEST = "longest"
+"""In a column's `info`: how many characters the pipeline may write into it, whatever is pushed."""
+
+_ID = {LONGEST: len(PREFIX) + 2 * DIGEST_BYTES}
+_NAME = {LONGEST: MAX_BRANCH_BYTES}
+_STATUS = {LONGEST: max(map(len, Status))}
+_WORD = {LONGEST: 36}  # a code, or the id of a run
 
 _now = text("now()")
 
@@ -50,8 +62,8 @@ branches = Table(
     "musehub_branches",
     metadata,
     Column("repo_id", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("head_commit_id", Text),
+    Column("name", Text, primary_key=True, info=_NAME),
+    Column("head_commit_id", Text, info=_ID),
 )
 
 background_jobs = Table(
@@ -62,17 +74,17 @@ background_jobs = Table(
     Column("repo_id", Text, nullable=False),
     Column("job_type", Text, nullable=False),
     Column("payload", JSONB, nullable=False),
-    Column("status", Text, nullable=False, server_default="pending"),
+    Column("status", Text, nullable=False, server_default="pending", info=_STATUS),
     _time("created_at", nullable=False),
     Column("attempt", Integer, nullable=False, server_default="0"),
     # What the pipeline needs to own the truth.
-    Column("run_id", Text),
+    Column("run_id", Text, info=_WORD),
     _time("lease_expires_at"),
     _time("not_before"),
     _time("started_at"),
     _time("finished_at"),
-    Column("error_code", Text),
-    Column("error", Text),
+    Column("error_code", Text, info=_WORD),
+    Column("error", Text, info={LONGEST: MAX_MESSAGE_CHARACTERS}),
     Column("result", JSONB),
     Column("index_version", Integer),
     # How each attempt ended: attempt, run_id, started_at, ended_at, code, message.
@@ -148,7 +160,7 @@ runs = Table(
 objects = Table(
     "musehub_objects",
     metadata,
-    Column("object_id", Text, primary_key=True),
+    Column("object_id", Text, primary_key=True, info=_ID),
     Column("size_bytes", BigInteger, nullable=False),
     Column("storage_uri", Text, nullable=False),
     _time("created_at", nullable=False),
@@ -158,7 +170,7 @@ object_refs = Table(
     "musehub_object_refs",
     metadata,
     Column("repo_id", Text, primary_key=True),
-    Column("object_id", Text, primary_key=True),
+    Column("object_id", Text, primary_key=True, info=_ID),
     _time("created_at", nullable=False),
 )
 
@@ -166,7 +178,7 @@ snapshots = Table(
     "musehub_snapshots",
     metadata,
     Column("repo_id", Text, primary_key=True),
-    Column("snapshot_id", Text, primary_key=True),
+    Column("snapshot_id", Text, primary_key=True, info=_ID),
     Column("manifest", JSONB, nullable=False),
     _time("created_at", nullable=False),
 )
@@ -175,13 +187,13 @@ commits = Table(
     "musehub_commits",
     metadata,
     Column("repo_id", Text, primary_key=True),
-    Column("commit_id", Text, primary_key=True),
+    Column("commit_id", Text, primary_key=True, info=_ID),
     Column("branch", Text, nullable=False),
     Column("parent_ids", JSONB, nullable=False),
     Column("message", Text, nullable=False),
     Column("author", Text, nullable=False),
     Column("timestamp", DateTime(timezone=True), nullable=False),
-    Column("snapshot_id", Text, nullable=False),
+    Column("snapshot_id", Text, nullable=False, info=_ID),
     Column("commit_meta", JSONB, nullable=False),
     _time("created_at", nullable=False),
 )

@@ -76,6 +76,21 @@ CASES = {
         ("status text", "status job_status"),
         "musehub_background_jobs: .*status.*TEXT",
     ),
+    "ids without their prefix": (
+        "commits",
+        ("commit_id text", "commit_id varchar(64)"),
+        "musehub_commits: .*commit_id has room for 64 characters.* up to 71",
+    ),
+    "heads without their prefix": (
+        "branches",
+        ("head_commit_id text", "head_commit_id varchar(64)"),
+        "musehub_branches: .*head_commit_id has room for 64 characters.* up to 71",
+    ),
+    "short reasons": (
+        "background_jobs",
+        ("priority integer", "error varchar(255)"),
+        "musehub_background_jobs: .*error has room for 255 characters.* up to 2000",
+    ),
     "a column that has to be filled": (
         "repos",
         ("stars bigserial", "license text NOT NULL"),
