@@ -6,15 +6,21 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain.result import COUNTS, Outcome
-from musehub_pipeline_tests.factories import History, small_history
+from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_again, index_all
+from musehub_pipeline_tests.phases.ended import (
+    FIRST,
+    HISTORY,
+    LAST,
+    MPACK,
+    SECOND,
+    failed,
+    put_head,
+)
 from musehub_pipeline_tests.storage.queueing import change, expire, state
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
-HISTORY = small_history()
-MPACK = HISTORY.mpack()
-FIRST, SECOND, *_, LAST = HISTORY.commits
 NOT_MSGPACK = b"\xc1"
 
 
@@ -32,25 +38,8 @@ def done(hub: Hub, repo_id: str) -> str:
     return job_id
 
 
-def failed(hub: Hub, repo_id: str, mpack: bytes, **payload: Any) -> str:
-    """Push what fails whatever it is, for it is said to hold too many objects."""
-    job_id = hub.push(repo_id, mpack, **payload | {"declared_objects_count": 1_000})
-    index_all(hub)
-    assert hub.job(job_id)["error_code"] in {"COUNT_MISMATCH", "MPACK_MALFORMED"}
-    change(hub, job_id, "payload = payload - 'declared_objects_count'")
-    return job_id
-
-
 def key(hub: Hub, job_id: str) -> str:
     return f"mpacks/{hub.job(job_id)['payload']['mpack_key'][-64:]}"
-
-
-def put_head(hub: Hub, repo_id: str, commit_id: str) -> None:
-    hub.sql(
-        "INSERT INTO musehub_branches VALUES (%(r)s, 'main', %(c)s)"
-        " ON CONFLICT (repo_id, name) DO UPDATE SET head_commit_id = excluded.head_commit_id",
-        {"r": repo_id, "c": commit_id},
-    )
 
 
 def test_a_job_that_was_done_has_a_new_result_and_its_branch_stays(
@@ -208,50 +197,6 @@ def test_a_job_that_failed_stays_so_while_storage_is_away(hub: Hub, repo_id: str
     assert index_again(Hub(away)) == {job_id: Outcome.KEPT}
 
     assert hub.job(job_id) == before
-
-
-@pytest.mark.parametrize("force", [False, True])
-def test_a_branch_never_moves_back_not_even_by_force(hub: Hub, repo_id: str, force: bool) -> None:
-    job_id = failed(hub, repo_id, MPACK, head=FIRST, force=force)
-    ahead = hub.push(repo_id, MPACK, head=LAST)
-    index_all(hub)
-
-    assert index_again(hub, only=[job_id]) == {job_id: Outcome.FAILED}
-
-    assert state(hub, job_id)["error_code"] == "NON_FAST_FORWARD"
-    assert (hub.head(repo_id), hub.job(ahead)["attempt"]) == (LAST, 1)
-
-
-def test_a_branch_does_not_follow_what_a_repeated_commit_claims_of_its_parents(
-    hub: Hub, repo_id: str
-) -> None:
-    hub = Hub(hub.settings.model_copy(update={"id_policy": "record"}))
-    other = History()
-    stranger = other.commit({"file": b"another history"})
-    hub.push(repo_id, other.mpack())
-    hub.push(repo_id, MPACK, head=LAST)
-    index_all(hub)
-    claims = other.copy()
-    claims.commits[stranger] = claims.commits[stranger] | {"parent_commit_id": LAST}
-    job_id = failed(hub, repo_id, claims.mpack(), head=stranger)
-
-    assert index_again(hub, only=[job_id]) == {job_id: Outcome.FAILED}
-
-    assert state(hub, job_id)["error_code"] == "NON_FAST_FORWARD"
-    assert hub.head(repo_id) == LAST
-
-
-@pytest.mark.parametrize("force", [False, True])
-def test_a_branch_that_moved_meanwhile_stays_where_it_is(
-    hub: Hub, repo_id: str, force: bool
-) -> None:
-    job_id = failed(hub, repo_id, MPACK, head=SECOND, force=force)
-    before = hub.job(job_id)
-
-    outcomes = index_again(hub, meanwhile=lambda: put_head(hub, repo_id, LAST))
-
-    assert outcomes == {job_id: Outcome.KEPT}
-    assert (hub.job(job_id), hub.head(repo_id)) == (before, LAST)
 
 
 def test_live_pushes_are_done_while_an_old_one_of_their_repo_is_held(
