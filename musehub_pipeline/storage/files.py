@@ -1,5 +1,6 @@
 """Copying streams of bytes into scratch files, hashed on the way."""
 
+import errno
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -87,12 +88,22 @@ def _new_file(path: Path, size: int) -> Generator[Callable[[memoryview], None]]:
                 view = view[os.write(descriptor, view) :]
 
     try:
-        if size:
-            with _scratch_errors(path):
-                os.posix_fallocate(descriptor, 0, size)
+        with _scratch_errors(path):
+            _take_space(descriptor, size)
         yield write
     finally:
         os.close(descriptor)
+
+
+def _take_space(descriptor: int, size: int) -> None:
+    """Have a file's space set aside; not every system can, nor every file system."""
+    if not size or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP}:
+            raise
 
 
 @contextmanager
