@@ -2,11 +2,13 @@
 
 import pytest
 
+from musehub_pipeline.domain.result import Outcome
+from musehub_pipeline.phases.services import open_services
 from musehub_pipeline.storage.database import Database
 from musehub_pipeline.storage.operations import Operations
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.indexing import index_all
+from musehub_pipeline_tests.indexing import index_again, index_all
 from musehub_pipeline_tests.storage.queueing import change
 
 HISTORY = small_history()
@@ -36,7 +38,8 @@ def test_a_job_of_no_time_that_python_knows_is_indexed_among_others(
 
         assert (waiting["pending"], waiting["due"]) == (2, 2)
         assert 0 <= waiting["oldest_pending_seconds"] < float("inf")
-        assert Operations(database).status()["pending"] == 0
+        after = Operations(database).status()
+        assert (after["pending"], after["done_1h"]) == (0, 2)
     assert hub.sql("SELECT status FROM musehub_background_jobs") == [{"status": "done"}] * 2
 
 
@@ -51,13 +54,50 @@ def test_a_job_of_no_repository_fails_among_others(hub: Hub) -> None:
     assert hub.job(other)["status"] == "done"
 
 
-def test_a_job_whose_attempts_have_no_room_left_is_indexed(hub: Hub) -> None:
-    job_id = hub.push(hub.create_repo(), MPACK, head=LAST)
-    change(hub, job_id, "attempt = 2147483647")
+@pytest.mark.parametrize(("attempt", "then"), [("2147483647", 2**31 - 1), ("NULL", 1)])
+def test_a_job_whose_attempts_cannot_be_counted_is_indexed(
+    hub: Hub, attempt: str, then: int
+) -> None:
+    nullable(hub, "attempt")
+    odd, other = (hub.push(hub.create_repo(slug), MPACK, head=LAST) for slug in ("odd", "other"))
+    change(hub, odd, f"attempt = {attempt}")
 
     index_all(hub)
 
-    assert (hub.job(job_id)["status"], hub.job(job_id)["attempt"]) == ("done", 2**31 - 1)
+    assert (hub.job(odd)["status"], hub.job(odd)["attempt"]) == ("done", then)
+    assert Outcome.DONE is index_again(hub)[other]
+
+
+def test_jobs_of_one_repo_go_in_the_order_of_times_that_python_does_not_know(hub: Hub) -> None:
+    nullable(hub, "created_at")
+    times = (
+        "'-infinity'",
+        "'0044-03-15 BC'",
+        "'0001-01-01'",
+        "'55841-01-01'",
+        "'infinity'",
+        "NULL",
+    )
+    repo_id = hub.create_repo()
+    job_ids = [hub.push(repo_id, MPACK) for _ in times]
+    for job_id, created_at in reversed(list(zip(job_ids, times, strict=True))):
+        change(hub, job_id, f"created_at = {created_at}")
+
+    with open_services(hub.settings) as services:
+        claimed = services.queue.claim(run_id="run", limit=9)
+        assert [claim.job_id for claim, _ in claimed] == job_ids
+        services.runs.end("run")
+    with Database(str(hub.settings.database_url)) as database:
+        assert Operations(database).cancel(repo_id=repo_id) == job_ids
+        assert Operations(database).retry(repo_id=repo_id) == job_ids
+
+
+def test_a_time_that_python_does_not_know_is_shown_to_who_asks(hub: Hub) -> None:
+    times = "VALUES ('infinity'::timestamptz), ('-infinity'), ('0044-03-15 BC'), ('55841-01-01')"
+    with Database(str(hub.settings.database_url)) as database:
+        _, rows = database.query(times)
+
+    assert [time.year for (time,) in rows] == [9999, 1, 1, 9999]
 
 
 @pytest.mark.parametrize("deleted_at", ["'-infinity'", "'infinity'"])

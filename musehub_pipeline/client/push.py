@@ -9,9 +9,9 @@ from typing import Any
 
 import msgpack
 
-from musehub_pipeline.domain.errors import PipelineError, Rejection
-from musehub_pipeline.domain.ids import PREFIX, is_id
-from musehub_pipeline.domain.job import check_branch, payload_of
+from musehub_pipeline.domain.errors import PipelineError
+from musehub_pipeline.domain.ids import PREFIX
+from musehub_pipeline.domain.job import Job, payload_of
 from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.pushes import Pushes
 from musehub_pipeline.storage.repos import Repo
@@ -56,23 +56,9 @@ def outline(path: Path) -> Outline:
         raise NotAnMpack(f"{path}: {error.strerror}") from error
     except (msgpack.UnpackException, ValueError) as error:
         raise NotAnMpack(f"{path}: not an mpack: {error or type(error).__name__}") from error
-    _check_heads(path, heads)
-    return Outline(mpack_key=PREFIX + digest, objects=objects, branch_heads=heads)
-
-
-def _check_heads(path: Path, heads: Any) -> None:
     if not isinstance(heads, dict):
         raise NotAnMpack(f"{path}: not an mpack: branch_heads is not a map")
-    for branch, head in heads.items():
-        where = f"{path}: not an mpack: branch_heads[{branch!r:.120}]"
-        if not isinstance(branch, str):
-            raise NotAnMpack(f"{where}: the name of the branch is not a text")
-        try:
-            check_branch(branch, where=where)
-        except Rejection as rejection:
-            raise NotAnMpack(rejection.message) from rejection
-        if not (isinstance(head, str) and is_id(head)):
-            raise NotAnMpack(f"{where}: {head!r:.120} is not an id")
+    return Outline(mpack_key=PREFIX + digest, objects=objects, branch_heads=heads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +96,9 @@ def push(
     The row comes last: a job never names an mpack that is not there.
 
     Raises:
+        Rejection: BAD_PAYLOAD or BAD_TEXT, where a head is none that a job can have.
         Transient: storage or database could not be reached.
     """
-    uploaded = objects.put_mpack(path, contents.mpack_key.removeprefix(PREFIX))
     payload = partial(
         payload_of,
         mpack_key=contents.mpack_key,
@@ -121,5 +107,9 @@ def push(
         declared_objects_count=contents.objects,
     )
     moves = heads.items() or [(None, None)]
-    job_ids = [pushes.enqueue(repo, payload(branch=branch, head=head)) for branch, head in moves]
+    payloads = [payload(branch=branch, head=head) for branch, head in moves]
+    for each in payloads:
+        Job.from_payload(each)  # else it would fail in the queue
+    uploaded = objects.put_mpack(path, contents.mpack_key.removeprefix(PREFIX))
+    job_ids = [pushes.enqueue(repo, each) for each in payloads]
     return PushReport(mpack_key=contents.mpack_key, uploaded=uploaded, job_ids=tuple(job_ids))

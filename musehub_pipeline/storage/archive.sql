@@ -128,7 +128,7 @@ FROM (
 -- Lease jobs that have ended, where nobody else has touched them since they were planned. A row that
 -- has no history, as an older version or another program left it, begins one: how it had ended.
 UPDATE musehub_background_jobs AS job
-SET attempt = job.attempt + 1,
+SET attempt = least(job.attempt, 2147483646) + 1,
     run_id = %(run_id)s,
     started_at = clock_timestamp(),
     lease_expires_at = clock_timestamp() + %(lease)s,

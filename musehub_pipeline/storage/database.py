@@ -13,7 +13,7 @@ from psycopg import errors, sql
 from psycopg.abc import Buffer
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
-from psycopg.types.datetime import TimestamptzLoader
+from psycopg.types.datetime import TimestamptzBinaryLoader, TimestamptzLoader
 from psycopg.types.json import set_json_loads
 from sqlalchemy import PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -33,8 +33,8 @@ from musehub_pipeline.storage.statements import statement
 _POOL_SIZE = 10
 _CANCEL_SECONDS = 5
 _STREAMED_ROWS = 2_000
-_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)  # a day within Python's years, to be shown anywhere
-_LATEST = datetime(9999, 12, 30, tzinfo=UTC)
+_FIRST = datetime(1, 1, 2, tzinfo=UTC)  # a day within Python's years, to be shown in any zone
+_LAST = datetime(9999, 12, 30, tzinfo=UTC)
 
 Row = dict[str, Any]
 
@@ -237,18 +237,29 @@ def _check_open(connection: psycopg.Connection[Any], *_: object) -> None:
 
 
 class _TimeLoader(TimestamptzLoader):
-    """Reads a time; one that Python has none for is its earliest or its latest."""
+    """Reads a time; of one that Python has no value for, the first or the last that is shown."""
 
     def load(self, data: Buffer) -> datetime:
         try:
             return super().load(data)
         except psycopg.DataError:  # one odd row must not hide the others
             text = bytes(data)
-            return _EARLIEST if text == b"-infinity" or text.endswith(b"BC") else _LATEST
+            return _FIRST if text == b"-infinity" or text.endswith(b"BC") else _LAST
+
+
+class _BinaryTimeLoader(TimestamptzBinaryLoader):
+    """The same for what is asked for in binary form: microseconds since the year 2000."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return _FIRST if int.from_bytes(data, signed=True) < 0 else _LAST
 
 
 def _adapt(connection: psycopg.Connection[Any], _: object) -> None:
-    connection.adapters.register_loader("timestamptz", _TimeLoader)
+    for loader in (_TimeLoader, _BinaryTimeLoader):
+        connection.adapters.register_loader("timestamptz", loader)
     set_json_loads(_loads, connection)
     arrays.register(connection)
 

@@ -1,5 +1,6 @@
 """Copying streams of bytes into scratch files, hashed on the way."""
 
+import ctypes
 import errno
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,6 +20,7 @@ CHUNK_BYTES = 1 << 20
 """Chunks that stay in the processor's cache between being read, written and hashed."""
 
 _UNDER_WAY = 3  # chunks at a time that wait to be written
+_CANNOT = {errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def read_file(path: Path) -> tuple[int, Iterator[Buffer]]:
@@ -45,7 +47,8 @@ def write_hashing(chunks: Iterable[Buffer], destination: Path, *, size: int) -> 
     """Write chunks, `size` bytes in all, to a new file and return the hex sha256 of them.
 
     A thread writes and hashes while the next chunks are fetched: a few, so that neither waits
-    whenever the other is slow. The space is taken first, so that a full disk is known at once.
+    whenever the other is slow. The space is taken first, where that can be done: then a full disk
+    is known at once.
 
     Raises:
         Transient: SCRATCH_UNAVAILABLE.
@@ -96,14 +99,20 @@ def _new_file(path: Path, size: int) -> Generator[Callable[[memoryview], None]]:
 
 
 def _take_space(descriptor: int, size: int) -> None:
-    """Have a file's space set aside; not every system can, nor every file system."""
-    if not size or not hasattr(os, "posix_fallocate"):
+    """Have a file's space set aside, where the system and the file system can do that.
+
+    Not by `os.posix_fallocate`: where they cannot, that writes into every block instead.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not size or not hasattr(libc, "fallocate"):
         return
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP}:
-            raise
+    begin, length = ctypes.c_int64(0), ctypes.c_int64(size)
+    while libc.fallocate(descriptor, 0, begin, length) != 0:
+        number = ctypes.get_errno()
+        if number in _CANNOT:
+            return
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
 
 
 @contextmanager

@@ -72,12 +72,14 @@ class ObjectStorage:
         self._s3 = s3 or S3Options()
         self._threads = threads
         self._unsynced = False
+        self._closed = False
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="storage")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed = True
         self._pool.shutdown(cancel_futures=True)
 
     @cached_property
@@ -138,13 +140,20 @@ class ObjectStorage:
                 raise Rejection(Fault.MPACK_MISSING, f"{self.url}/{key} does not exist") from error
             if size > limit:
                 raise Rejection(Fault.MPACK_TOO_LARGE, f"{size} bytes, where {limit} are allowed")
-            actual = write_hashing(chunks, destination, size=size)
+            actual = write_hashing(self._while_open(chunks), destination, size=size)
             if actual != hex_digest:
                 message = f"the {size} bytes at {self.url}/{key} hash to {actual}"
                 if expected not in {None, size}:  # a gateway's page, say, and not the mpack
                     raise Transient(Trouble.STORAGE_UNAVAILABLE, f"{message}, not the {expected}")
                 raise Rejection(Fault.MPACK_HASH_MISMATCH, message)
         return size
+
+    def _while_open(self, chunks: Iterator[Buffer]) -> Iterator[Buffer]:
+        """Yield chunks until the storage is closed: whoever was told to stop has not waited."""
+        for chunk in chunks:
+            if self._closed:
+                raise Transient(Trouble.STORAGE_UNAVAILABLE, f"{self.url} has been closed")
+            yield chunk
 
     def _surely_missing(self, error: FileNotFoundError) -> bool:
         """Tell a missing mpack from missing storage: no bucket, or a gateway's own 404."""

@@ -101,7 +101,6 @@ class Operations:
             if rows:
                 # The sensor waits for new jobs; a cancelled one too may have held others back.
                 transaction.rows("wake")
-        rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
         return [row["job_id"] for row in rows]
 
 

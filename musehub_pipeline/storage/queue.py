@@ -59,7 +59,6 @@ class Queue:
             else:
                 rows = transaction.rows("claim_due", parameters)
             transaction.write("run_claimed", {"run_id": run_id})
-        rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
         return [(_claim(row, run_id), row["payload"]) for row in rows]
 
     def rescue(self) -> list[Rescued]:

@@ -76,18 +76,22 @@ WITH due AS (
     FROM free
     WHERE is_free
     WINDOW oldest AS (ORDER BY created_at, job_id)
+), claimed AS (
+    UPDATE musehub_background_jobs AS job
+    SET status = 'running',
+        attempt = least(coalesce(job.attempt, 0), 2147483646) + 1,  -- one odd row must not fail the others
+        run_id = %(run_id)s,
+        started_at = clock_timestamp(),
+        lease_expires_at = clock_timestamp() + %(lease)s
+    FROM ranked
+    WHERE job.job_id = ranked.job_id
+        AND CASE WHEN ranked.alone THEN ranked.place = 1 ELSE NOT ranked.behind_suspect END
+    RETURNING job.*
 )
-UPDATE musehub_background_jobs AS job
-SET status = 'running',
-    attempt = least(job.attempt, 2147483646) + 1,  -- not to fail over one row that is odd
-    run_id = %(run_id)s,
-    started_at = clock_timestamp(),
-    lease_expires_at = clock_timestamp() + %(lease)s
-FROM ranked
-WHERE job.job_id = ranked.job_id
-    AND CASE WHEN ranked.alone THEN ranked.place = 1 ELSE NOT ranked.behind_suspect END
-RETURNING job.job_id, coalesce(job.repo_id, '') AS repo_id, job.attempt, job.attempts_forgiven,
-    job.payload, job.started_at, coalesce(job.created_at, job.started_at) AS created_at;
+SELECT job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
+    coalesce(created_at, started_at) AS created_at
+FROM claimed
+ORDER BY claimed.created_at, job_id;
 
 -- name: claim_named
 -- Lease the named jobs, in backoff or not, unless an earlier one of the repo is unfinished and not
@@ -116,17 +120,21 @@ WITH due AS (
     FROM due
     LEFT JOIN unlocked USING (job_id)
     WINDOW up_to_it AS (PARTITION BY repo_id ORDER BY created_at, job_id)
+), claimed AS (
+    UPDATE musehub_background_jobs AS job
+    SET status = 'running',
+        attempt = least(coalesce(job.attempt, 0), 2147483646) + 1,  -- one odd row must not fail the others
+        run_id = %(run_id)s,
+        started_at = clock_timestamp(),
+        lease_expires_at = clock_timestamp() + %(lease)s
+    FROM free
+    WHERE job.job_id = free.job_id AND free.is_free
+    RETURNING job.*
 )
-UPDATE musehub_background_jobs AS job
-SET status = 'running',
-    attempt = least(job.attempt, 2147483646) + 1,  -- not to fail over one row that is odd
-    run_id = %(run_id)s,
-    started_at = clock_timestamp(),
-    lease_expires_at = clock_timestamp() + %(lease)s
-FROM free
-WHERE job.job_id = free.job_id AND free.is_free
-RETURNING job.job_id, coalesce(job.repo_id, '') AS repo_id, job.attempt, job.attempts_forgiven,
-    job.payload, job.started_at, coalesce(job.created_at, job.started_at) AS created_at;
+SELECT job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
+    coalesce(created_at, started_at) AS created_at
+FROM claimed
+ORDER BY claimed.created_at, job_id;
 
 -- name: verified_mpacks
 -- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.

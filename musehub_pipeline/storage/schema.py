@@ -188,7 +188,7 @@ commits = Table(
     metadata,
     Column("repo_id", Text, primary_key=True),
     Column("commit_id", Text, primary_key=True, info=_ID),
-    Column("branch", Text, nullable=False),
+    Column("branch", Text, nullable=False, info=_NAME),
     Column("parent_ids", JSONB, nullable=False),
     Column("message", Text, nullable=False),
     Column("author", Text, nullable=False),

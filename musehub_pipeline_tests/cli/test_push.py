@@ -170,10 +170,6 @@ NO_MPACKS = {
     "a list": pack([]),
     "objects that are no list": pack({"objects": None}),
     "heads that are no map": pack({"branch_heads": ["main"]}),
-    "a branch that no database can name": pack({"branch_heads": {"ma\0in": LAST}}),
-    "a branch that is no text": pack({"branch_heads": {b"main": LAST}}),
-    "a head that is no id": pack({"branch_heads": {"main": "HEAD"}}),
-    "a head that is no text": pack({"branch_heads": {"main": 7}}),
     "absent": None,
 }
 
@@ -186,6 +182,37 @@ def test_a_file_that_is_no_mpack_makes_no_row_at_all(hub: Hub, tmp_path: Path) -
         assert_is_error(call("push", path, "--repo", "ada/song", "--create"), str(path))
 
     assert jobs(hub) == mpacks(hub) == hub.sql("SELECT 1 FROM musehub_repos") == []
+
+
+@pytest.mark.parametrize(
+    ("heads", "named"),
+    [
+        ({"main": LAST, "ma\0in": LAST}, "payload.branch: a branch name holds NUL"),
+        ({"main": LAST, b"dev": LAST}, "$.branch"),
+        ({"": LAST}, "payload.head: a head needs a branch to move"),
+        ({"main": "HEAD"}, "payload.head: 'HEAD' is not an id"),
+        ({"main": 7}, "$.head"),
+    ],
+)
+def test_a_head_that_no_job_can_have_makes_no_job_at_all(
+    hub: Hub, tmp_path: Path, heads: dict[object, object], named: str
+) -> None:
+    path = tmp_path / "some.mpack"
+    path.write_bytes(pack({"branch_heads": heads}))
+
+    assert_is_error(call("push", path, "-r", "ada/song", "--create"), named)
+    assert jobs(hub) == mpacks(hub) == []
+
+    finished = call("push", path, "-r", "ada/song", "-b", "main", "--head", LAST)
+    assert (finished.code, len(jobs(hub))) == (0, 1)
+
+
+def test_a_branch_without_a_commit_is_a_job_that_moves_none(hub: Hub, tmp_path: Path) -> None:
+    path = tmp_path / "some.mpack"
+    path.write_bytes(pack({"branch_heads": {"main": None}}))
+
+    assert call("push", path, "-r", "ada/song", "--create").code == 0
+    assert [job["payload"]["head"] for job in jobs(hub)] == [None]
 
 
 def test_nor_does_it_where_the_head_is_given(hub: Hub, tmp_path: Path) -> None:
