@@ -94,7 +94,8 @@ class ObjectStorage:
 
     def mpack_size(self, hex_digest: str) -> int | None:
         """Return the size of an mpack in bytes; None where there is none."""
-        return self._size(f"mpacks/{hex_digest}")
+        found = self._head(f"mpacks/{hex_digest}")
+        return None if found is None else found["size"]
 
     def find_mpacks(self, hex_digests: Collection[str]) -> dict[str, Upload]:
         """Return those of some mpacks that are stored, without reading them.
@@ -257,14 +258,11 @@ class ObjectStorage:
         return True
 
     def _has(self, key: str, size: int) -> bool:
-        found = self._size(key)
-        if found is not None and found != size:
-            _log.error("%s/%s has %d bytes, not %d: healing it", self.url, key, found, size)
-        return found == size
-
-    def _size(self, key: str) -> int | None:
         found = self._head(key)
-        return None if found is None else found["size"]
+        if found is None or found["size"] == size:
+            return found is not None
+        _log.error("%s/%s has %d bytes, not %d: healing it", self.url, key, found["size"], size)
+        return False
 
     def _head(self, key: str) -> "ObjectMeta | None":
         with self._errors(f"HEAD {key}"):

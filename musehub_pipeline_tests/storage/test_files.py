@@ -11,6 +11,7 @@ import pytest
 
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.storage.files import CHUNK_BYTES, read_file, write_hashing
+from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline.storage.parallel import behind
 
 
@@ -98,3 +99,15 @@ def test_a_disk_that_fails_under_way_is_the_error(tmp_path: Path) -> None:
             write_hashing(iter([bytes(CHUNK_BYTES)] * 20), tmp_path / "copy", size=2 * CHUNK_BYTES)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_transfer_ends_where_its_storage_is_closed(source: Path, tmp_path: Path) -> None:
+    digest = sha256(source.read_bytes()).hexdigest()
+    (tmp_path / "store").mkdir()
+    with ObjectStorage((tmp_path / "store").as_uri()) as storage:
+        storage.put_mpack(source, digest)
+
+    with pytest.raises(Transient, match=r"^STORAGE_UNAVAILABLE: .* has been closed$"):
+        storage.fetch_mpack(digest, tmp_path / "fetched", limit=1 << 30)
+
+    assert not (tmp_path / "fetched").exists()

@@ -119,17 +119,6 @@ def test_bytes_that_are_not_those_of_the_key_are_a_rejection(
     assert list(tmp_path.glob("fetched*")) == []
 
 
-def test_a_transfer_ends_where_the_storage_is_closed(any_hub: Hub, tmp_path: Path) -> None:
-    key = any_hub.upload(LARGE)[-64:]
-    with ObjectStorage(str(any_hub.settings.storage_url), s3=any_hub.settings.s3) as storage:
-        pass
-
-    with pytest.raises(Transient, match=r"^STORAGE_UNAVAILABLE: .* has been closed$"):
-        storage.fetch_mpack(key, tmp_path / "fetched", limit=1 << 30)
-
-    assert not (tmp_path / "fetched").exists()
-
-
 def test_a_scratch_folder_that_is_gone_is_no_fault_of_the_storage(
     any_hub: Hub, storage: ObjectStorage, tmp_path: Path
 ) -> None:
