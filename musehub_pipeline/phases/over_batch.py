@@ -9,7 +9,7 @@ from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.storage.queue import Queue
 
-_NONE = timedelta(0)
+_AT_ONCE = timedelta(0)
 
 
 def put_back_late(batch: Batch, queue: Queue) -> Batch:
@@ -31,7 +31,7 @@ def put_back_late(batch: Batch, queue: Queue) -> Batch:
         if item.claim.repo_id in late and isinstance(item.error, Deferral):
             if item.mpack is not None:
                 item.mpack.close()
-            release = partial(queue.release, item.claim, item.error, delay=_NONE, spent=False)
+            release = partial(queue.release, item.claim, item.error, delay=_AT_ONCE, spent=False)
             through_blips(release)
         else:
             kept.append(item)

@@ -78,7 +78,7 @@ def _read(
         )
         read_mpack(mpack, inventory, limits=services.settings.limits)
         inventory.finish()
-    if inventory.unverified_ids:  # such an id says nothing of what the commit says are its parents
+    if inventory.unverified_ids:  # which vouch for no parents: of what is held, those stored count
         for held in repo.held("commit", inventory.parents):
             del inventory.parents[held]
             inventory.held_commits.add(held)

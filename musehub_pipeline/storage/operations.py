@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, TypedDict, Unpack
 
 from musehub_pipeline.domain.errors import Fault
+from musehub_pipeline.domain.job import Status
 from musehub_pipeline.storage.database import Database, Row
 
 _THROUGHPUT_OVER = timedelta(hours=1)
@@ -80,7 +81,7 @@ class Operations:
         Their attempts so far count no more, but stay in their history. Returns their ids, the
         oldest first.
         """
-        return self._change("retry", job_ids, filters)
+        return self._change("retry", Status.FAILED, job_ids, filters)
 
     def cancel(self, job_ids: Sequence[str] | None = None, **filters: Unpack[Filters]) -> list[str]:
         """End pending jobs as failed, of those that all the given filters let through.
@@ -88,20 +89,26 @@ class Operations:
         Returns their ids, the oldest first.
         """
         reason = {"reason": str(Fault.CANCELLED), "message": Fault.CANCELLED.meaning}
-        return self._change("cancel", job_ids, filters, **reason)
+        return self._change("cancel", Status.PENDING, job_ids, filters, **reason)
 
     def _change(
-        self, name: str, job_ids: Sequence[str] | None, filters: Filters, **more: str
+        self,
+        name: str,
+        status: Status,
+        job_ids: Sequence[str] | None,
+        filters: Filters,
+        **more: str,
     ) -> list[str]:
         named = None if job_ids is None else list(job_ids)
-        parameters: dict[str, Any] = {"job_ids": named, **_NO_FILTERS, **filters, **more}
+        filtered: dict[str, Any] = {"status": status, "job_ids": named, **_NO_FILTERS, **filters}
         with self._database.transaction() as transaction:
             transaction.rows("lock_claims")  # no claim is between its look and its lease
-            rows = transaction.rows(name, parameters)
-            if rows:
+            chosen = [row["job_id"] for row in transaction.rows("choose", filtered)]
+            if chosen:
+                transaction.write(name, {"job_ids": chosen, **more})
                 # The sensor waits for new jobs; a cancelled one too may have held others back.
                 transaction.rows("wake")
-        return [row["job_id"] for row in rows]
+        return chosen
 
 
 def _rounded(number: float | None) -> float | None:

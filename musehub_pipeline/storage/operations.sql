@@ -66,50 +66,44 @@ FROM (
     WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at > now() - %(age)s::interval
 ) AS done;
 
+-- name: choose
+-- The jobs of a status that all the filters let through, locked, oldest first.
+SELECT job_id FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status = %(status)s
+    AND (%(job_ids)s::text[] IS NULL OR job_id = ANY(%(job_ids)s))
+    AND (%(repo_id)s::text IS NULL OR repo_id = %(repo_id)s)
+    AND (%(code)s::text IS NULL OR error_code = %(code)s::text)
+    AND (%(older_than)s::interval IS NULL OR created_at < now() - %(older_than)s::interval)
+    AND (%(newer_than)s::interval IS NULL OR created_at > now() - %(newer_than)s::interval)
+ORDER BY created_at, job_id
+FOR UPDATE;
+
 -- name: retry
 -- Failed jobs wait again, with all attempts before them. `attempt` goes on counting: it is the fence.
-WITH changed AS (
-    UPDATE musehub_background_jobs
-    SET status = 'pending',
-        attempts_forgiven = attempt,
-        not_before = NULL,
-        finished_at = NULL,
-        error_code = NULL,
-        error = NULL,
-        run_id = NULL,
-        lease_expires_at = NULL
-    WHERE job_type = 'mpack.index' AND status = 'failed'
-        AND (%(job_ids)s::text[] IS NULL OR job_id = ANY(%(job_ids)s))
-        AND (%(repo_id)s::text IS NULL OR repo_id = %(repo_id)s)
-        AND (%(code)s::text IS NULL OR error_code = %(code)s::text)
-        AND (%(older_than)s::interval IS NULL OR created_at < now() - %(older_than)s::interval)
-        AND (%(newer_than)s::interval IS NULL OR created_at > now() - %(newer_than)s::interval)
-    RETURNING job_id, created_at
-)
-SELECT job_id FROM changed ORDER BY created_at, job_id;
+UPDATE musehub_background_jobs
+SET status = 'pending',
+    attempts_forgiven = attempt,
+    not_before = NULL,
+    finished_at = NULL,
+    error_code = NULL,
+    error = NULL,
+    run_id = NULL,
+    lease_expires_at = NULL
+WHERE job_id = ANY(%(job_ids)s);
 
 -- name: cancel
 -- End jobs that wait, by an operator's decision.
-WITH changed AS (
-    UPDATE musehub_background_jobs
-    SET status = 'failed',
-        not_before = NULL,
-        finished_at = clock_timestamp(),
-        error_code = %(reason)s::text,
-        error = %(message)s::text,
-        attempts = attempts || jsonb_build_object(
-            'attempt', attempt, 'run_id', NULL, 'started_at', NULL,
-            'ended_at', clock_timestamp(), 'code', %(reason)s::text, 'message', %(message)s::text
-        )
-    WHERE job_type = 'mpack.index' AND status = 'pending'
-        AND (%(job_ids)s::text[] IS NULL OR job_id = ANY(%(job_ids)s))
-        AND (%(repo_id)s::text IS NULL OR repo_id = %(repo_id)s)
-        AND (%(code)s::text IS NULL OR error_code = %(code)s::text)
-        AND (%(older_than)s::interval IS NULL OR created_at < now() - %(older_than)s::interval)
-        AND (%(newer_than)s::interval IS NULL OR created_at > now() - %(newer_than)s::interval)
-    RETURNING job_id, created_at
-)
-SELECT job_id FROM changed ORDER BY created_at, job_id;
+UPDATE musehub_background_jobs
+SET status = 'failed',
+    not_before = NULL,
+    finished_at = clock_timestamp(),
+    error_code = %(reason)s::text,
+    error = %(message)s::text,
+    attempts = attempts || jsonb_build_object(
+        'attempt', attempt, 'run_id', NULL, 'started_at', NULL,
+        'ended_at', clock_timestamp(), 'code', %(reason)s::text, 'message', %(message)s::text
+    )
+WHERE job_id = ANY(%(job_ids)s);
 
 -- name: wake
 -- What waits for new jobs, as the sensor does, looks at the queue when this commits.

@@ -51,15 +51,17 @@ class Queue:
 
         A repo's jobs are leased in order of creation, and never while another run holds one.
         """
-        parameters = {"run_id": run_id, "lease": self.lease, "limit": limit}
         with self._database.transaction() as transaction:
             transaction.rows("lock_claims")
             if job_ids:
-                rows = transaction.rows("claim_named", parameters | {"job_ids": list(job_ids)})
+                free = transaction.rows("choose_named", {"job_ids": list(job_ids)})
             else:
-                rows = transaction.rows("claim_due", parameters)
+                free = transaction.rows("choose_due", {"limit": limit})
+            chosen = [row["job_id"] for row in free]
+            lease = {"run_id": run_id, "lease": self.lease, "job_ids": chosen}
+            rows = {row["job_id"]: row for row in transaction.rows("lease", lease)}
             transaction.write("run_claimed", {"run_id": run_id})
-        return [(_claim(row, run_id), row["payload"]) for row in rows]
+        return [(_claim(rows[job_id], run_id), rows[job_id]["payload"]) for job_id in chosen]
 
     def rescue(self) -> list[Rescued]:
         """Take the jobs of runs that died back into the queue; log a line for each."""

@@ -36,8 +36,8 @@ FROM (
 WHERE job.job_id = dead.job_id
 RETURNING job.job_id, job.repo_id, dead.run_id, job.status, job.error_code, job.error;
 
--- name: claim_due
--- Lease the oldest due jobs. One that waits behind another of its repo, which is under way or in
+-- name: choose_due
+-- The oldest due jobs, locked and in order. One that waits behind another of its repo, which is under way or in
 -- backoff, is not due. One over which a run died is taken alone, for it may be what killed the run.
 -- Both looks at not_before are of one moment: else a later job could pass an earlier one that is due
 -- just now. Rows that another session has locked are not waited for, nor are the later ones of their repos taken.
@@ -76,26 +76,14 @@ WITH due AS (
     FROM free
     WHERE is_free
     WINDOW oldest AS (ORDER BY created_at, job_id)
-), claimed AS (
-    UPDATE musehub_background_jobs AS job
-    SET status = 'running',
-        attempt = least(coalesce(job.attempt, 0), 2147483646) + 1,  -- one odd row must not fail the others
-        run_id = %(run_id)s,
-        started_at = clock_timestamp(),
-        lease_expires_at = clock_timestamp() + %(lease)s
-    FROM ranked
-    WHERE job.job_id = ranked.job_id
-        AND CASE WHEN ranked.alone THEN ranked.place = 1 ELSE NOT ranked.behind_suspect END
-    RETURNING job.*
 )
-SELECT job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
-    coalesce(created_at, started_at) AS created_at
-FROM claimed
-ORDER BY claimed.created_at, job_id;
+SELECT job_id FROM ranked
+WHERE CASE WHEN alone THEN place = 1 ELSE NOT behind_suspect END
+ORDER BY place;
 
--- name: claim_named
--- Lease the named jobs, in backoff or not, unless an earlier one of the repo is unfinished and not
--- among them. Of rows that another session has locked it is as in claim_due.
+-- name: choose_named
+-- The named jobs, locked and in order, in backoff or not, unless an earlier one of the repo is unfinished and
+-- not among them. Of rows that another session has locked it is as in choose_due.
 WITH due AS (
     SELECT j.job_id, j.repo_id, j.created_at
     FROM musehub_background_jobs AS j
@@ -116,25 +104,24 @@ WITH due AS (
     WHERE job_id IN (SELECT job_id FROM due) AND status = 'pending'
     FOR UPDATE SKIP LOCKED
 ), free AS (
-    SELECT job_id, bool_and(unlocked.job_id IS NOT NULL) OVER up_to_it AS is_free
+    SELECT due.*, bool_and(unlocked.job_id IS NOT NULL) OVER up_to_it AS is_free
     FROM due
     LEFT JOIN unlocked USING (job_id)
     WINDOW up_to_it AS (PARTITION BY repo_id ORDER BY created_at, job_id)
-), claimed AS (
-    UPDATE musehub_background_jobs AS job
-    SET status = 'running',
-        attempt = least(coalesce(job.attempt, 0), 2147483646) + 1,  -- one odd row must not fail the others
-        run_id = %(run_id)s,
-        started_at = clock_timestamp(),
-        lease_expires_at = clock_timestamp() + %(lease)s
-    FROM free
-    WHERE job.job_id = free.job_id AND free.is_free
-    RETURNING job.*
 )
-SELECT job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
-    coalesce(created_at, started_at) AS created_at
-FROM claimed
-ORDER BY claimed.created_at, job_id;
+SELECT job_id FROM free WHERE is_free ORDER BY created_at, job_id;
+
+-- name: lease
+-- Lease the chosen jobs, which are locked. One odd row, with no room for its attempt, must not fail the others.
+UPDATE musehub_background_jobs
+SET status = 'running',
+    attempt = least(coalesce(attempt, 0), 2147483646) + 1,
+    run_id = %(run_id)s,
+    started_at = clock_timestamp(),
+    lease_expires_at = clock_timestamp() + %(lease)s
+WHERE job_id = ANY(%(job_ids)s)
+RETURNING job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
+    coalesce(created_at, started_at) AS created_at;
 
 -- name: verified_mpacks
 -- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.

@@ -1,7 +1,6 @@
 """Copying into scratch: the bytes and their hash, and what happens where the space or they end."""
 
 import resource
-import sys
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -75,7 +74,6 @@ def test_a_source_that_fails_is_the_error_whatever_is_under_way(tmp_path: Path) 
         write_hashing(fetched(), tmp_path / "copy", size=9 * CHUNK_BYTES)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="space is taken by fallocate(2)")
 def test_a_full_disk_is_known_before_anything_is_fetched(tmp_path: Path) -> None:
     fetched = iter([b"never taken"])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
