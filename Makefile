@@ -35,10 +35,11 @@ dev: $(STAMP) ## Run the Dagster UI and daemon in the foreground (PORT=number)
 test: $(STAMP) ## Run the test suite on real services (ARGS='-k word')
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP) ## Check style, types and that Dagster can load the definitions
+check: $(STAMP) ## Check style, types, the direction of imports, and that Dagster loads the definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/dagster definitions validate
 
 bench: $(STAMP) ## Measure throughput, memory, the queue and a lone push (ARGS='...')

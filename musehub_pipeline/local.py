@@ -24,8 +24,8 @@ from sqlalchemy import make_url
 
 from musehub_pipeline.domain.errors import PipelineError, SchemaMismatch
 from musehub_pipeline.phases.services import open_database
+from musehub_pipeline.postgres.server import ensure_database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.server import ensure_database
 
 _DATABASE = "musehub"
 _LONGEST_HOME = 80  # characters; the path of a Unix socket in it ends at 107
@@ -188,7 +188,7 @@ def _directory(home: Path) -> str:
 
 
 def _check_schema(settings: Settings, *, embedded: bool) -> None:
-    from musehub_pipeline.storage import migrate
+    from musehub_pipeline.postgres import migrate
 
     with open_database(settings) as database:
         revision = migrate.current(database)

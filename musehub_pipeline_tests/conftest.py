@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
+from musehub_pipeline.postgres import migrate
+from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage import migrate
-from musehub_pipeline.storage.database import Database
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.servers import ceph, debian
 from musehub_pipeline_tests.servers.moto import MotoS3, S3Server

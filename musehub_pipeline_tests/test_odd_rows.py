@@ -4,12 +4,12 @@ import pytest
 
 from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.phases.services import open_services
-from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.operations import Operations
+from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.operations import Operations
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_again, index_all
-from musehub_pipeline_tests.storage.queueing import change
+from musehub_pipeline_tests.queue.queueing import change
 
 HISTORY = small_history()
 MPACK = HISTORY.mpack()

@@ -7,8 +7,8 @@ import pytest
 
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.objects.store import S3Options
 from musehub_pipeline.settings import Settings, first_day
-from musehub_pipeline.storage.store import S3Options
 
 READ = {
     "home": ("MUSEHUB_HOME", "/srv/hub", Path("/srv/hub")),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
+from musehub_pipeline.audit.uploads import Uploads, open_uploads
 from musehub_pipeline.cli.console import (
     JsonFlag,
     duration,
@@ -22,11 +23,10 @@ from musehub_pipeline.cli.filters import Limit, parse_age, repo_option
 from musehub_pipeline.client.enqueue import EnqueueReport, enqueue, find_uploads
 from musehub_pipeline.domain.ids import hex_of, is_id
 from musehub_pipeline.domain.text import one_line
+from musehub_pipeline.index.repos import Repos
+from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.object_storage import ObjectStorage
-from musehub_pipeline.storage.repos import Repos
-from musehub_pipeline.storage.uploads import Uploads, open_uploads
 
 _ROW_IS_THERE = timedelta(hours=1)  # the hub inserts it moments after the upload
 _KEY_SHOWN = 100  # characters of a key that is no mpack's

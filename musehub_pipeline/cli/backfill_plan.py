@@ -17,8 +17,8 @@ from musehub_pipeline.cli.console import JsonFlag, duration, err, print_json, pr
 from musehub_pipeline.cli.filters import Limit, RepoFilter
 from musehub_pipeline.domain.backfill import Choice, Pace, Selection, estimate, given_up_line
 from musehub_pipeline.phases.services import open_archive, open_database
+from musehub_pipeline.postgres.database import Row
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Row
 
 _SHOWN = ("ended", "current", "failed", "given_up", "jobs", "mpack_bytes")
 _FIGURES = (*_SHOWN, "unmeasured")

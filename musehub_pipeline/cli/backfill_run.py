@@ -21,8 +21,8 @@ from musehub_pipeline.cli.filters import RepoFilter
 from musehub_pipeline.cli.logs import logs_as_progress
 from musehub_pipeline.domain.backfill import Choice, Report, Selection, given_up_line
 from musehub_pipeline.phases.services import open_archive, open_database
+from musehub_pipeline.postgres.database import Row
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Row
 
 EXIT_NOT_ALL_INDEXED = 3
 

@@ -6,8 +6,8 @@ from musehub_pipeline.cli.choice import midnight
 from musehub_pipeline.cli.console import JsonFlag, print_json, print_pairs
 from musehub_pipeline.domain.backfill import estimate, given_up_line
 from musehub_pipeline.phases.services import open_archive, open_database
+from musehub_pipeline.postgres.database import Row
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Row
 
 
 def status(as_json: JsonFlag = False) -> None:

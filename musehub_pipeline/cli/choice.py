@@ -9,9 +9,9 @@ from musehub_pipeline.cli.filters import parse_code
 from musehub_pipeline.domain.backfill import Choice, Selection
 from musehub_pipeline.domain.commit import parse_timestamp
 from musehub_pipeline.domain.errors import Rejection
+from musehub_pipeline.index.repos import Repos
+from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.repos import Repos
 
 
 def parse_day(text: str) -> date:

@@ -6,9 +6,9 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import JsonFlag, out, print_json, print_rows
+from musehub_pipeline.postgres import migrate
+from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage import migrate
-from musehub_pipeline.storage.database import Database
 
 EXIT_NOT_CURRENT = 3
 

@@ -19,10 +19,10 @@ from musehub_pipeline.client.pack import PackReport, pack
 from musehub_pipeline.client.push import outline, push
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
+from musehub_pipeline.index.repos import Repo, Repos
 from musehub_pipeline.phases.services import open_database, open_objects
+from musehub_pipeline.queue.pushes import Pushes
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.pushes import Pushes
-from musehub_pipeline.storage.repos import Repo, Repos
 
 _OWNER = "demo"
 _EXAMPLE = "SELECT message, author FROM musehub_commits ORDER BY timestamp DESC LIMIT 5"

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from musehub_pipeline.domain import errors
-from musehub_pipeline.storage.repos import RepoNotFound, split_name
+from musehub_pipeline.domain.errors import RepoNotFound
+from musehub_pipeline.index.repos import split_name
 
 _MOST_LISTED = 1_000_000
 

@@ -5,15 +5,15 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
+from musehub_pipeline.audit.audit import open_audit
+from musehub_pipeline.audit.fsck import Check, Fsck
 from musehub_pipeline.cli.console import JsonFlag, out, plain, print_json, progress_bar
 from musehub_pipeline.cli.filters import repo_option
 from musehub_pipeline.domain.breach import Breach
+from musehub_pipeline.index.repos import Repos
+from musehub_pipeline.objects.scratch import scratch_folder
 from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.audit import open_audit
-from musehub_pipeline.storage.fsck import Check, Fsck
-from musehub_pipeline.storage.repos import Repos
-from musehub_pipeline.storage.scratch import scratch_folder
 
 EXIT_BREACH = 1
 

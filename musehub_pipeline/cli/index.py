@@ -17,9 +17,9 @@ from musehub_pipeline.cli.logs import logs_as_output
 from musehub_pipeline.cli.workers import Workers
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.phases.services import open_database, open_queue
+from musehub_pipeline.postgres.database import Row
+from musehub_pipeline.queue.operations import Operations
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Row
-from musehub_pipeline.storage.operations import Operations
 
 EXIT_JOB_FAILED = 3
 

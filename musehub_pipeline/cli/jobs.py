@@ -27,12 +27,12 @@ from musehub_pipeline.cli.filters import (
 from musehub_pipeline.domain.errors import JobNotFound
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
+from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.phases.services import open_database, open_queue
+from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.operations import Filters, Operations
+from musehub_pipeline.queue.queue import Queue
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.operations import Filters, Operations
-from musehub_pipeline.storage.queue import Queue
-from musehub_pipeline.storage.repos import Repos
 
 EXIT_REFUSED = 3
 

@@ -23,9 +23,9 @@ from musehub_pipeline.cli.console import (
 )
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.phases.services import open_database
+from musehub_pipeline.postgres.database import Row
+from musehub_pipeline.queue.operations import Operations
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.database import Row
-from musehub_pipeline.storage.operations import Operations
 
 
 def status(

@@ -8,10 +8,10 @@ from typing import Any
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.ids import PREFIX
 from musehub_pipeline.domain.job import payload_of
-from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.object_storage import ObjectStorage, Upload
-from musehub_pipeline.storage.pushes import Pushes
-from musehub_pipeline.storage.repos import Repo
+from musehub_pipeline.index.repos import Repo
+from musehub_pipeline.objects.object_storage import ObjectStorage, Upload
+from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.pushes import Pushes
 
 
 class MpackNotStored(PipelineError):
@@ -59,7 +59,7 @@ def enqueue(
     # A thin mpack leans on those that were pushed before it: the oldest goes first.
     ordered = sorted(hex_digests, key=lambda hex_digest: uploads[hex_digest].uploaded_at)
     payloads = [payload_of(mpack_key=PREFIX + hex_digest) for hex_digest in ordered]
-    enqueued, present = Pushes(database).enqueue_unnamed(repo, payloads)
+    enqueued, present = Pushes(database).enqueue_unnamed(repo.repo_id, payloads)
     return EnqueueReport(enqueued=enqueued, present=present)
 
 

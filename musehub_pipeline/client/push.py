@@ -12,9 +12,9 @@ import msgpack
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.ids import PREFIX
 from musehub_pipeline.domain.job import Job, payload_of
-from musehub_pipeline.storage.object_storage import ObjectStorage
-from musehub_pipeline.storage.pushes import Pushes
-from musehub_pipeline.storage.repos import Repo
+from musehub_pipeline.index.repos import Repo
+from musehub_pipeline.objects.object_storage import ObjectStorage
+from musehub_pipeline.queue.pushes import Pushes
 
 
 class NotAnMpack(PipelineError):
@@ -111,5 +111,5 @@ def push(
     for each in payloads:
         Job.from_payload(each)  # else it would fail in the queue
     uploaded = objects.put_mpack(path, contents.mpack_key.removeprefix(PREFIX))
-    job_ids = [pushes.enqueue(repo, each) for each in payloads]
+    job_ids = [pushes.enqueue(repo.repo_id, each) for each in payloads]
     return PushReport(mpack_key=contents.mpack_key, uploaded=uploaded, job_ids=tuple(job_ids))

@@ -132,6 +132,10 @@ class QueryFailed(PipelineError):
     """The database refused a statement of the operator's."""
 
 
+class RepoNotFound(PipelineError):
+    """The hub has no repository of that name, or it has been deleted."""
+
+
 class JobNotFound(PipelineError):
     """The job table has no mpack.index job of that id."""
 

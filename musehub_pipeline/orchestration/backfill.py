@@ -22,6 +22,7 @@ from musehub_pipeline.domain.backfill import (
     given_up_line,
     pause_seconds,
 )
+from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.orchestration.choice import (
     CHOICE_TAGS,
     LANE_TAG,
@@ -41,9 +42,8 @@ from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.plan_past import plan_past
 from musehub_pipeline.phases.report import backfill_report
+from musehub_pipeline.queue.archive import Archive
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.archive import Archive
-from musehub_pipeline.storage.repos import Repos
 
 BACKFILL_JOB = "backfill_mpacks"
 _DESCRIPTION = """Index again what was pushed on a day: by an older version, or what failed.

@@ -12,8 +12,7 @@ from pydantic import Field, field_validator
 
 from musehub_pipeline.domain.backfill import Choice, Selection
 from musehub_pipeline.domain.commit import parse_timestamp
-from musehub_pipeline.domain.errors import Rejection, parse_code
-from musehub_pipeline.storage.repos import RepoNotFound
+from musehub_pipeline.domain.errors import Rejection, RepoNotFound, parse_code
 
 LANE_TAG = "musehub/lane"
 SELECT_TAG = "musehub/select"

@@ -13,8 +13,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from musehub_pipeline.domain.errors import PipelineError, SettingsError
+from musehub_pipeline.postgres.server import connect, database_url, ensure_database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.server import connect, database_url, ensure_database
 
 _FOLDER = Path(__file__).parent
 _VARIABLE = "MUSEHUB_DAGSTER_DATABASE_URL"

@@ -23,9 +23,9 @@ from musehub_pipeline.orchestration.resources import MusehubResource, fixed_reso
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline.phases.services import open_database, open_queue
+from musehub_pipeline.postgres.database import Row
+from musehub_pipeline.queue.queue import Queue
 from musehub_pipeline.settings import Settings, first_day
-from musehub_pipeline.storage.database import Row
-from musehub_pipeline.storage.queue import Queue
 
 _NO_CAPTURE = {
     "compute_logs": {

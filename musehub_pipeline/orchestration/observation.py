@@ -23,7 +23,7 @@ from musehub_pipeline.phases.report import (
     figures,
     job_rows,
 )
-from musehub_pipeline.storage.queue import Rescued
+from musehub_pipeline.queue.queue import Rescued
 
 Metadata = dict[str, dg.MetadataValue | int | float]
 

@@ -10,8 +10,8 @@ from musehub_pipeline.domain.errors import JobError
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.result import Outcome, Result
 from musehub_pipeline.domain.slices import Slices
-from musehub_pipeline.storage.queue import Rescued
-from musehub_pipeline.storage.scratch import ScratchFile
+from musehub_pipeline.objects.scratch import ScratchFile
+from musehub_pipeline.queue.queue import Rescued
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from dataclasses import replace
 from hashlib import sha256
 
 from musehub_pipeline.domain.ids import hex_of
+from musehub_pipeline.objects.scratch import ScratchFile
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.services import Services
-from musehub_pipeline.storage.scratch import ScratchFile
 
 
 def fetch_mpack(batch: Batch, services: Services) -> Batch:

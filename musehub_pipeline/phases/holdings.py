@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from musehub_pipeline.domain.inventory import Inventory, Kind
 from musehub_pipeline.domain.job import Job
-from musehub_pipeline.storage.index import Index
+from musehub_pipeline.index.index import Index
 
 Parents = Mapping[bytes, tuple[bytes, ...]]
 

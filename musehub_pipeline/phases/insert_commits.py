@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from musehub_pipeline.domain.commit import CommitRow, decode_commit, row_of
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.slices import Slices
+from musehub_pipeline.index.index import CHUNK_BYTES, CHUNK_ROWS, WORTH_ASKING
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.services import Services
-from musehub_pipeline.storage.index import CHUNK_BYTES, CHUNK_ROWS, WORTH_ASKING
 
 
 def insert_commits(batch: Batch, services: Services) -> Batch:

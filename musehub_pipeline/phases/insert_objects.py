@@ -1,9 +1,9 @@
 """Insert the rows of objects, whose bytes are stored by now."""
 
+from musehub_pipeline.index.index import CHUNK_ROWS
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.services import Services
-from musehub_pipeline.storage.index import CHUNK_ROWS
 
 
 def insert_objects(batch: Batch, services: Services) -> Batch:

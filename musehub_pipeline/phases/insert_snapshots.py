@@ -6,10 +6,10 @@ from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.slices import Slices
 from musehub_pipeline.domain.snapshot import decode_snapshot, manifest_json
+from musehub_pipeline.index.index import CHUNK_BYTES, CHUNK_ROWS, WORTH_ASKING, SnapshotRow
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.services import Services
-from musehub_pipeline.storage.index import CHUNK_BYTES, CHUNK_ROWS, WORTH_ASKING, SnapshotRow
 
 
 def insert_snapshots(batch: Batch, services: Services) -> Batch:

@@ -7,7 +7,7 @@ from functools import partial
 from musehub_pipeline.domain.errors import Deferral, Trouble
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import through_blips
-from musehub_pipeline.storage.queue import Queue
+from musehub_pipeline.queue.queue import Queue
 
 _AT_ONCE = timedelta(0)
 

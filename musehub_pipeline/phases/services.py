@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from musehub_pipeline.index.index import Index
+from musehub_pipeline.index.repos import Repos
+from musehub_pipeline.objects.object_storage import ObjectStorage
+from musehub_pipeline.objects.scratch import scratch_folder
+from musehub_pipeline.objects.store import S3Options
+from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.archive import Archive
+from musehub_pipeline.queue.heartbeat import Heartbeat
+from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.runs import Runs
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.archive import Archive
-from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.heartbeat import Heartbeat
-from musehub_pipeline.storage.index import Index
-from musehub_pipeline.storage.object_storage import ObjectStorage
-from musehub_pipeline.storage.queue import Queue
-from musehub_pipeline.storage.repos import Repos
-from musehub_pipeline.storage.runs import Runs
-from musehub_pipeline.storage.scratch import scratch_folder
-from musehub_pipeline.storage.store import S3Options
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,8 @@ from musehub_pipeline.domain.result import (
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job, through_blips
 from musehub_pipeline.phases.services import Services
+from musehub_pipeline.queue.publishing import Head
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.publishing import Head
 
 _DECIMALS = 3
 

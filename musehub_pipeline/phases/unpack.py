@@ -9,13 +9,13 @@ from musehub_pipeline.domain.ids import digest_of, id_of
 from musehub_pipeline.domain.inventory import Inventory, Kind
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.mpack import read_mpack
+from musehub_pipeline.objects.scratch import ScratchFile
 from musehub_pipeline.phases.batch import Batch, Contents, Item
 from musehub_pipeline.phases.each_job import each_job, through_blips
 from musehub_pipeline.phases.holdings import Holdings
 from musehub_pipeline.phases.over_batch import put_back_late
 from musehub_pipeline.phases.services import Services
-from musehub_pipeline.storage.queue import Queue
-from musehub_pipeline.storage.scratch import ScratchFile
+from musehub_pipeline.queue.queue import Queue
 
 _NAMED_IN_MESSAGE = 3
 

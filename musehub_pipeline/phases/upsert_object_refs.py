@@ -1,9 +1,9 @@
 """Note which objects a repo holds. Only supplying the bytes earns a ref, never naming the hash."""
 
+from musehub_pipeline.index.index import CHUNK_ROWS
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.services import Services
-from musehub_pipeline.storage.index import CHUNK_ROWS
 
 
 def upsert_object_refs(batch: Batch, services: Services) -> Batch:

@@ -11,8 +11,8 @@ from musehub_pipeline_tests.acceptance.conftest import LEASE_SECONDS, Dev
 from musehub_pipeline_tests.acceptance.pushes import push_many
 from musehub_pipeline_tests.cli.terminal import finish
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.queue.queueing import change
 from musehub_pipeline_tests.servers import debian
-from musehub_pipeline_tests.storage.queueing import change
 
 OFFSETS = {"fast": 3600, "slow": -3600}  # seconds
 LONGEST_PAUSE = timedelta(seconds=2)  # after a first failure, by default

@@ -12,7 +12,7 @@ import msgpack
 from sqlalchemy import Engine
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from musehub_pipeline.storage import schema
+from musehub_pipeline.postgres import schema
 
 
 class _Base(DeclarativeBase):

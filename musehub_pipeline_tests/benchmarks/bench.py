@@ -17,6 +17,7 @@ import psutil
 import psycopg
 
 from musehub_pipeline.domain.job import payload_of
+from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.orchestration.home import use_dagster_home
 from musehub_pipeline.orchestration.in_process import dagster_instance
 from musehub_pipeline.phases.batch import Batch
@@ -24,10 +25,9 @@ from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.pipeline import PHASES, Phase
 from musehub_pipeline.phases.services import Services, open_services
 from musehub_pipeline.phases.summarize import summarize
+from musehub_pipeline.postgres import migrate
+from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage import migrate
-from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.object_storage import ObjectStorage
 from musehub_pipeline_tests.benchmarks.light_s3 import LightS3, link
 from musehub_pipeline_tests.benchmarks.mpacks import BRANCH, Mpack, Shape, write_mpack
 from musehub_pipeline_tests.benchmarks.server_process import MotoProcess

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from musehub_pipeline.storage.object_storage import ObjectStorage
+from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline_tests.benchmarks.bench import Bench, file_system
 from musehub_pipeline_tests.benchmarks.figures import Figure, interleave, seconds, speed
 from musehub_pipeline_tests.benchmarks.unpack import shape_of_objects

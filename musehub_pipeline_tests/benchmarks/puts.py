@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
+from musehub_pipeline.objects.durability import sync_filesystem
+from musehub_pipeline.objects.store import Store, open_store, parse_storage_url
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.fetch_mpack import fetch_mpack
 from musehub_pipeline.phases.put_objects import put_objects
 from musehub_pipeline.phases.services import Services, open_objects
 from musehub_pipeline.phases.unpack import unpack
 from musehub_pipeline.settings import Settings
-from musehub_pipeline.storage.durability import sync_filesystem
-from musehub_pipeline.storage.store import Store, open_store, parse_storage_url
 from musehub_pipeline_tests.benchmarks.bench import Bench, file_system, sound
 from musehub_pipeline_tests.benchmarks.figures import Figure, interleave, seconds, speed
 from musehub_pipeline_tests.benchmarks.mpacks import Shape

@@ -12,7 +12,7 @@ from musehub_pipeline.domain.plan import MOST_COUNTED
 from musehub_pipeline.orchestration.home import code_locations
 from musehub_pipeline.orchestration.sensor import watch
 from musehub_pipeline.phases.services import Services, open_services
-from musehub_pipeline.storage.statements import statement
+from musehub_pipeline.postgres.statements import statement
 from musehub_pipeline_tests.benchmarks.bench import Bench, checkpoint
 from musehub_pipeline_tests.benchmarks.figures import Figure, Pair, amount, interleave, seconds
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from musehub_pipeline.storage.migrate import latest
+from musehub_pipeline.postgres.migrate import latest
 from musehub_pipeline_tests.cli.terminal import call
 from musehub_pipeline_tests.hub import Hub
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.phases.services import open_queue
-from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.queue import Queue
+from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.queue import Queue
 from musehub_pipeline_tests.cli.terminal import call
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub

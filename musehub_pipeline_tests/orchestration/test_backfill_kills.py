@@ -3,6 +3,7 @@
 import dagster as dg
 
 from musehub_pipeline.domain.backfill import given_up_line
+from musehub_pipeline_tests.audit.checking import found
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.backfilling import (
     attempts,
@@ -11,7 +12,6 @@ from musehub_pipeline_tests.orchestration.backfilling import (
     report,
 )
 from musehub_pipeline_tests.orchestration.killing import kill_at
-from musehub_pipeline_tests.storage.checking import found
 
 
 def let_leases_end(hub: Hub) -> list[str]:

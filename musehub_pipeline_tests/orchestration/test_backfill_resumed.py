@@ -5,6 +5,7 @@ import pytest
 
 from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline_tests.audit.checking import found
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_all
 from musehub_pipeline_tests.orchestration.backfilling import (
@@ -17,7 +18,6 @@ from musehub_pipeline_tests.orchestration.backfilling import (
     report,
 )
 from musehub_pipeline_tests.orchestration.killing import interfere_no_more, kill_at, when
-from musehub_pipeline_tests.storage.checking import found
 
 
 def job_of_the_environment() -> dg.JobDefinition:

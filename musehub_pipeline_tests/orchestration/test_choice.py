@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 
 from musehub_pipeline.domain.backfill import Choice, Selection
+from musehub_pipeline.domain.errors import RepoNotFound
 from musehub_pipeline.orchestration.choice import BackfillConfig, choose, is_dry_run
-from musehub_pipeline.storage.repos import RepoNotFound
 
 SINCE = datetime(2025, 3, 3, tzinfo=UTC)
 BEFORE = SINCE + timedelta(days=1)

@@ -26,7 +26,7 @@ def test_dagster_runs_as_the_pipeline_needs_it() -> None:
         "python_logs": {
             "managed_python_loggers": [
                 "musehub_pipeline.phases",
-                "musehub_pipeline.storage",
+                "musehub_pipeline.objects",
                 "musehub_pipeline.heartbeat",
             ]
         },

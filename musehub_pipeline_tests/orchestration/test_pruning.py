@@ -13,7 +13,7 @@ from musehub_pipeline.orchestration.home import LOCATION_TAG, OUR_TAGS, code_loc
 from musehub_pipeline.orchestration.pruning import prune_runs
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.storage.queueing import change
+from musehub_pipeline_tests.queue.queueing import change
 
 SUCCESS = dg.DagsterRunStatus.SUCCESS
 HERE = "__repository__@elsewhere"

@@ -5,7 +5,7 @@ from typing import Any
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_all
-from musehub_pipeline_tests.storage.queueing import change
+from musehub_pipeline_tests.queue.queueing import change
 
 HISTORY = small_history()
 MPACK = HISTORY.mpack()

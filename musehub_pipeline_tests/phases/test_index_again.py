@@ -18,7 +18,7 @@ from musehub_pipeline_tests.phases.ended import (
     failed,
     put_head,
 )
-from musehub_pipeline_tests.storage.queueing import change, expire, state
+from musehub_pipeline_tests.queue.queueing import change, expire, state
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
 NOT_MSGPACK = b"\xc1"

@@ -14,7 +14,7 @@ from musehub_pipeline_tests.phases.ended import (
     failed,
     put_head,
 )
-from musehub_pipeline_tests.storage.queueing import state
+from musehub_pipeline_tests.queue.queueing import state
 
 
 @pytest.mark.parametrize("force", [False, True])

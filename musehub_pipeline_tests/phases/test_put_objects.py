@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from musehub_pipeline.domain.errors import JobNotDone
-from musehub_pipeline.storage import object_storage
+from musehub_pipeline.objects import object_storage
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds

@@ -4,12 +4,12 @@ import pytest
 
 from musehub_pipeline.domain.commit import decode_commit, row_of
 from musehub_pipeline.domain.errors import Fault
+from musehub_pipeline.index.index import Index
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.fetch_mpack import fetch_mpack
 from musehub_pipeline.phases.services import open_services
 from musehub_pipeline.phases.unpack import unpack
-from musehub_pipeline.storage.database import Database
-from musehub_pipeline.storage.index import Index
+from musehub_pipeline.postgres.database import Database
 from musehub_pipeline_tests.factories import History, pack
 from musehub_pipeline_tests.hub import Hub
 

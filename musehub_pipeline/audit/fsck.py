@@ -1,0 +1,192 @@
+"""The checks of `fsck`: each yields the rows at which an invariant does not hold."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from musehub_pipeline.audit.audit import Audit
+from musehub_pipeline.domain.breach import Breach, Invariant
+from musehub_pipeline.domain.errors import Fault, Rejection
+from musehub_pipeline.domain.ids import is_id
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.listing import Listing
+from musehub_pipeline.domain.mpack import read_mpack
+from musehub_pipeline.objects.object_storage import ObjectStorage
+from musehub_pipeline.objects.scratch import ScratchFile
+
+# What was accepted once is read, whatever the limits are today; nothing of it is kept in memory.
+_LIMITS = Limits(mpack_bytes=1 << 62, objects=1 << 32, snapshots=1 << 32, commits=1 << 32)
+
+# No mpack, or one with the right hash at which the reader stumbles, was never accepted: the push
+# supplied nothing.
+_NEVER_ACCEPTED = (Fault.BAD_PAYLOAD, Fault.MPACK_MALFORMED, Fault.BAD_ID)
+
+Progress = Callable[[int, int], None]
+"""Takes how much is done, and how much there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One check, and what it counts while it goes on."""
+
+    name: str
+    unit: str
+    find: Callable[[Progress], Iterator[Breach]]
+
+
+class _Question(NamedTuple):
+    """A statement whose rows are breaches: the key of a row of `table`, then a message."""
+
+    statement: str
+    invariant: Invariant
+    table: str
+    key: tuple[str, ...]
+
+
+_JOBS = _Question("fsck_jobs", Invariant.JOB_ENDS, "musehub_background_jobs", ("job_id",))
+_HEADS = _Question("fsck_heads", Invariant.HEAD_EXISTS, "musehub_branches", ("repo_id", "name"))
+_COMMITS = tuple(
+    _Question(name, Invariant.COMMIT_COMPLETE, "musehub_commits", ("repo_id", "commit_id"))
+    for name in ("fsck_commits_without_snapshot", "fsck_commits_without_parent")
+)
+_MANIFESTS = _Question(
+    "fsck_manifests",
+    Invariant.MANIFEST_COMPLETE,
+    "musehub_snapshots",
+    ("repo_id", "snapshot_id"),
+)
+_OBJECTS = _Question("fsck_objects", Invariant.OBJECT_STORED, "musehub_objects", ("object_id",))
+_SUPPLIED = tuple(
+    _Question(f"fsck_supplied_{name}", Invariant.MPACK_INDEXED, table, key)
+    for name, table, key in (
+        ("objects", "musehub_objects", ("object_id",)),
+        ("refs", "musehub_object_refs", ("repo_id", "object_id")),
+        ("snapshots", "musehub_snapshots", ("repo_id", "snapshot_id")),
+        ("commits", "musehub_commits", ("repo_id", "commit_id")),
+    )
+)
+_REFS = _Question(
+    "fsck_refs", Invariant.REF_SUPPLIED, "musehub_object_refs", ("repo_id", "object_id")
+)
+
+
+class Fsck:
+    """Goes over the index; `checked` says how much of what has been looked at."""
+
+    def __init__(self, audit: Audit, objects: ObjectStorage, *, scratch: Path) -> None:
+        self._audit = audit
+        self._objects = objects
+        self._scratch = scratch
+        self._mpacks = 0
+        self.checked = audit.counts()
+
+    def checks(self) -> tuple[Check, ...]:
+        """Return all checks, in the order in which they have to be made."""
+        return (
+            Check(name="jobs", unit="jobs", find=partial(self._rows, (_JOBS,), "jobs")),
+            Check(name="heads", unit="branches", find=partial(self._rows, (_HEADS,), "branches")),
+            Check(name="commits", unit="commits", find=partial(self._rows, _COMMITS, "commits")),
+            Check(name="manifests", unit="snapshots", find=self._manifests),
+            Check(name="objects", unit="stored", find=self._stored),
+            Check(name="mpacks", unit="mpacks", find=self._indexed),
+            # Refs are compared with what the check before this one read from mpacks.
+            Check(name="refs", unit="mpacks", find=self._refs),
+        )
+
+    def _rows(
+        self, questions: tuple[_Question, ...], counted: str, report: Progress
+    ) -> Iterator[Breach]:
+        total = self.checked[counted]
+        report(0, total)
+        for question in questions:
+            yield from self._ask(question)
+        report(total, total)
+
+    def _manifests(self, report: Progress) -> Iterator[Breach]:
+        for looked_at in self._audit.note_named():
+            report(looked_at, self.checked["snapshots"])
+        yield from self._ask(_MANIFESTS)
+
+    def _stored(self, report: Progress) -> Iterator[Breach]:
+        noted = 0
+        for noted in self._audit.note_stored(self._objects.stored_objects()):
+            report(noted, max(noted, self.checked["objects"]))
+        self.checked["stored_objects"] = noted
+        yield from self._ask(_OBJECTS)
+
+    def _indexed(self, report: Progress) -> Iterator[Breach]:
+        for job_ids, rejection in self._read_mpacks(report, done=True):
+            for job_id in job_ids:
+                yield Breach(
+                    invariant=Invariant.MPACK_INDEXED,
+                    table="musehub_background_jobs",
+                    key={"job_id": job_id},
+                    message=f"its mpack cannot be read: {rejection}",
+                )
+        self.checked["mpacks"] = self._mpacks
+        self._audit.analyze()
+        for question in _SUPPLIED:
+            yield from self._ask(question)
+
+    def _refs(self, report: Progress) -> Iterator[Breach]:
+        """Find refs that the repo was never supplied.
+
+        Whatever became of a job, it may have got as far as its refs: it failed late, was released
+        or is under way. So each of the repo's jobs accounts for what is in its mpack; those that
+        are not done are only read where something is left to account for.
+        """
+        if self._audit.note_unsupplied():
+            for _ in self._read_mpacks(report, done=False):
+                pass
+            self._audit.analyze()
+            self._audit.forget_supplied()
+        self.checked["object_refs_unjudged"] = self._audit.count_unjudged()
+        yield from self._ask(_REFS)
+
+    def _ask(self, question: _Question) -> Iterator[Breach]:
+        for *key, message in self._audit.ask(question.statement):
+            yield Breach(
+                invariant=question.invariant,
+                table=question.table,
+                key=dict(zip(question.key, key, strict=True)),
+                message=message,
+            )
+
+    def _read_mpacks(
+        self, report: Progress, *, done: bool
+    ) -> Iterator[tuple[list[str], Rejection]]:
+        """Note what is in mpacks, each read once; yield the jobs of those that cannot be read."""
+        total = self._audit.count_mpacks(done=done)
+        report(0, total)
+        rows = self._audit.mpacks(done=done)
+        for number, (hex_digest, group) in enumerate(groupby(rows, key=lambda row: row[0]), 1):
+            jobs = {repo_id: job_ids for _, repo_id, job_ids in group}
+            try:
+                self._read_mpack(hex_digest)
+            except Rejection as rejection:
+                if done or rejection.fault not in _NEVER_ACCEPTED:
+                    self._audit.note_unreadable(jobs)
+                yield [job_id for job_ids in jobs.values() for job_id in job_ids], rejection
+            else:
+                pushes = [(repo_id, job_ids[0]) for repo_id, job_ids in jobs.items()]
+                self._audit.note_pushes(self._mpacks, pushes, done=done)
+            report(number, total)
+
+    def _read_mpack(self, hex_digest: str | None) -> None:
+        if hex_digest is None or not is_id(hex_digest):
+            raise Rejection(Fault.BAD_PAYLOAD, "payload.mpack_key is not an id")
+        self._mpacks += 1
+        path = self._scratch / f"{self._mpacks}.mpack"
+        try:
+            size = self._objects.fetch_mpack(hex_digest, path, limit=_LIMITS.mpack_bytes)
+            file = ScratchFile(path, size)
+            try:
+                listing = Listing(partial(self._audit.note_item, self._mpacks))
+                read_mpack(file, listing, limits=_LIMITS)
+            finally:
+                file.close()
+        finally:
+            path.unlink(missing_ok=True)

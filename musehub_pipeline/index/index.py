@@ -1,0 +1,167 @@
+"""The index itself: what a repo holds, asked and written in bulk.
+
+Keys are sorted and go in chunks of a few thousand, as one binary array a column: sorted, so that
+two runs that share rows cannot deadlock, and because PostgreSQL then finds neighbours in one
+descent of its B-tree. Every write is idempotent and returns how many rows were new; one that is
+repeated does not count those that it has brought before.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import chain, islice
+from typing import Any, NamedTuple, Self
+
+from musehub_pipeline.domain.commit import CommitRow
+from musehub_pipeline.domain.ids import digest_of, id_of
+from musehub_pipeline.domain.inventory import Kind
+from musehub_pipeline.parallel import ahead, in_threads
+from musehub_pipeline.postgres.arrays import id_array, text_array
+from musehub_pipeline.postgres.database import Database, Transaction
+
+CHUNK_ROWS = 2_000
+CHUNK_BYTES = 1 << 20
+WORTH_ASKING = 500
+"""Rows from which on it is faster to ask which of them exist than to try to insert them all."""
+
+_ASKED_IDS = 5_000
+_WRITERS = 2
+
+_TIMES = ("created", "timestamp")  # the columns that are no text
+
+
+class SnapshotRow(NamedTuple):
+    """A row of `musehub_snapshots`, but for its repo."""
+
+    snapshot_id: str
+    manifest: bytes  # JSON
+    created_at: datetime | None  # now, where None
+
+
+class Index:
+    """Reads and writes the tables of the index."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="index")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def existing_repos(self, repo_ids: Collection[str]) -> dict[str, bool]:
+        """Return those of `repo_ids` that exist, and whether each has been deleted."""
+        with self._database.autocommit() as transaction:
+            rows = transaction.rows("repos", {"repo_ids": list(set(repo_ids))})
+        return {row["repo_id"]: row["deleted"] for row in rows}
+
+    def branch_head(self, repo_id: str, branch: str) -> str | None:
+        """Return the commit id at which a branch stands; None where it has none."""
+        with self._database.autocommit() as transaction:
+            row = transaction.row("branch_head", {"repo_id": repo_id, "branch": branch})
+        return row["head_commit_id"] if row else None
+
+    def is_ancestor(self, repo_id: str, ancestor: bytes, descendants: Collection[bytes]) -> bool:
+        """Tell whether a commit is one of `descendants`, or reached from them over parents."""
+        parameters = {
+            "repo_id": repo_id,
+            "ancestor": id_of(ancestor),
+            "descendants": [id_of(digest) for digest in sorted(descendants)],
+        }
+        with self._database.autocommit() as transaction:
+            return transaction.one("is_ancestor", parameters)["exists"]
+
+    def held(self, kind: Kind, repo_id: str, digests: Collection[bytes]) -> set[bytes]:
+        """Return those of `digests` that the repo holds."""
+        asked = set(digests)
+        rows = list(self._ask(f"held_{kind}s", asked, {"repo_id": repo_id}))
+        if len(rows) == len(asked):  # a push that is repeated: nothing to convert
+            return asked
+        return {digest_of(found) for (found,) in rows}
+
+    def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Return the sizes in bytes of those objects that have a row, whoever holds them."""
+        rows = self._ask("sizes_of_objects", digests, {})
+        return {digest_of(found): int(size) for found, size in rows}
+
+    def insert_objects(self, chunks: Iterable[Sequence[tuple[bytes, int]]], *, uri: str) -> int:
+        """Insert rows of (digest, size in bytes) for bytes that lie under `uri`; heal sizes."""
+        parameters = (
+            {"ids": id_array(digest for digest, _ in chunk), "sizes": [size for _, size in chunk]}
+            for chunk in chunks
+        )
+        return self._write("insert_objects", parameters, {"uri": uri})
+
+    def upsert_object_refs(self, repo_id: str, chunks: Iterable[Sequence[bytes]]) -> int:
+        """Note that the repo holds objects, given by their digests."""
+        parameters = ({"ids": id_array(chunk)} for chunk in chunks)
+        return self._write("upsert_object_refs", parameters, {"repo_id": repo_id})
+
+    def insert_snapshots(self, repo_id: str, chunks: Iterable[Sequence[SnapshotRow]]) -> int:
+        """Insert snapshots of the repo."""
+        parameters = (_columns(("ids", "manifests", "created"), chunk) for chunk in chunks)
+        return self._write("insert_snapshots", parameters, {"repo_id": repo_id})
+
+    def insert_commits(self, repo_id: str, chunks: Iterable[Sequence[CommitRow]]) -> int:
+        """Insert commits of the repo: all of them or none, for they point at their parents."""
+        parameters = (_columns(CommitRow._fields, chunk) for chunk in chunks)
+        return self._write("insert_commits", parameters, {"repo_id": repo_id}, whole=True)
+
+    def _ask(
+        self, name: str, digests: Collection[bytes], constants: dict[str, Any]
+    ) -> Iterator[tuple[Any, ...]]:
+        if not digests:
+            return
+        ordered = sorted(digests)
+        with self._database.autocommit() as transaction:
+            for start in range(0, len(ordered), _ASKED_IDS):
+                chunk = id_array(ordered[start : start + _ASKED_IDS])
+                yield from transaction.tuples(name, constants | {"ids": chunk})
+
+    def _write(
+        self,
+        name: str,
+        parameters: Iterable[dict[str, Any]],
+        constants: dict[str, Any],
+        *,
+        whole: bool = False,
+    ) -> int:
+        """Write chunks of rows; `whole` where rows point at each other: then all of them or none.
+
+        PostgreSQL is busy with one chunk while the next one is made, and then with both.
+        """
+        under_way: set[Transaction] = set()
+
+        def write(chunk: dict[str, Any]) -> int:
+            with self._database.autocommit() as transaction:
+                under_way.add(transaction)
+                try:
+                    return transaction.write(name, constants | chunk)
+                finally:
+                    under_way.remove(transaction)
+
+        chunks = iter(parameters)
+        begin = list(islice(chunks, 2))
+        if len(begin) <= 1:  # a small push
+            return sum(map(write, begin))
+        chunks = chain(begin, chunks)
+        if whole:
+            with self._database.transaction() as transaction:
+                upcoming = ahead(chunks, pool=self._pool)
+                return sum(transaction.write(name, constants | chunk) for chunk in upcoming)
+        try:
+            return sum(in_threads(write, chunks, pool=self._pool, threads=_WRITERS))
+        except BaseException:  # the run is told to stop, say: it does not wait for a lock
+            for transaction in tuple(under_way):
+                transaction.cancel()
+            raise
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    columns = zip(*rows, strict=True)
+    return {
+        name: list(column) if name in _TIMES else text_array(column)
+        for name, column in zip(names, columns, strict=True)
+    }

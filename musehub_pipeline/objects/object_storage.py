@@ -1,0 +1,298 @@
+"""Object storage: mpacks and objects, on S3 or in a directory. Keys are built from digests only."""
+
+import logging
+import re
+from collections.abc import Collection, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from obstore import exceptions
+
+from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
+from musehub_pipeline.domain.ids import PREFIX, is_id
+from musehub_pipeline.domain.mpack import Source
+from musehub_pipeline.domain.slices import Slice, Slices
+from musehub_pipeline.objects.durability import sync_filesystem
+from musehub_pipeline.objects.files import (
+    CHUNK_BYTES,
+    Buffer,
+    read_file,
+    removed_on_error,
+    write_hashing,
+)
+from musehub_pipeline.objects.store import S3Options, Store, open_store, parse_storage_url
+from musehub_pipeline.parallel import in_threads
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta  # there for type checkers only
+
+_PART_BYTES = 8 << 20
+_MOST_PARTS = 12  # of an mpack on the way at a time: each is in memory
+_SLICES_A_TASK = 16
+_LISTED_AT_ONCE = 1_000
+_OBJECT_KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+
+_log = logging.getLogger("musehub_pipeline.objects")
+
+
+class PutCount(NamedTuple):
+    """How many objects were written, and their bytes; what was there already does not count."""
+
+    objects: int
+    size_bytes: int
+
+
+class Upload(NamedTuple):
+    """What was uploaded under ``mpacks/``; `hex_digest` is None where its key is no mpack's."""
+
+    key: str
+    hex_digest: str | None
+    size_bytes: int
+    uploaded_at: datetime
+
+
+class ObjectStorage:
+    """Mpacks under ``mpacks/<hex>``, objects under ``objects/<hex[:2]>/<hex>``.
+
+    Writes are create-only. Safe to share between threads.
+    """
+
+    def __init__(self, url: str, *, s3: S3Options | None = None, threads: int = 16) -> None:
+        """Open the storage at `url`, ``s3://bucket/prefix`` or ``file:///directory``.
+
+        Raises:
+            SettingsError: `url` is neither.
+        """
+        self.url = url.rstrip("/")
+        self._place = parse_storage_url(url)
+        self._s3 = s3 or S3Options()
+        self._threads = threads
+        self._unsynced = False
+        self._closed = False
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="storage")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        self._pool.shutdown(cancel_futures=True)
+
+    @cached_property
+    def _store(self) -> Store:
+        with self._errors("open"):
+            return open_store(self._place, self._s3, connections=self._threads)
+
+    @property
+    def objects_uri(self) -> str:
+        """What the storage_uri of every object begins with."""
+        return f"{self.url}/objects/"
+
+    def mpack_size(self, hex_digest: str) -> int | None:
+        """Return the size of an mpack in bytes; None where there is none."""
+        found = self._head(f"mpacks/{hex_digest}")
+        return None if found is None else found["size"]
+
+    def find_mpacks(self, hex_digests: Collection[str]) -> dict[str, Upload]:
+        """Return those of some mpacks that are stored, without reading them.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+
+        def find(hex_digest: str) -> tuple[str, "ObjectMeta | None"]:
+            return hex_digest, self._head(f"mpacks/{hex_digest}")
+
+        found = in_threads(find, hex_digests, pool=self._pool, threads=self._threads)
+        return {hex_digest: _upload(entry) for hex_digest, entry in found if entry is not None}
+
+    def stored_mpacks(self) -> Iterator[Upload]:
+        """Yield every mpack that is stored, and whatever else lies among them, in no order.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        return map(_upload, self._list("mpacks/"))
+
+    def fetch_mpack(
+        self, hex_digest: str, destination: Path, *, limit: int, expected: int | None = None
+    ) -> int:
+        """Stream an mpack into a new file and return its size in bytes.
+
+        Where it failed there is no file. `expected` is the size that the storage gave before.
+
+        Raises:
+            Rejection: MPACK_MISSING, MPACK_TOO_LARGE where it has more than `limit` bytes, or
+                MPACK_HASH_MISMATCH where its bytes do not hash to its key.
+            Transient: STORAGE_UNAVAILABLE or SCRATCH_UNAVAILABLE.
+        """
+        key = f"mpacks/{hex_digest}"
+        with removed_on_error(destination), self._errors(f"GET {key}"):
+            store = self._store
+            try:
+                size, chunks = self._read(store, key)
+            except FileNotFoundError as error:
+                if not self._surely_missing(error):
+                    raise
+                raise Rejection(Fault.MPACK_MISSING, f"{self.url}/{key} does not exist") from error
+            if size > limit:
+                raise Rejection(Fault.MPACK_TOO_LARGE, f"{size} bytes, where {limit} are allowed")
+            actual = write_hashing(self._while_open(chunks), destination, size=size)
+            if actual != hex_digest:
+                message = f"the {size} bytes at {self.url}/{key} hash to {actual}"
+                if expected not in {None, size}:  # a gateway's page, say, and not the mpack
+                    raise Transient(Trouble.STORAGE_UNAVAILABLE, f"{message}, not the {expected}")
+                raise Rejection(Fault.MPACK_HASH_MISMATCH, message)
+        return size
+
+    def _while_open(self, chunks: Iterator[Buffer]) -> Iterator[Buffer]:
+        """Yield chunks until the storage is closed: whoever was told to stop has not waited."""
+        for chunk in chunks:
+            if self._closed:
+                raise Transient(Trouble.STORAGE_UNAVAILABLE, f"{self.url} has been closed")
+            yield chunk
+
+    def _surely_missing(self, error: FileNotFoundError) -> bool:
+        """Tell a missing mpack from missing storage: no bucket, or a gateway's own 404."""
+        return self._place.directory is not None or "NoSuchKey" in str(error)
+
+    def _read(self, store: Store, key: str) -> tuple[int, Iterator[Buffer]]:
+        if self._place.directory is not None:  # twice as fast as through the client
+            return read_file(self._place.directory / key)
+        reply = store.get(key)
+        return reply.meta["size"], iter(reply.stream(CHUNK_BYTES))
+
+    def put_mpack(self, path: Path, hex_digest: str) -> bool:
+        """Store an mpack, unless it is there already; return whether it was not.
+
+        One of another size is replaced, and an error logged.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        key = f"mpacks/{hex_digest}"
+        if self._has(key, path.stat().st_size):
+            return False
+        with self._errors(f"PUT {key}"):
+            self._unsynced = True
+            parts = min(self._threads, _MOST_PARTS)
+            self._store.put(key, path, chunk_size=_PART_BYTES, max_concurrency=parts)
+        self.sync()
+        return True
+
+    def put_objects(self, source: Source, objects: Slices) -> PutCount:
+        """Store objects, each the slice of `source` that hashes to its digest.
+
+        The bytes are durable only after `sync`.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        if not objects:
+            return PutCount(0, 0)
+        self._unsynced = True
+        chunks = objects.chunks(rows=_SLICES_A_TASK, size_bytes=_PART_BYTES)
+        threads = min(self._threads, -(-len(objects) // _SLICES_A_TASK))
+
+        def put_chunk(chunk: list[Slice]) -> PutCount:
+            written = [item.size for item in chunk if self._put(source, item)]
+            return PutCount(len(written), sum(written))
+
+        counts = in_threads(put_chunk, chunks, pool=self._pool, threads=threads)
+        return PutCount(
+            sum(count.objects for count in counts), sum(count.size_bytes for count in counts)
+        )
+
+    def stored_objects(self) -> Iterator[tuple[bytes, int]]:
+        """Yield digest and size in bytes of every object that is stored, in no order.
+
+        What lies among them under another name is none of ours.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        for entry in self._list("objects/"):
+            if found := _OBJECT_KEY.fullmatch(entry["path"]):
+                yield bytes.fromhex(found[2]), entry["size"]
+
+    def sync(self) -> None:
+        """Make everything that was put durable: a directory's bytes may still be in memory.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        if self._place.directory is not None and self._unsynced:
+            self._unsynced = False  # before: what is put meanwhile takes another sync
+            with self._errors("sync"):
+                sync_filesystem(self._place.directory)
+
+    def _put(self, source: Source, item: Slice) -> bool:
+        hex_digest = item.digest.hex()
+        key = f"objects/{hex_digest[:2]}/{hex_digest}"
+        with self._errors(f"PUT {key}"):
+            if item.size > _PART_BYTES:
+                return self._put_large(key, source, item)
+            content = source.read(item.offset, item.size)
+            try:
+                self._store.put(key, content, mode="create", use_multipart=False)
+            except exceptions.AlreadyExistsError:
+                if self._has(key, item.size):
+                    return False
+                self._store.put(key, content, mode="overwrite", use_multipart=False)
+            return True
+
+    def _put_large(self, key: str, source: Source, item: Slice) -> bool:
+        # A multipart upload knows no create-only mode, but appears whole or not at all.
+        if self._has(key, item.size):
+            return False
+        end = item.offset + item.size
+        parts = (
+            source.read(start, min(_PART_BYTES, end - start))
+            for start in range(item.offset, end, _PART_BYTES)
+        )
+        self._store.put(key, parts, use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=2)
+        return True
+
+    def _has(self, key: str, size: int) -> bool:
+        found = self._head(key)
+        if found is None or found["size"] == size:
+            return found is not None
+        _log.error("%s/%s has %d bytes, not %d: healing it", self.url, key, found["size"], size)
+        return False
+
+    def _head(self, key: str) -> "ObjectMeta | None":
+        with self._errors(f"HEAD {key}"):
+            try:
+                return self._store.head(key)
+            except FileNotFoundError:
+                return None
+
+    def _list(self, prefix: str) -> Iterator["ObjectMeta"]:
+        with self._errors(f"LIST {prefix}"):
+            listed = self._store.list(prefix, chunk_size=_LISTED_AT_ONCE)  # pyright: ignore[reportUnknownMemberType]
+            for entries in listed:
+                yield from entries
+
+    @contextmanager
+    def _errors(self, request: str) -> Generator[None]:
+        try:
+            yield
+        except (exceptions.BaseError, OSError) as error:
+            # Everything behind the first line is a dump for developers of the client.
+            first_line = str(error).split("\n", 1)[0]
+            if "NoSuchBucket" in str(error):
+                first_line = "the bucket does not exist"
+            raise Transient(
+                Trouble.STORAGE_UNAVAILABLE, f"{self.url}: {request}: {first_line}"
+            ) from error
+
+
+def _upload(entry: "ObjectMeta") -> Upload:
+    key = entry["path"]
+    name = key.removeprefix("mpacks/")
+    hex_digest = name if is_id(PREFIX + name) else None
+    return Upload(key, hex_digest, entry["size"], entry["last_modified"])

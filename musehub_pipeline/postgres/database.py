@@ -1,0 +1,280 @@
+"""The connection to PostgreSQL: a pool, transactions, and the names of its failures."""
+
+import json
+import select
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, LiteralString, Self, cast
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.abc import Buffer
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
+from psycopg.types.datetime import TimestamptzBinaryLoader, TimestamptzLoader
+from psycopg.types.json import set_json_loads
+from sqlalchemy import PoolProxiedConnection, create_engine, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from musehub_pipeline.domain.errors import QueryFailed
+from musehub_pipeline.postgres import arrays
+from musehub_pipeline.postgres.server import (
+    connect,
+    database_url,
+    is_transient,
+    patience,
+    unavailable,
+)
+from musehub_pipeline.postgres.statements import statement
+
+_POOL_SIZE = 10
+_CANCEL_SECONDS = 5
+_STREAMED_ROWS = 2_000
+_FIRST = datetime(1, 1, 2, tzinfo=UTC)  # a day within Python's years, to be shown in any zone
+_LAST = datetime(9999, 12, 30, tzinfo=UTC)
+
+Row = dict[str, Any]
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database; safe to share between threads."""
+
+    def __init__(self, url: str, *, idle: timedelta | None = None) -> None:
+        """Prepare the pool; nothing is connected before it is needed.
+
+        A transaction in which nothing happens for `idle` is rolled back by the server, and within
+        that time it notices that its client is gone: a process that is frozen, killed, or whose
+        machine is gone, must not keep its locks.
+
+        Raises:
+            SettingsError: `url` is not the URL of a PostgreSQL database.
+        """
+        self.url = database_url(url)
+        self.engine = create_engine(
+            self.url,
+            pool_size=_POOL_SIZE,
+            max_overflow=0,
+            connect_args=patience(self.url)
+            | {
+                # A prepared statement keeps the plan that it got while its table was empty.
+                "prepare_threshold": None,
+            },
+        )
+        event.listen(self.engine, "connect", _adapt)
+        event.listen(self.engine, "checkout", _check_open)
+        if idle is not None:
+            event.listen(self.engine, "connect", partial(_limit_idle, idle=idle))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Generator["Transaction"]:
+        """Run the block in one transaction: committed at its end, rolled back when it raises.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE, where the server failed and may recover.
+        """
+        with self._lent() as lent:
+            connection = _driver(lent)
+            with connection.transaction(), _dropped_if_active(lent):
+                yield Transaction(connection)
+
+    @contextmanager
+    def autocommit(self) -> Generator["Transaction"]:
+        """As `transaction`, but each statement by itself: one trip to the server, and not three."""
+        with self._lent() as lent:
+            connection = _driver(lent)
+            connection.autocommit = True
+            try:
+                with _dropped_if_active(lent):
+                    yield Transaction(connection)
+            finally:
+                if not connection.closed:
+                    connection.autocommit = False
+
+    @contextmanager
+    def _lent(self) -> Generator[PoolProxiedConnection]:
+        try:
+            connection = self.engine.raw_connection()
+        except (psycopg.Error, DBAPIError, PoolTimeoutError) as error:
+            raise unavailable(self.url, error) from error
+        try:
+            yield connection
+        except psycopg.Error as error:
+            if is_transient(error):
+                connection.invalidate()
+                raise unavailable(self.url, error) from error
+            raise
+        finally:
+            connection.close()
+
+    def now(self) -> datetime:
+        """Return the time by the server's clock, which all ages and leases go by.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE.
+        """
+        with self.transaction() as transaction:
+            return transaction.one("now")["now"]
+
+    @contextmanager
+    def notices(self, channel: LiteralString) -> Generator[Callable[[float], bool]]:
+        """Listen on a channel for the block; what it gives waits so many seconds for a notice.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE.
+        """
+        try:
+            with connect(self.url) as connection:
+                connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                yield lambda seconds: any(
+                    True for _ in connection.notifies(timeout=seconds, stop_after=1)
+                )
+        except psycopg.Error as error:
+            raise unavailable(self.url, error) from error
+
+    def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Run a statement of the operator's that may only read; return its columns and rows.
+
+        Raises:
+            QueryFailed: the database refused it.
+            Transient: DATABASE_UNAVAILABLE.
+        """
+        try:
+            with self.transaction() as transaction:
+                return transaction.query(text)
+        except psycopg.Error as error:
+            raise QueryFailed(str(error).strip()) from error
+
+
+class Transaction:
+    """Runs named statements on one connection."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor(row_factory=dict_row)
+
+    def rows(self, name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """Return the rows of the statement `name`."""
+        return self._cursor.execute(statement(name), parameters).fetchall()
+
+    def tuples(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of the statement `name` as tuples: for thousands of them."""
+        return self._connection.cursor().execute(statement(name), parameters).fetchall()
+
+    def stream(self, name: str, parameters: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of the statement `name`, which only reads: for any number of them."""
+        with self._connection.cursor(name) as cursor:
+            cursor.itersize = _STREAMED_ROWS
+            yield from cursor.execute(statement(name), parameters)
+
+    def row(self, name: str, parameters: Mapping[str, Any] | None = None) -> Row | None:
+        """Return the first row of the statement `name`, if it gives any."""
+        return self._cursor.execute(statement(name), parameters).fetchone()
+
+    def one(self, name: str, parameters: Mapping[str, Any] | None = None) -> Row:
+        """Return the row of the statement `name`, which always gives exactly one."""
+        [row] = self.rows(name, parameters)
+        return row
+
+    def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Return the columns and rows of a statement that may only read."""
+        connection = self._connection
+        connection.execute("SET TRANSACTION READ ONLY")
+        # Not a statement of the program's: whoever typed it owns the database. Asked for in
+        # binary form it has to be one: no second one can leave the transaction.
+        try:
+            cursor = connection.execute(cast("LiteralString", text), binary=True)
+        except psycopg.errors.ReadOnlySqlTransaction as error:  # no failover: it was asked for
+            raise QueryFailed(str(error).strip()) from error
+        names = [column.name for column in cursor.description or ()]
+        return names, cursor.fetchall() if names else []
+
+    def cancel(self) -> None:
+        """End the statement that another thread waits for, which then raises."""
+        with suppress(psycopg.Error):  # the server is away: it waits no longer either
+            self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
+
+    def write(self, name: str, parameters: Mapping[str, Any] | None = None) -> int:
+        """Run the statement `name` and return how many rows it inserted or changed."""
+        return max(0, self._cursor.execute(statement(name), parameters).rowcount)
+
+
+def _driver(lent: PoolProxiedConnection) -> psycopg.Connection[Any]:
+    return cast("psycopg.Connection[Any]", lent.driver_connection)  # which the URL names
+
+
+@contextmanager
+def _dropped_if_active(lent: PoolProxiedConnection) -> Generator[None]:
+    """Drop a connection where a signal has ended the wait for an answer, which is still to come."""
+    try:
+        yield
+    except BaseException:
+        if _driver(lent).info.transaction_status is TransactionStatus.ACTIVE:
+            lent.invalidate()
+        raise
+
+
+def _check_open(connection: psycopg.Connection[Any], *_: object) -> None:
+    """Have the pool connect anew where the server has closed a connection that waited.
+
+    It says so before it goes, and says nothing else to who has not asked. To ask it whether it is
+    there, as the pool would, takes as long as many a statement.
+    """
+    if connection.closed:
+        raise DisconnectionError
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise DisconnectionError
+
+
+class _TimeLoader(TimestamptzLoader):
+    """Reads a time; of one that Python has no value for, the first or the last that is shown."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:  # one odd row must not hide the others
+            text = bytes(data)
+            return _FIRST if text == b"-infinity" or text.endswith(b"BC") else _LAST
+
+
+class _BinaryTimeLoader(TimestamptzBinaryLoader):
+    """The same for what is asked for in binary form: microseconds since the year 2000."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return _FIRST if int.from_bytes(data, signed=True) < 0 else _LAST
+
+
+def _adapt(connection: psycopg.Connection[Any], _: object) -> None:
+    for loader in (_TimeLoader, _BinaryTimeLoader):
+        connection.adapters.register_loader("timestamptz", loader)
+    set_json_loads(_loads, connection)
+    arrays.register(connection)
+
+
+def _limit_idle(connection: psycopg.Connection[Any], _: object, *, idle: timedelta) -> None:
+    milliseconds = {"milliseconds": str(round(idle / timedelta(milliseconds=1)))}
+    connection.execute(statement("limit_idle"), milliseconds)
+    connection.commit()
+    with suppress(errors.InvalidParameterValue), connection.transaction():
+        connection.execute(statement("notice_death"), milliseconds)  # not all systems can tell
+
+
+def _loads(text: str | bytes) -> Any:
+    """Read JSON; what Python cannot read stays text: one odd row must not hide the others."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text.decode() if isinstance(text, bytes) else text

@@ -1,0 +1,80 @@
+"""Creating and upgrading the tables, with Alembic."""
+
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from musehub_pipeline.domain.errors import SchemaMismatch
+from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.postgres.server import is_transient, unavailable
+
+VERSION_TABLE = "musehub_pipeline_version"
+"""Of our own: the hub may have an `alembic_version` in the same database."""
+
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('musehub_pipeline.migrate', 0))")
+
+
+def upgrade(database: Database) -> str:
+    """Create or upgrade the tables, in one transaction; return the revision they are at.
+
+    Raises:
+        SchemaMismatch: tables of the hub are there that cannot work.
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    try:
+        with database.engine.begin() as connection:
+            connection.execute(_LOCK)
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            return _revision(connection) or ""
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.Error) and not is_transient(error.orig):
+            raise _refused(error.orig) from error
+        raise unavailable(database.url, error) from error
+
+
+def current(database: Database) -> str | None:
+    """Return the revision that the tables are at; None where there are none.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    try:
+        with database.engine.connect() as connection:
+            return _revision(connection)
+    except (psycopg.Error, DBAPIError) as error:
+        raise unavailable(database.url, error) from error
+
+
+def latest() -> str:
+    """Return the revision that this version of the pipeline works with."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def _revision(connection: Connection) -> str | None:
+    options = {"version_table": VERSION_TABLE}
+    return MigrationContext.configure(connection, opts=options).get_current_revision()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _refused(error: psycopg.Error) -> SchemaMismatch:
+    """Return what the database has against an upgrade: rows that a new constraint forbids, say."""
+    what = error.diag
+    detail = f" ({what.message_detail})" if what.message_detail else ""
+    return SchemaMismatch(
+        "the database refused the upgrade, and nothing was changed:\n"
+        f"- {what.table_name or 'it'}: {what.message_primary or error}{detail}"
+    )

@@ -1,0 +1,13 @@
+"""An index of what waits for another attempt: a claim looks there, and not at a whole backlog."""
+
+from alembic import op
+
+from musehub_pipeline.postgres.reconcile import reconcile
+from musehub_pipeline.postgres.schema import metadata
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    reconcile(op.get_bind(), metadata)

@@ -1,0 +1,127 @@
+"""The jobs that have ended: which of them are indexed again, and who works on that.
+
+While it is indexed again a job stays done, or failed: live pushes of its repository do not wait for
+it, and whatever becomes of the run, nothing is worse than before. What the run writes is fenced as
+it is in the queue.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from musehub_pipeline.domain.backfill import Choice, Pace, PastJob
+from musehub_pipeline.domain.errors import JobError
+from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
+from musehub_pipeline.domain.result import Result
+from musehub_pipeline.postgres.database import Database, Row
+from musehub_pipeline.queue.publishing import Head, fence, publish, reason
+
+_JOBS_TIMED = 1_000
+
+
+class Archive:
+    """The rows of `musehub_background_jobs` that are done or failed."""
+
+    def __init__(self, database: Database, *, lease: timedelta, max_kills: int) -> None:
+        self._database = database
+        self._lease = lease
+        self._max_kills = max_kills
+
+    def plan(self, choice: Choice) -> list[PastJob]:
+        """Return the jobs of a choice, oldest first, without those that are given up."""
+        with self._database.transaction() as transaction:
+            rows = transaction.tuples("past_jobs", self._parameters(choice))
+        return [PastJob(*row) for row in rows]
+
+    def days(self, choice: Choice) -> list[Row]:
+        """Return for each day: day, ended, jobs and mpack_bytes to do, current, failed, given_up.
+
+        Of the jobs to do, the size of those that are `unmeasured` is not known, and not counted.
+        Given up are those of the choice over which `max_kills` runs have died since they ended.
+        """
+        with self._database.transaction() as transaction:
+            return transaction.rows("past_days", self._parameters(choice))
+
+    def standing(self, *, since: datetime) -> Row:
+        """Return how far all is indexed again that was pushed `since` then.
+
+        That is: at, current, outdated and outdated_bytes, failed by code, how many of all these are
+        given up, and how many are leased now by how many runs; `before` counts what was pushed
+        earlier.
+        """
+        parameters = {
+            "since": since,
+            "index_version": INDEX_VERSION,
+            "max_kills": self._max_kills,
+        }
+        with self._database.transaction() as transaction:
+            standing = transaction.one("past_standing", parameters)
+            failures = transaction.rows("past_failures", parameters)
+            leases = transaction.one("past_leases")
+        failed = {row["error_code"]: row["jobs"] for row in failures}
+        return standing | {"failed": failed} | leases
+
+    def pace(self) -> Pace | None:
+        """Return how fast the newest of the jobs that are done went; None where none was timed."""
+        with self._database.transaction() as transaction:
+            row = transaction.one("pace", {"jobs": _JOBS_TIMED})
+        return Pace(**row) if row["seconds"] else None
+
+    def claim(self, jobs: Sequence[PastJob], *, run_id: str) -> list[tuple[Claim, dict[str, Any]]]:
+        """Lease those of the jobs that are as they were planned; return their payloads too."""
+        parameters = {
+            "job_ids": [job.job_id for job in jobs],
+            "attempts": [job.attempt for job in jobs],
+            "run_id": run_id,
+            "lease": self._lease,
+        }
+        with self._database.transaction() as transaction:
+            rows = transaction.rows("claim_past", parameters)
+        rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
+        return [(_claim(row, run_id), row["payload"]) for row in rows]
+
+    def publish(self, claim: Claim, result: Result, *, head: Head | None) -> None:
+        """Replace a job's result; of one that had failed, move the branch and note the push too.
+
+        All of it happens, or nothing.
+
+        Raises:
+            Transient: LEASE_LOST or HEAD_MOVED, as of `Queue.publish`.
+        """
+        with self._database.transaction() as transaction:
+            published = publish(transaction, "publish_past", claim, result, head=head)
+            if published and claim.former is Status.FAILED:
+                transaction.write("touch_repo", {"repo_id": claim.repo_id})
+
+    def fail(self, claim: Claim, error: JobError) -> bool:
+        """Note why a job that had failed has failed again; false where the claim is lost."""
+        with self._database.transaction() as transaction:
+            return transaction.write("fail_past", fence(claim) | reason(error)) > 0
+
+    def release(self, claim: Claim) -> bool:
+        """Leave a job as it was before the claim; false where the claim is lost."""
+        with self._database.transaction() as transaction:
+            return transaction.write("release_past", fence(claim)) > 0
+
+    def _parameters(self, choice: Choice) -> dict[str, Any]:
+        return {
+            "since": choice.since,
+            "before": choice.before,
+            "selection": str(choice.selection),
+            "codes": list(choice.codes),
+            "repo_id": choice.repo_id,
+            "ended_before": choice.ended_before,
+            "index_version": INDEX_VERSION,
+            "max_kills": self._max_kills,
+        }
+
+
+def _claim(row: Row, run_id: str) -> Claim:
+    return Claim(
+        job_id=row["job_id"],
+        repo_id=row["repo_id"],
+        attempt=int(row["attempt"]),
+        attempts_forgiven=int(row["attempts_forgiven"]),
+        former=Status(row["status"]),
+        run_id=run_id,
+    )

@@ -1,0 +1,80 @@
+"""The heartbeat of a run: renews the leases of all its jobs until the run ends.
+
+However it ends: what the run still holds then is given back, and no attempt is spent.
+"""
+
+import logging
+from threading import Event, Thread
+from time import monotonic, sleep
+from typing import Self
+
+from musehub_pipeline.domain.errors import Transient
+from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.runs import Runs
+
+_BEATS_A_LEASE = 4
+_END_PATIENCE_SECONDS = 20.0
+_END_PAUSE_SECONDS = 1.0
+
+_log = logging.getLogger("musehub_pipeline.heartbeat")
+
+
+class Heartbeat:
+    """A thread that beats from `begin` to the end of the `with` block.
+
+    A beat that fails is only noted: the lease may still be renewed by the next one, and whoever
+    lost it cannot publish.
+    """
+
+    def __init__(self, queue: Queue, runs: Runs) -> None:
+        self._queue = queue
+        self._runs = runs
+        self._ended = Event()
+        self._run_id = ""
+        self._thread: Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._run_id:
+            self._end()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _end(self) -> None:
+        """Give back what is held: a lease that expires tells that its job has killed the run."""
+        deadline = monotonic() + _END_PATIENCE_SECONDS
+        while True:
+            try:
+                released = self._runs.end(self._run_id)
+            except Transient as error:
+                if monotonic() > deadline:
+                    _log.warning("run %s: its leases will expire: %s", self._run_id, error)
+                    return
+                sleep(_END_PAUSE_SECONDS)
+            else:
+                break
+        if released:
+            _log.warning("run %s was stopped: %d jobs are given back", self._run_id, released)
+
+    def begin(self, run_id: str) -> None:
+        """Say that `run_id` is alive, and renew its leases from now on, and those of no other run.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE.
+        """
+        self._runs.begin(run_id)
+        self._run_id = run_id
+        if self._thread is None:
+            self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._thread.start()
+
+    def _beat(self) -> None:
+        pause = self._queue.lease / _BEATS_A_LEASE
+        while not self._ended.wait(pause.total_seconds()):
+            try:
+                self._queue.renew(self._run_id)
+            except Exception as error:
+                _log.warning("run %s: its leases could not be renewed: %s", self._run_id, error)

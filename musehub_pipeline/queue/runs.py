@@ -1,0 +1,56 @@
+"""Runs that are alive, by their own word: Dagster cannot tell them from those that died."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+from musehub_pipeline.postgres.database import Database
+
+_FORGOTTEN_AFTER = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownRun:
+    """What a run has said of itself."""
+
+    alive: bool
+    claimed: bool
+
+
+class Runs:
+    """The rows of `musehub_pipeline_runs`."""
+
+    def __init__(self, database: Database, *, lease: timedelta) -> None:
+        self._database = database
+        self._lease = lease
+
+    def begin(self, run_id: str) -> None:
+        """Note that a run has begun, and is alive."""
+        with self._database.transaction() as transaction:
+            transaction.write("begin_run", {"run_id": run_id, "lease": self._lease})
+
+    def end(self, run_id: str) -> int:
+        """Give back what a run still holds, no attempt spent; return how many jobs.
+
+        Whoever waits for jobs is woken, for those behind the run's may be due now.
+        The run counts as alive for one more lease, in which Dagster notes how it ended.
+        """
+        with self._database.transaction() as transaction:
+            released = transaction.write("release_run", {"run_id": run_id})
+            released += transaction.write("release_run_past", {"run_id": run_id})
+            transaction.write("renew_run", {"run_id": run_id, "lease": self._lease})
+            transaction.rows("wake")
+        return released
+
+    def known(self, run_ids: Collection[str]) -> dict[str, KnownRun]:
+        """Return what is known of runs; one never heard of has a lease's time to say a word."""
+        ids = sorted(run_ids)
+        with self._database.transaction() as transaction:
+            transaction.write("expect_runs", {"run_ids": ids, "lease": self._lease})
+            rows = transaction.rows("runs", {"run_ids": ids})
+        return {row["run_id"]: KnownRun(alive=row["alive"], claimed=row["claimed"]) for row in rows}
+
+    def forget(self) -> None:
+        """Forget runs that died long ago."""
+        with self._database.transaction() as transaction:
+            transaction.write("forget_runs", {"age": _FORGOTTEN_AFTER})

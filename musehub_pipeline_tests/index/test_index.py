@@ -1,0 +1,204 @@
+"""The index: what a repo holds, written in bulk, as often as one likes."""
+
+import json
+from datetime import UTC, datetime
+
+from musehub_pipeline.domain.commit import decode_commit, row_of
+from musehub_pipeline.index.index import CHUNK_ROWS, Index, Kind, SnapshotRow
+from musehub_pipeline_tests.factories import pack
+from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.index.indexed import TIME, URI, commit, digest, id_of
+
+
+def test_objects_get_a_row_each_with_the_place_of_their_bytes(hub: Hub, index: Index) -> None:
+    chunks = [[(digest(1), 0), (digest(2), 2**40)], [(digest(3), 7)]]
+
+    assert index.insert_objects(chunks, uri=URI) == 3
+
+    rows = hub.sql(
+        "SELECT object_id, size_bytes, storage_uri FROM musehub_objects ORDER BY object_id"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        (id_of(number), size, f"{URI}00/{number:064x}")
+        for number, size in ((1, 0), (2, 2**40), (3, 7))
+    ]
+    assert index.object_sizes({digest(1), digest(2), digest(9)}) == {digest(1): 0, digest(2): 2**40}
+
+
+def test_a_row_of_another_size_is_healed_and_one_of_the_same_left_alone(
+    hub: Hub, index: Index
+) -> None:
+    index.insert_objects([[(digest(1), 5), (digest(2), 5)]], uri="s3://old/")
+    before = hub.sql("SELECT * FROM musehub_objects WHERE size_bytes = 5 ORDER BY object_id")
+
+    changed = index.insert_objects([[(digest(1), 5), (digest(2), 6), (digest(3), 7)]], uri=URI)
+
+    assert changed == 2
+    assert index.object_sizes({digest(n) for n in (1, 2, 3)}) == {
+        digest(1): 5,
+        digest(2): 6,
+        digest(3): 7,
+    }
+    assert hub.sql("SELECT * FROM musehub_objects WHERE size_bytes = 5") == before[:1]
+
+
+def test_writes_repeat_without_effect_and_count_only_what_is_new(hub: Hub, index: Index) -> None:
+    def write(*numbers: int) -> tuple[int, int, int]:
+        return (
+            index.upsert_object_refs("r", [[digest(n) for n in numbers]]),
+            index.insert_snapshots("r", [[SnapshotRow(id_of(n), b"{}", TIME) for n in numbers]]),
+            index.insert_commits("r", [[commit(n) for n in numbers]]),
+        )
+
+    assert write(1, 2) == (2, 2, 2)
+    assert write(1, 2) == (0, 0, 0)
+    assert write(1, 2, 3) == (1, 1, 1)
+    assert hub.counts() | {"objects": 0} == {
+        "objects": 0,
+        "object_refs": 3,
+        "snapshots": 3,
+        "commits": 3,
+        "branches": 0,
+    }
+
+
+def test_nothing_to_write_is_written(index: Index) -> None:
+    assert index.insert_objects([], uri=URI) == 0
+    assert index.upsert_object_refs("r", iter(())) == 0
+    assert index.insert_snapshots("r", []) == index.insert_commits("r", []) == 0
+
+
+def test_a_repo_holds_only_what_is_its_own(index: Index) -> None:
+    index.insert_objects([[(digest(1), 1), (digest(2), 1)]], uri=URI)
+    for repo_id, number in (("r", 1), ("s", 2)):
+        index.upsert_object_refs(repo_id, [[digest(number)]])
+        index.insert_snapshots(repo_id, [[SnapshotRow(id_of(number), b"{}", None)]])
+        index.insert_commits(repo_id, [[commit(number)]])
+    kinds: tuple[Kind, ...] = ("object", "snapshot", "commit")
+
+    asked = {digest(n) for n in (1, 2, 3)}
+    held = {(kind, r): index.held(kind, r, asked) for kind in kinds for r in ("r", "s", "t")}
+
+    expected = {"r": {digest(1)}, "s": {digest(2)}, "t": set()}
+    assert held == {(kind, r): expected[r] for kind in kinds for r in expected}
+    assert index.held("object", "r", set()) == set()
+
+
+def test_more_ids_than_fit_into_a_chunk_are_all_found(index: Index) -> None:
+    numbers = range(2 * CHUNK_ROWS + 1)
+    chunks = [[digest(n) for n in numbers[:CHUNK_ROWS]], [digest(n) for n in numbers[CHUNK_ROWS:]]]
+
+    assert index.upsert_object_refs("r", chunks) == len(numbers)
+
+    assert index.held("object", "r", {digest(n) for n in range(3 * CHUNK_ROWS)}) == {
+        digest(n) for n in numbers
+    }
+
+
+def test_snapshots_and_commits_are_stored_as_they_are(hub: Hub, index: Index) -> None:
+    manifest = {"ü/☃.txt": id_of(1), '"\\': id_of(2), "": id_of(3)}
+    raw = pack(
+        {
+            "commit_id": f"{7:064x}",
+            "snapshot_id": id_of(5),
+            "message": "\\u0000 ☃\n\t\x01",
+            "committed_at": "2026-03-01T12:00:00.123456+05:30",
+            "author": "Žofie <z@example.org>",
+            "branch": "größe/日本",
+            "parent_commit_id": f"{3:064x}",
+            "parent2_commit_id": id_of(2),
+            "metadata": {"\\u0000": [1e-7, -0.5, 2**64 - 1, None, '\x7f\\"']},
+        }
+    )
+    row = row_of(decode_commit(raw), raw)
+
+    index.insert_snapshots("r", [[SnapshotRow(id_of(5), json.dumps(manifest).encode(), TIME)]])
+    index.insert_commits("r", [[row]])
+
+    [snapshot] = hub.sql("SELECT * FROM musehub_snapshots")
+    assert snapshot == {
+        "repo_id": "r",
+        "snapshot_id": id_of(5),
+        "manifest": manifest,
+        "created_at": TIME,
+    }
+    [stored] = hub.sql("SELECT * FROM musehub_commits")
+    assert abs((stored.pop("created_at") - datetime.now(UTC)).total_seconds()) < 60
+    assert stored == {
+        "repo_id": "r",
+        "commit_id": id_of(7),
+        "branch": "größe/日本",
+        "parent_ids": [id_of(3), id_of(2)],
+        "message": "\\u0000 ☃\n\t\x01",
+        "author": "Žofie <z@example.org>",
+        "timestamp": datetime(2026, 3, 1, 6, 30, 0, 123_456, tzinfo=UTC),
+        "snapshot_id": id_of(5),
+        "commit_meta": {"metadata": {"\\u0000": [1e-7, -0.5, 2**64 - 1, None, '\x7f\\"']}},
+    }
+
+
+def test_every_time_that_a_commit_may_have_can_be_stored(hub: Hub, index: Index) -> None:
+    times = [datetime(year, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) for year in (1, 1900, 9999)]
+
+    index.insert_commits("r", [[commit(n, timestamp=time) for n, time in enumerate(times)]])
+    index.insert_snapshots("r", [[SnapshotRow(id_of(n), b"{}", t) for n, t in enumerate(times)]])
+
+    stored = [
+        hub.sql("SELECT timestamp AS t FROM musehub_commits ORDER BY commit_id"),
+        hub.sql("SELECT created_at AS t FROM musehub_snapshots ORDER BY snapshot_id"),
+    ]
+    assert stored == [[{"t": time} for time in times]] * 2
+
+
+def test_a_snapshot_that_says_no_time_has_that_of_its_arrival(hub: Hub, index: Index) -> None:
+    index.insert_snapshots("r", [[SnapshotRow(id_of(1), b"{}", None)]])
+
+    [row] = hub.sql("SELECT now() - created_at < interval '1 min' AS lately FROM musehub_snapshots")
+    assert row == {"lately": True}
+
+
+HISTORY = {1: (), 2: (1,), 3: (2,), 4: (1,), 5: (3, 4), 6: (5, 999), 7: ()}
+
+
+ANCESTRY: dict[tuple[int, frozenset[int]], bool] = {
+    (1, frozenset({1})): True,
+    (1, frozenset({3})): True,
+    (1, frozenset({6})): True,
+    (4, frozenset({6})): True,  # over a second parent
+    (2, frozenset({7, 3})): True,
+    (3, frozenset({1})): False,
+    (7, frozenset({6})): False,
+    (6, frozenset({5})): False,
+    (999, frozenset({6})): False,  # named as a parent, though never stored
+    (1, frozenset({999})): False,
+    (1, frozenset()): False,
+}
+
+
+def test_ancestors_are_found_over_all_parents_of_the_repo(index: Index) -> None:
+    index.insert_commits("r", [[commit(n, *parents) for n, parents in HISTORY.items()]])
+    index.insert_commits("s", [[commit(1), commit(2), commit(3)]])
+
+    def reaches(repo_id: str, ancestor: int, descendants: frozenset[int]) -> bool:
+        return index.is_ancestor(repo_id, digest(ancestor), {digest(n) for n in descendants})
+
+    assert {case: reaches("r", *case) for case in ANCESTRY} == ANCESTRY
+    assert reaches("s", 1, frozenset({3})) is False
+
+
+def test_a_circle_of_unverified_commits_is_no_endless_walk(index: Index) -> None:
+    index.insert_commits("r", [[commit(1, 2), commit(2, 1)]])
+
+    assert index.is_ancestor("r", digest(9), {digest(1)}) is False
+
+
+def test_repos_and_heads_are_looked_up(hub: Hub, index: Index) -> None:
+    hub.create_repo("song")
+    hub.create_repo("gone")
+    hub.sql("UPDATE musehub_repos SET deleted_at = now() WHERE slug = 'gone'")
+    hub.sql("INSERT INTO musehub_branches VALUES ('repo-song', 'main', 'x'), ('r', 'main', 'y')")
+
+    known = index.existing_repos(["repo-song", "repo-gone", "repo-song", "nobody's"])
+
+    assert known == {"repo-song": False, "repo-gone": True}
+    assert [index.branch_head("repo-song", name) for name in ("main", "other")] == ["x", None]

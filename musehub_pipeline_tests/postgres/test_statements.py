@@ -1,0 +1,57 @@
+"""The statements of the .sql files: every one has a name of its own and suits the tables."""
+
+import re
+
+import psycopg
+import pytest
+
+from musehub_pipeline.postgres.statements import files, statement
+
+FILES = [file.read_text("utf-8") for file in files()]
+NAMES = [name for file in FILES for name in re.findall(r"^-- name: *(.*)$", file, re.MULTILINE)]
+# What cannot be planned: it is run, and makes the tables that the statements after it need.
+DEFINITION = re.compile(r"(--.*\n)*(CREATE|ANALYZE) ")
+SETTING = re.compile(r"(--.*\n)*SET ")
+
+
+def test_no_two_statements_share_a_name() -> None:
+    assert sorted(NAMES) == sorted(set(NAMES))
+    assert all(re.fullmatch(r"\w+", name) for name in NAMES)
+
+
+def test_a_statement_is_what_stands_under_its_name() -> None:
+    assert statement("branch_head") == (
+        "-- Where a branch stands.\n"
+        "SELECT head_commit_id FROM musehub_branches"
+        " WHERE repo_id = %(repo_id)s AND name = %(branch)s;"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_statement_says_what_for(name: str) -> None:
+    assert re.match(r"-- [A-Z](.*\n-- )*.*\.\n[A-Z]", statement(name))
+
+
+def test_an_unknown_name_is_an_error() -> None:
+    with pytest.raises(KeyError, match="no_such"):
+        statement("no_such")
+
+
+def test_postgresql_can_plan_every_statement(database_url: str) -> None:
+    planned = []
+    with psycopg.connect(database_url) as connection:
+        for name in NAMES:
+            parameters: dict[str, str] = {}
+
+            def numbered(found: re.Match[str], known: dict[str, str] = parameters) -> str:
+                return known.setdefault(found[1], f"${len(known) + 1}")
+
+            text = re.sub(r"%\((\w+)\)[sbt]", numbered, statement(name))
+            if DEFINITION.match(text):
+                connection.execute(text.encode())
+            elif not SETTING.match(text):
+                connection.execute(f"PREPARE {name} AS {text}".encode())
+                planned.append(name)
+
+        [count] = connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchall()
+    assert count == (len(planned),)

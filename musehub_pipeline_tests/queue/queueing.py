@@ -1,0 +1,62 @@
+"""Short words for what tests do to a queue."""
+
+from datetime import timedelta
+from typing import Any
+
+from musehub_pipeline.domain.errors import Deferral, Transient, Trouble
+from musehub_pipeline.domain.job import Claim
+from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline_tests.hub import Hub
+
+LEASE = timedelta(minutes=1)
+NOW = timedelta(0)
+LATE = Deferral(Trouble.OVER_BATCH, "the batch is full")
+TROUBLE = Transient(Trouble.STORAGE_UNAVAILABLE, "the disk is full")
+
+
+def claimed(queue: Queue, run_id: str = "run", *, limit: int = 100) -> list[str]:
+    """Claim as a run does, which first takes back what runs that died have left."""
+    queue.rescue()
+    return [claim.job_id for claim, _ in queue.claim(run_id=run_id, limit=limit)]
+
+
+def named(queue: Queue, *job_ids: str) -> list[str]:
+    return [claim.job_id for claim, _ in queue.claim(run_id="run", limit=1, job_ids=job_ids)]
+
+
+def claim_one(queue: Queue, run_id: str = "run") -> Claim:
+    [(claim, _)] = queue.claim(run_id=run_id, limit=1)
+    return claim
+
+
+def reason(queue: Queue, job_id: str) -> str:
+    return queue.explain(queue.require(job_id))
+
+
+def change(hub: Hub, job_id: str, assignment: str) -> None:
+    hub.sql(
+        f"UPDATE musehub_background_jobs SET {assignment} WHERE job_id = %(id)s", {"id": job_id}
+    )
+
+
+def expire(hub: Hub, job_id: str) -> None:
+    change(hub, job_id, "lease_expires_at = now() - interval '1 second'")
+
+
+def put_off(hub: Hub, job_id: str) -> None:
+    change(hub, job_id, "not_before = now() + interval '1 hour'")
+
+
+def seconds(hub: Hub, job_id: str, expression: str) -> float:
+    [row] = hub.sql(
+        f"SELECT extract(epoch FROM {expression})::float AS s"
+        " FROM musehub_background_jobs WHERE job_id = %(id)s",
+        {"id": job_id},
+    )
+    return row["s"]
+
+
+def state(hub: Hub, job_id: str) -> dict[str, Any]:
+    """Return what is left of a job's row without its times and what the hub wrote."""
+    row = hub.job(job_id)
+    return {name: row[name] for name in ("status", "attempt", "run_id", "error_code", "error")}
