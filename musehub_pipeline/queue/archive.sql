@@ -1,29 +1,54 @@
 -- The statements of `archive.py`. A job that is indexed again keeps its status until the new result
 -- is published: only its lease, its run and its attempt say that somebody works on it.
+
+-- fragment: kills
 -- Every attempt that ended is in `attempts`, and one that was given back does not count. So those that
--- `attempt` counts beyond the last of them, and that no run is at now, are `kills`: their runs died.
+-- `attempt` counts beyond the last of them, and that no run is at now, are kills: their runs died.
+CROSS JOIN LATERAL (
+    SELECT j.attempt - coalesce((j.attempts -> -1 ->> 'attempt')::integer, j.attempt)
+        - CASE WHEN j.lease_expires_at > clock_timestamp() THEN 1 ELSE 0 END AS kills
+) AS died
+
+-- fragment: of_living_repos
+-- Jobs of repos that are not deleted.
+FROM musehub_background_jobs AS j
+JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
+
+-- fragment: is_outdated
+-- Whether an older version has done the job.
+j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s
+
+-- fragment: past
+-- Jobs of some days that have ended; of these are chosen, and taken unless their kills are too many:
+-- include: of_living_repos
+CROSS JOIN LATERAL (
+    SELECT CASE %(selection)s
+        WHEN 'outdated' THEN
+            -- include: is_outdated
+        WHEN 'failed' THEN j.status = 'failed' AND (%(codes)s::text[] = '{}' OR j.error_code = ANY(%(codes)s))
+        ELSE true
+    END AND (%(ended_before)s::timestamptz IS NULL OR j.finished_at IS NULL OR j.finished_at < %(ended_before)s)
+        AS chosen
+) AS choice
+-- include: kills
+WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
+    AND j.created_at >= %(since)s AND j.created_at < %(before)s
+    AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
+
+-- fragment: as_before
+-- All as it was before the claim.
+attempt = attempt - 1,
+run_id = attempts -> -1 ->> 'run_id',
+started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
+lease_expires_at = NULL
 
 -- name: past_jobs
 -- The jobs that a backfill would take, oldest first. One whose run died is a suspect.
 SELECT j.job_id, j.attempt, coalesce((j.result ->> 'mpack_size_bytes')::bigint, 0) AS size_bytes,
     kills > 0 OR j.error_code IS NOT DISTINCT FROM 'LEASE_EXPIRED' AS suspect,
     CASE WHEN j.result ->> 'mpack_size_bytes' IS NULL THEN j.payload ->> 'mpack_key' END AS unread_key
-FROM musehub_background_jobs AS j
-JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
-CROSS JOIN LATERAL (
-    SELECT j.attempt - coalesce((j.attempts -> -1 ->> 'attempt')::integer, j.attempt)
-        - CASE WHEN j.lease_expires_at > clock_timestamp() THEN 1 ELSE 0 END AS kills
-) AS died
-WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
-    AND j.created_at >= %(since)s AND j.created_at < %(before)s
-    AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
-    AND (%(ended_before)s::timestamptz IS NULL OR j.finished_at IS NULL OR j.finished_at < %(ended_before)s)
-    AND CASE %(selection)s
-        WHEN 'outdated' THEN j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s
-        WHEN 'failed' THEN j.status = 'failed' AND (%(codes)s::text[] = '{}' OR j.error_code = ANY(%(codes)s))
-        ELSE true
-    END
-    AND kills < %(max_kills)s
+-- include: past
+    AND chosen AND kills < %(max_kills)s
 ORDER BY j.created_at, j.job_id;
 
 -- name: past_days
@@ -41,23 +66,7 @@ SELECT
     count(*) FILTER (WHERE j.status = 'done' AND j.index_version >= %(index_version)s) AS current,
     count(*) FILTER (WHERE j.status = 'failed') AS failed,
     count(*) FILTER (WHERE chosen AND kills >= %(max_kills)s) AS given_up
-FROM musehub_background_jobs AS j
-JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
-CROSS JOIN LATERAL (
-    SELECT CASE %(selection)s
-        WHEN 'outdated' THEN j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s
-        WHEN 'failed' THEN j.status = 'failed' AND (%(codes)s::text[] = '{}' OR j.error_code = ANY(%(codes)s))
-        ELSE true
-    END AND (%(ended_before)s::timestamptz IS NULL OR j.finished_at IS NULL OR j.finished_at < %(ended_before)s)
-        AS chosen
-) AS choice
-CROSS JOIN LATERAL (
-    SELECT j.attempt - coalesce((j.attempts -> -1 ->> 'attempt')::integer, j.attempt)
-        - CASE WHEN j.lease_expires_at > clock_timestamp() THEN 1 ELSE 0 END AS kills
-) AS died
-WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
-    AND j.created_at >= %(since)s AND j.created_at < %(before)s
-    AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
+-- include: past
 GROUP BY day
 ORDER BY day;
 
@@ -81,12 +90,10 @@ FROM (
     FROM musehub_background_jobs AS j
     CROSS JOIN LATERAL (
         SELECT j.created_at >= %(since)s AS timely,
-            j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s AS is_outdated
+            -- include: is_outdated
+                AS is_outdated
     ) AS standing
-    CROSS JOIN LATERAL (
-        SELECT j.attempt - coalesce((j.attempts -> -1 ->> 'attempt')::integer, j.attempt)
-            - CASE WHEN j.lease_expires_at > clock_timestamp() THEN 1 ELSE 0 END AS kills
-    ) AS died
+    -- include: kills
     WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
     GROUP BY j.repo_id
 ) AS of_repo
@@ -95,16 +102,14 @@ JOIN musehub_repos AS r ON r.repo_id = of_repo.repo_id AND r.deleted_at IS NULL;
 -- name: past_leases
 -- What runs index again at this moment.
 SELECT count(*) AS leased, count(DISTINCT j.run_id) AS runs
-FROM musehub_background_jobs AS j
-JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
+-- include: of_living_repos
 WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
     AND j.lease_expires_at > clock_timestamp();
 
 -- name: past_failures
 -- How many jobs have failed, by reason, the most frequent first.
 SELECT j.error_code, count(*) AS jobs
-FROM musehub_background_jobs AS j
-JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
+-- include: of_living_repos
 WHERE j.job_type = 'mpack.index' AND j.status = 'failed' AND j.created_at >= %(since)s
 GROUP BY j.error_code
 ORDER BY jobs DESC, j.error_code;
@@ -174,11 +179,9 @@ SET status = 'done',
         'head', result -> 'head', 'head_moved', result -> 'head_moved'
     )) ELSE '{}' END,
     index_version = %(index_version)s,
-    attempts = attempts || jsonb_build_object(
-        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
-        'ended_at', clock_timestamp(), 'code', NULL, 'message', NULL
-    )
-WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = %(former)s
+    -- include: ended_attempt
+-- include: fence
+    AND status = %(former)s
     AND lease_expires_at > clock_timestamp();
 
 -- name: fail_past
@@ -188,28 +191,22 @@ SET finished_at = clock_timestamp(),
     lease_expires_at = NULL,
     error_code = %(code)s::text,
     error = %(message)s::text,
-    attempts = attempts || jsonb_build_object(
-        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
-        'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
-    )
-WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'failed';
+    -- include: ended_attempt
+-- include: fence
+    AND status = 'failed';
 
 -- name: release_past
 -- Leave a job as it was before it was claimed.
 UPDATE musehub_background_jobs
-SET attempt = attempt - 1,
-    run_id = attempts -> -1 ->> 'run_id',
-    started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
-    lease_expires_at = NULL
-WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s
+SET
+    -- include: as_before
+-- include: fence
     AND status IN ('done', 'failed');
 
 -- name: release_run_past
 -- Leave all jobs of a run as they were before it claimed them.
 UPDATE musehub_background_jobs
-SET attempt = attempt - 1,
-    run_id = attempts -> -1 ->> 'run_id',
-    started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
-    lease_expires_at = NULL
+SET
+    -- include: as_before
 WHERE job_type = 'mpack.index' AND status IN ('done', 'failed') AND run_id = %(run_id)s
     AND lease_expires_at IS NOT NULL;

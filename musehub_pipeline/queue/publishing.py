@@ -42,6 +42,8 @@ def publish(
         "result": msgspec.json.encode(result).decode(),
         "index_version": INDEX_VERSION,
         "former": claim.former,
+        "code": None,
+        "message": None,
     }
     if not transaction.write(statement, fence(claim) | done):
         if transaction.rows("was_published", fence(claim)):

@@ -11,19 +11,16 @@ SET status = 'done',
     error = NULL,
     result = %(result)s::text::jsonb,
     index_version = %(index_version)s,
-    attempts = attempts || jsonb_build_object(
-        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
-        'ended_at', clock_timestamp(), 'code', NULL, 'message', NULL
-    )
-WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running'
-    AND lease_expires_at > clock_timestamp();
+    -- include: ended_attempt
+-- include: fence
+    AND status = 'running' AND lease_expires_at > clock_timestamp();
 
 -- name: was_published
 -- Whether it was this very claim that ended the job as done: the answer to a commit may be lost. A job
 -- that was done before the claim has a lease until it is published.
 SELECT FROM musehub_background_jobs
-WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'done'
-    AND lease_expires_at IS NULL;
+-- include: fence
+    AND status = 'done' AND lease_expires_at IS NULL;
 
 -- name: move_head
 -- Move a branch from the head that the push was judged against; make it only where it had none, and in no

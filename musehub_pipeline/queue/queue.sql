@@ -1,13 +1,82 @@
 -- The statements of `queue.py`. All that runs stands in files like this, by name: a line `-- name:`
--- begins one, and the comment under it says what for.
+-- begins one, and the comment under it says what for. A line `-- fragment:` begins what several have in
+-- common; where a line says `-- include:`, it stands.
+
+-- fragment: expired
+-- What a run has left that died, or a program before this one, which knew no leases.
+FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status = 'running'
+    AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+
+-- fragment: waiting
+-- Jobs that wait, in repos that no run is at.
+FROM musehub_background_jobs AS j
+WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
+    AND j.repo_id NOT IN (
+        SELECT repo_id FROM musehub_background_jobs
+        WHERE job_type = 'mpack.index' AND status = 'running' AND repo_id IS NOT NULL
+    )
+
+-- fragment: earlier
+-- The jobs of j's repo that wait and come before it.
+SELECT FROM musehub_background_jobs AS earlier
+WHERE earlier.repo_id = j.repo_id
+    AND earlier.job_type = 'mpack.index' AND earlier.status = 'pending'
+    AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
+
+-- fragment: oldest_due
+-- The oldest jobs that are due: those whose pause is over, and behind none of their repo in a pause.
+-- Both looks at not_before are of one moment: else a later job could pass an earlier one that is due
+-- just now.
+-- include: waiting
+    AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
+    AND NOT EXISTS (
+        -- include: earlier
+            AND earlier.not_before > statement_timestamp()
+    )
+ORDER BY j.created_at, j.job_id
+
+-- fragment: free
+-- Which of those due nobody else has locked. Such rows are not waited for, nor are the later ones of
+-- their repos taken.
+WITH unlocked AS (
+    SELECT job_id FROM musehub_background_jobs
+    WHERE job_id IN (SELECT job_id FROM due) AND status = 'pending'
+    FOR UPDATE SKIP LOCKED
+)
+SELECT due.*, bool_and(unlocked.job_id IS NOT NULL) OVER up_to_it AS is_free
+FROM due
+LEFT JOIN unlocked USING (job_id)
+WINDOW up_to_it AS (PARTITION BY repo_id ORDER BY created_at, job_id)
+
+-- fragment: suspect
+-- Whether a run died over the job, which may be what killed it.
+j.attempts @> '[{"code": "LEASE_EXPIRED"}]' AS suspect
+
+-- fragment: fence
+-- By whoever claimed the job, and nobody else.
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s
+
+-- fragment: ended_attempt
+-- The history goes on with how this attempt ended.
+attempts = attempts || jsonb_build_object(
+    'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
+    'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
+)
+
+-- fragment: first_done_at
+-- When a job was done first, whenever it was indexed again.
+coalesce(
+    (jsonb_path_query_first(attempts, '$[*] ? (@.code == null).ended_at') #>> '{}')::timestamptz,
+    finished_at
+)
 
 -- name: lock_claims
 -- Claims follow each other, so that each sees the repos that the one before it took.
 SELECT pg_advisory_xact_lock(hashtextextended('musehub_pipeline.claim', 0));
 
 -- name: rescue_expired
--- A run that died without a word leaves an expired lease: its jobs wait again, or have had enough. So do
--- jobs that a program before this one left running, which knew no leases.
+-- A run that died without a word leaves an expired lease: its jobs wait again, or have had enough.
 UPDATE musehub_background_jobs AS job
 SET status = CASE WHEN dead.enough THEN 'failed' ELSE 'pending' END,
     finished_at = CASE WHEN dead.enough THEN clock_timestamp() END,
@@ -27,9 +96,7 @@ FROM (
             WHERE earlier ->> 'code' = 'LEASE_EXPIRED'
                 AND (earlier ->> 'attempt')::integer > attempts_forgiven
         ) >= %(max_kills)s AS enough
-    FROM musehub_background_jobs
-    WHERE job_type = 'mpack.index' AND status = 'running'
-        AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+    -- include: expired
     ORDER BY job_id
     FOR UPDATE SKIP LOCKED
 ) AS dead
@@ -37,37 +104,14 @@ WHERE job.job_id = dead.job_id
 RETURNING job.job_id, job.repo_id, dead.run_id, job.status, job.error_code, job.error;
 
 -- name: choose_due
--- The oldest due jobs, locked and in order. One that waits behind another of its repo, which is under way or in
--- backoff, is not due. One over which a run died is taken alone, for it may be what killed the run.
--- Both looks at not_before are of one moment: else a later job could pass an earlier one that is due
--- just now. Rows that another session has locked are not waited for, nor are the later ones of their repos taken.
+-- The oldest due jobs, locked and in order. A suspect is taken alone.
 WITH due AS (
-    SELECT j.job_id, j.repo_id, j.created_at, j.attempts @> '[{"code": "LEASE_EXPIRED"}]' AS suspect
-    FROM musehub_background_jobs AS j
-    WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
-        AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
-        AND j.repo_id NOT IN (
-            SELECT repo_id FROM musehub_background_jobs
-            WHERE job_type = 'mpack.index' AND status = 'running' AND repo_id IS NOT NULL
-        )
-        AND NOT EXISTS (
-            SELECT FROM musehub_background_jobs AS earlier
-            WHERE earlier.repo_id = j.repo_id
-                AND earlier.job_type = 'mpack.index' AND earlier.status = 'pending'
-                AND earlier.not_before > statement_timestamp()
-                AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
-        )
-    ORDER BY j.created_at, j.job_id
+    SELECT j.job_id, j.repo_id, j.created_at,
+        -- include: suspect
+    -- include: oldest_due
     LIMIT %(limit)s
-), unlocked AS (
-    SELECT job_id FROM musehub_background_jobs
-    WHERE job_id IN (SELECT job_id FROM due) AND status = 'pending'
-    FOR UPDATE SKIP LOCKED
 ), free AS (
-    SELECT due.*, bool_and(unlocked.job_id IS NOT NULL) OVER up_to_it AS is_free
-    FROM due
-    LEFT JOIN unlocked USING (job_id)
-    WINDOW up_to_it AS (PARTITION BY repo_id ORDER BY created_at, job_id)
+    -- include: free
 ), ranked AS (
     SELECT job_id,
         row_number() OVER oldest AS place,
@@ -83,31 +127,17 @@ ORDER BY place;
 
 -- name: choose_named
 -- The named jobs, locked and in order, in backoff or not, unless an earlier one of the repo is unfinished and
--- not among them. Of rows that another session has locked it is as in choose_due.
+-- not among them.
 WITH due AS (
     SELECT j.job_id, j.repo_id, j.created_at
-    FROM musehub_background_jobs AS j
-    WHERE j.job_type = 'mpack.index' AND j.status = 'pending' AND j.job_id = ANY(%(job_ids)s)
-        AND j.repo_id NOT IN (
-            SELECT repo_id FROM musehub_background_jobs
-            WHERE job_type = 'mpack.index' AND status = 'running' AND repo_id IS NOT NULL
-        )
+    -- include: waiting
+        AND j.job_id = ANY(%(job_ids)s)
         AND NOT EXISTS (
-            SELECT FROM musehub_background_jobs AS earlier
-            WHERE earlier.repo_id = j.repo_id
-                AND earlier.job_type = 'mpack.index' AND earlier.status = 'pending'
-                AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
+            -- include: earlier
                 AND NOT earlier.job_id = ANY(%(job_ids)s)
         )
-), unlocked AS (
-    SELECT job_id FROM musehub_background_jobs
-    WHERE job_id IN (SELECT job_id FROM due) AND status = 'pending'
-    FOR UPDATE SKIP LOCKED
 ), free AS (
-    SELECT due.*, bool_and(unlocked.job_id IS NOT NULL) OVER up_to_it AS is_free
-    FROM due
-    LEFT JOIN unlocked USING (job_id)
-    WINDOW up_to_it AS (PARTITION BY repo_id ORDER BY created_at, job_id)
+    -- include: free
 )
 SELECT job_id FROM free WHERE is_free ORDER BY created_at, job_id;
 
@@ -148,9 +178,8 @@ WHERE (status = 'pending' AND NOT coalesce(held, false) AND NOT coalesce(behind,
 
 -- name: expired_leases
 -- Whether a run died, so that a claim would first take its jobs back.
-SELECT FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'running'
-    AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+SELECT 1
+-- include: expired
 LIMIT 1;
 
 -- name: backlog
@@ -184,22 +213,9 @@ FROM (
 
 -- name: due
 -- The oldest jobs that a claim would take, and whether they would be taken alone.
-SELECT j.job_id, j.repo_id, j.attempt, j.attempts @> '[{"code": "LEASE_EXPIRED"}]' AS suspect
-FROM musehub_background_jobs AS j
-WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
-    AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
-    AND j.repo_id NOT IN (
-        SELECT repo_id FROM musehub_background_jobs
-        WHERE job_type = 'mpack.index' AND status = 'running' AND repo_id IS NOT NULL
-    )
-    AND NOT EXISTS (
-        SELECT FROM musehub_background_jobs AS earlier
-        WHERE earlier.repo_id = j.repo_id
-            AND earlier.job_type = 'mpack.index' AND earlier.status = 'pending'
-            AND earlier.not_before > statement_timestamp()
-            AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
-    )
-ORDER BY j.created_at, j.job_id
+SELECT j.job_id, j.repo_id, j.attempt,
+    -- include: suspect
+-- include: oldest_due
 LIMIT %(limit)s;
 
 -- name: blocking_job
@@ -255,7 +271,8 @@ SET status = 'pending',
         'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
         'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
     ) ELSE attempts END
-WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running';
+-- include: fence
+    AND status = 'running';
 
 -- name: fail
 -- End a job for good.
@@ -265,20 +282,17 @@ SET status = 'failed',
     lease_expires_at = NULL,
     error_code = %(code)s::text,
     error = %(message)s::text,
-    attempts = attempts || jsonb_build_object(
-        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
-        'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
-    )
-WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'running';
+    -- include: ended_attempt
+-- include: fence
+    AND status = 'running';
 
 -- name: prune_done
--- Forget jobs that were done long ago; what they brought stays. It counts when a job was done first, and
--- not when it was indexed again: so those go first that brought the oldest rows, as fsck takes it.
+-- Forget jobs that were done long ago; what they brought stays. Those go first that brought the oldest
+-- rows, as fsck takes it.
 DELETE FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'done' AND coalesce(
-    (jsonb_path_query_first(attempts, '$[*] ? (@.code == null).ended_at') #>> '{}')::timestamptz,
-    finished_at
-) < clock_timestamp() - %(age)s::interval;
+WHERE job_type = 'mpack.index' AND status = 'done' AND
+    -- include: first_done_at
+    < clock_timestamp() - %(age)s::interval;
 
 -- name: job
 -- One row of the queue, with all its columns.
