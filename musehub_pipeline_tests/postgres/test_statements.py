@@ -37,11 +37,14 @@ def test_a_statement_is_what_stands_under_its_name() -> None:
 
 
 def test_a_fragment_stands_where_it_is_included_as_deep_as_that_line() -> None:
-    assert statement("was_published").endswith(
-        "SELECT FROM musehub_background_jobs\n"
-        "-- By whoever claimed the job, and nobody else.\n"
-        "WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s\n"
-        "    AND status = 'done' AND lease_expires_at IS NULL;"
+    assert statement("expired_leases") == (
+        "-- Whether a run died, so that a claim would first take its jobs back.\n"
+        "SELECT 1\n"
+        "-- What a run has left that died, or a program before this one, which knew no leases.\n"
+        "FROM musehub_background_jobs\n"
+        "WHERE job_type = 'mpack.index' AND status = 'running'\n"
+        "    AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())\n"
+        "LIMIT 1;"
     )
     assert "\n        SELECT FROM musehub_background_jobs AS earlier\n" in statement("due")
 

@@ -1,4 +1,4 @@
--- The statements of `archive.py`. A job that is indexed again keeps its status until the new result
+-- The statements of `reindex.py`. A job that is indexed again keeps its status until the new result
 -- is published: only its lease, its run and its attempt say that somebody works on it.
 
 -- fragment: kills
@@ -34,13 +34,6 @@ CROSS JOIN LATERAL (
 WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
     AND j.created_at >= %(since)s AND j.created_at < %(before)s
     AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
-
--- fragment: as_before
--- All as it was before the claim.
-attempt = attempt - 1,
-run_id = attempts -> -1 ->> 'run_id',
-started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
-lease_expires_at = NULL
 
 -- name: past_jobs
 -- The jobs that a backfill would take, oldest first. One whose run died is a suspect.
@@ -153,60 +146,3 @@ FROM (
 WHERE job.job_id = free.job_id
 RETURNING job.job_id, job.repo_id, job.status, job.attempt, job.attempts_forgiven, job.payload,
     job.created_at;
-
--- name: renew_past
--- The heartbeat of a run, for the jobs that it indexes again; as `renew`.
-UPDATE musehub_background_jobs AS job
-SET lease_expires_at = clock_timestamp() + %(lease)s
-FROM (
-    SELECT job_id FROM musehub_background_jobs
-    WHERE job_type = 'mpack.index' AND status IN ('done', 'failed') AND run_id = %(run_id)s
-        AND lease_expires_at > clock_timestamp()
-    FOR UPDATE SKIP LOCKED
-) AS held
-WHERE job.job_id = held.job_id;
-
--- name: publish_past
--- A new result, for whoever still holds the lease. Of a job that was done before, the branch has
--- moved long ago: what its result says of that stays.
-UPDATE musehub_background_jobs
-SET status = 'done',
-    finished_at = clock_timestamp(),
-    lease_expires_at = NULL,
-    error_code = NULL,
-    error = NULL,
-    result = %(result)s::text::jsonb || CASE WHEN status = 'done' THEN jsonb_strip_nulls(jsonb_build_object(
-        'head', result -> 'head', 'head_moved', result -> 'head_moved'
-    )) ELSE '{}' END,
-    index_version = %(index_version)s,
-    -- include: ended_attempt
--- include: fence
-    AND status = %(former)s
-    AND lease_expires_at > clock_timestamp();
-
--- name: fail_past
--- A job that had failed has failed again, maybe for another reason.
-UPDATE musehub_background_jobs
-SET finished_at = clock_timestamp(),
-    lease_expires_at = NULL,
-    error_code = %(code)s::text,
-    error = %(message)s::text,
-    -- include: ended_attempt
--- include: fence
-    AND status = 'failed';
-
--- name: release_past
--- Leave a job as it was before it was claimed.
-UPDATE musehub_background_jobs
-SET
-    -- include: as_before
--- include: fence
-    AND status IN ('done', 'failed');
-
--- name: release_run_past
--- Leave all jobs of a run as they were before it claimed them.
-UPDATE musehub_background_jobs
-SET
-    -- include: as_before
-WHERE job_type = 'mpack.index' AND status IN ('done', 'failed') AND run_id = %(run_id)s
-    AND lease_expires_at IS NOT NULL;

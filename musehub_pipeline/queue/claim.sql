@@ -1,4 +1,4 @@
--- The statements of `queue.py`. All that runs stands in files like this, by name: a line `-- name:`
+-- The statements of `claim.py`. All that runs stands in files like this, by name: a line `-- name:`
 -- begins one, and the comment under it says what for. A line `-- fragment:` begins what several have in
 -- common; where a line says `-- include:`, it stands.
 
@@ -52,17 +52,6 @@ WINDOW up_to_it AS (PARTITION BY repo_id ORDER BY created_at, job_id)
 -- fragment: suspect
 -- Whether a run died over the job, which may be what killed it.
 j.attempts @> '[{"code": "LEASE_EXPIRED"}]' AS suspect
-
--- fragment: fence
--- By whoever claimed the job, and nobody else.
-WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s
-
--- fragment: ended_attempt
--- The history goes on with how this attempt ended.
-attempts = attempts || jsonb_build_object(
-    'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
-    'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
-)
 
 -- fragment: first_done_at
 -- When a job was done first, whenever it was indexed again.
@@ -153,13 +142,6 @@ WHERE job_id = ANY(%(job_ids)s)
 RETURNING job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
     coalesce(created_at, started_at) AS created_at;
 
--- name: verified_mpacks
--- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.
-SELECT DISTINCT payload ->> 'mpack_key' AS mpack_key
-FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'done' AND index_version = %(index_version)s
-    AND payload ->> 'mpack_key' = ANY(%(mpack_keys)s);
-
 -- name: count_due
 -- How many jobs a claim without a limit would take, one after the other; in one pass.
 SELECT count(*)
@@ -228,63 +210,6 @@ WHERE earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'runnin
     AND (earlier.status = 'running' OR (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id))
 ORDER BY earlier.created_at, earlier.job_id
 LIMIT 1;
-
--- name: overtaken
--- Whether a job that was created after this one has moved a branch of its repo.
-WITH j AS MATERIALIZED (
-    SELECT job_id, repo_id, created_at FROM musehub_background_jobs WHERE job_id = %(job_id)s
-)
-SELECT EXISTS (
-    SELECT FROM j
-    JOIN musehub_background_jobs AS later ON later.repo_id = j.repo_id
-    WHERE later.job_type = 'mpack.index' AND later.status = 'done'
-        AND later.created_at >= (SELECT created_at FROM j)  -- so that an index is read from there
-        AND (later.created_at, later.job_id) > (j.created_at, j.job_id)
-        AND later.payload ->> 'branch' = %(branch)s AND later.payload ->> 'head' IS NOT NULL
-) AS overtaken;
-
--- name: renew
--- The heartbeat of a run: all its leases at once, by the database's clock. One that another session has
--- locked does not hold up the others.
-UPDATE musehub_background_jobs AS job
-SET lease_expires_at = clock_timestamp() + %(lease)s
-FROM (
-    SELECT job_id FROM musehub_background_jobs
-    WHERE job_type = 'mpack.index' AND status = 'running' AND run_id = %(run_id)s
-        AND lease_expires_at > clock_timestamp()
-    FOR UPDATE SKIP LOCKED
-) AS held
-WHERE job.job_id = held.job_id;
-
--- name: release
--- Give a lease back. `spent` says whether the attempt counts.
-UPDATE musehub_background_jobs
-SET status = 'pending',
-    attempt = attempt - CASE WHEN %(spent)s THEN 0 ELSE 1 END,
-    not_before = clock_timestamp() + %(delay)s,
-    run_id = NULL,
-    started_at = CASE WHEN %(spent)s THEN started_at END,
-    lease_expires_at = NULL,
-    error_code = CASE WHEN %(spent)s THEN %(code)s::text ELSE error_code END,
-    error = CASE WHEN %(spent)s THEN %(message)s::text ELSE error END,
-    attempts = CASE WHEN %(spent)s THEN attempts || jsonb_build_object(
-        'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
-        'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
-    ) ELSE attempts END
--- include: fence
-    AND status = 'running';
-
--- name: fail
--- End a job for good.
-UPDATE musehub_background_jobs
-SET status = 'failed',
-    finished_at = clock_timestamp(),
-    lease_expires_at = NULL,
-    error_code = %(code)s::text,
-    error = %(message)s::text,
-    -- include: ended_attempt
--- include: fence
-    AND status = 'running';
 
 -- name: prune_done
 -- Forget jobs that were done long ago; what they brought stays. Those go first that brought the oldest
