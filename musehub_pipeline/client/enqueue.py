@@ -11,7 +11,7 @@ from musehub_pipeline.domain.job import payload_of
 from musehub_pipeline.index.repos import Repo
 from musehub_pipeline.objects.object_storage import ObjectStorage, Upload
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.pushes import Pushes
+from musehub_pipeline.queue.enqueue import Pushes
 
 
 class MpackNotStored(PipelineError):

@@ -39,10 +39,10 @@ from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import summarize as summarizing
 from musehub_pipeline.phases.batch import Batch
-from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.plan_past import plan_past
 from musehub_pipeline.phases.report import backfill_report
-from musehub_pipeline.queue.archive import Archive
+from musehub_pipeline.postgres.blips import through_blips
+from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline.settings import Settings
 
 BACKFILL_JOB = "backfill_mpacks"
@@ -66,7 +66,7 @@ def plan_backfill(
 ) -> Iterator[dg.Output[dict[str, Any]] | dg.DynamicOutput[list[PastJob]]]:
     """Read the queue's past; where there is nothing to do, say so. A dry run ends with that."""
     keep_connections(context.instance)
-    through_blips(partial(musehub.heartbeat.begin, context.run_id))
+    musehub.heartbeat.begin(context.run_id)
     choice = through_blips(partial(_choice, context, config, musehub.repos))
     jobs = plan_past(musehub, choice)
     plan = _plan(context, config, jobs, choice, musehub.archive)

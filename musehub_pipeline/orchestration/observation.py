@@ -5,7 +5,6 @@ The last op logs all of it. How many events that are does not depend on the batc
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
 from time import monotonic
 
 import dagster as dg
@@ -13,7 +12,6 @@ import dagster as dg
 from musehub_pipeline.domain.budgets import Budgets
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases.batch import Batch
-from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.report import (
     EXCESS_COLUMNS,
     JOB_COLUMNS,
@@ -23,7 +21,7 @@ from musehub_pipeline.phases.report import (
     figures,
     job_rows,
 )
-from musehub_pipeline.queue.queue import Rescued
+from musehub_pipeline.queue.claim import Rescued
 
 Metadata = dict[str, dg.MetadataValue | int | float]
 
@@ -54,7 +52,7 @@ def phase_budgets(
     context: dg.AssetCheckExecutionContext, musehub: MusehubServices
 ) -> dg.AssetCheckResult:
     """Judge the latest materialization by the budgets of now."""
-    through_blips(partial(musehub.heartbeat.begin, context.run.run_id))
+    musehub.heartbeat.begin(context.run.run_id)
     budgets = musehub.settings.phase_budgets
     maxima = _latest_maxima(context.instance, budgets)
     over = {key: taken for key, taken in maxima.items() if taken > budgets[key]}
