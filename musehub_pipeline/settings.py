@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     )
     retry_base_seconds: Seconds = Field(2, gt=0, description="Backoff after the first failure")
     retry_cap_seconds: Seconds = Field(600, gt=0, description="Longest backoff")
+    read_again_seconds: Seconds = Field(
+        60, ge=0, description="Seconds over which a missing or wrong mpack is read again"
+    )
     storage_threads: int = Field(16, ge=1, le=256, description="Requests to storage at a time")
     id_policy: Literal["verify", "record"] = Field(
         "verify", description="What to do with a commit or snapshot id of an unknown scheme"

@@ -44,6 +44,11 @@ READ = {
 """The variable of each setting, a text for it that is not its default, and what that is read as."""
 
 
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUSEHUB_READ_AGAIN_SECONDS")
+
+
 def test_with_nothing_set_everything_lives_in_the_home() -> None:
     settings = Settings.load()
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +12,13 @@ import dagster as dg
 
 from musehub_pipeline import local
 from musehub_pipeline.domain.backfill import Choice, Report
-from musehub_pipeline.domain.errors import Deferral, JobFailed, JobNotDone, PipelineError
+from musehub_pipeline.domain.errors import (
+    READ_AGAIN,
+    Deferral,
+    JobFailed,
+    JobNotDone,
+    PipelineError,
+)
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
 from musehub_pipeline.orchestration.backfill import backfill_mpacks_job
@@ -23,7 +30,7 @@ from musehub_pipeline.orchestration.resources import MusehubResource, fixed_reso
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline.phases.services import open_database, open_queue
-from musehub_pipeline.postgres.database import Row
+from musehub_pipeline.postgres.database import Database, Row
 from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.settings import Settings, first_day
 
@@ -155,7 +162,8 @@ def dagster_instance() -> Generator[dg.DagsterInstance]:
 def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Result:
     """Index one job in this process, through the Dagster job, and return its result.
 
-    A job that is done already is not indexed again: its stored result is returned.
+    A job that is done already is not indexed again: its stored result is returned. An mpack that is
+    missing, or wrong, is read again for as long as `Settings.read_again_seconds` says.
 
     Raises:
         JobFailed: the job ended failed, now or earlier.
@@ -171,9 +179,20 @@ def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Re
         row = queue.require(job_id)
         if row["status"] not in {Status.DONE, Status.FAILED}:
             with dagster_instance() as instance:
-                Runner(resolved, instance).run([job_id])
-            row = queue.require(job_id)
+                row = _run_until_judged(row, Runner(resolved, instance), queue, database)
         return _result_of(row, queue)
+
+
+def _run_until_judged(row: Row, runner: Runner, queue: Queue, database: Database) -> Row:
+    """Run a job, and again as long as its mpack has to be read again; return its row."""
+    while True:
+        before = row
+        runner.run([row["job_id"]])
+        row = queue.require(row["job_id"])
+        is_judged = row["status"] != Status.PENDING or row["error_code"] not in READ_AGAIN
+        if is_judged or row["attempt"] == before["attempt"]:
+            return row
+        sleep(max(0.0, (row["not_before"] - database.now()).total_seconds()))
 
 
 def _result_of(row: Row, queue: Queue) -> Result:

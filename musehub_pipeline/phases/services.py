@@ -112,6 +112,7 @@ def open_objects(settings: Settings, *, s3: S3Options | None = None) -> ObjectSt
 def open_queue(database: Database, settings: Settings) -> Queue:
     """Return the queue of a database, as the settings want it."""
     backoff = Backoff(
+        read_again=timedelta(seconds=settings.read_again_seconds),
         max_attempts=settings.max_attempts,
         base_seconds=settings.retry_base_seconds,
         cap_seconds=settings.retry_cap_seconds,

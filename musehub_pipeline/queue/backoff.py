@@ -4,6 +4,8 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
+_READS = 3  # after the first one
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backoff:
@@ -12,6 +14,12 @@ class Backoff:
     max_attempts: int
     base_seconds: float
     cap_seconds: float
+    read_again: timedelta  # over which a missing or wrong mpack is read again
+
+    @property
+    def read_again_pause(self) -> timedelta:
+        """How long a job waits before its mpack is read again."""
+        return self.read_again / _READS
 
     def pause(self, attempt: int) -> timedelta:
         """Return how long a job waits after its `attempt`-th failure."""

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from musehub_pipeline.domain.errors import JobNotFound
+from musehub_pipeline.domain.errors import READ_AGAIN, JobNotFound
 from musehub_pipeline.domain.job import Claim, Status
 from musehub_pipeline.domain.result import failed_line, retry_line
 from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, DueJob
@@ -50,7 +50,12 @@ class Queue:
             else:
                 free = transaction.rows("choose_due", {"limit": limit})
             chosen = [row["job_id"] for row in free]
-            lease = {"run_id": run_id, "lease": self._lease, "job_ids": chosen}
+            lease = {
+                "run_id": run_id,
+                "lease": self._lease,
+                "job_ids": chosen,
+                "read_again": list(map(str, READ_AGAIN)),
+            }
             rows = {row["job_id"]: row for row in transaction.rows("lease", lease)}
             transaction.write("run_claimed", {"run_id": run_id})
         return [self._lease_of(rows[job_id], run_id) for job_id in chosen]
@@ -137,8 +142,13 @@ class Queue:
             run_id=run_id,
             queued_seconds=(row["started_at"] - row["created_at"]).total_seconds(),
         )
+        unread_since = row["unread_since"] or row["started_at"]
         return LiveLease(
-            claim=claim, payload=row["payload"], database=self._database, backoff=self._backoff
+            claim=claim,
+            payload=row["payload"],
+            database=self._database,
+            backoff=self._backoff,
+            unread_for=row["started_at"] - unread_since,
         )
 
 

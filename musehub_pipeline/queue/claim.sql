@@ -140,7 +140,10 @@ SET status = 'running',
     lease_expires_at = clock_timestamp() + %(lease)s
 WHERE job_id = ANY(%(job_ids)s)
 RETURNING job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
-    coalesce(created_at, started_at) AS created_at;
+    coalesce(created_at, started_at) AS created_at, (
+        SELECT min((earlier ->> 'ended_at')::timestamptz) FROM jsonb_array_elements(attempts) AS earlier
+        WHERE (earlier ->> 'attempt')::integer > attempts_forgiven AND earlier ->> 'code' = ANY(%(read_again)s)
+    ) AS unread_since;
 
 -- name: count_due
 -- How many jobs a claim without a limit would take, one after the other; in one pass.

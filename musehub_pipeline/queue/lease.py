@@ -13,6 +13,7 @@ import msgspec
 
 from musehub_pipeline.domain.errors import (
     MAX_MESSAGE_CHARACTERS,
+    READ_AGAIN,
     Deferral,
     Fault,
     JobError,
@@ -150,6 +151,7 @@ class LiveLease(Lease):
 
     status: Status = Status.RUNNING
     backoff: Backoff
+    unread_for: timedelta  # since its mpack was first found missing, or wrong
 
     def retry_later(self, error: JobError, *, pause: timedelta) -> bool:
         """Put the job back to pending, with an attempt spent; false where the lease is lost."""
@@ -163,10 +165,17 @@ class LiveLease(Lease):
         if isinstance(error, Deferral):
             return Outcome.PUT_BACK, self.give_back()
         attempts = self.claim.attempt - self.claim.attempts_forgiven
-        if isinstance(error, Rejection) or attempts >= self.backoff.max_attempts:
+        if self._is_final(error) or attempts >= self.backoff.max_attempts:
             return Outcome.FAILED, self.fail(error)
-        pause = self.backoff.pause(attempts)
+        is_fault = isinstance(error, Rejection)
+        pause = self.backoff.read_again_pause if is_fault else self.backoff.pause(attempts)
         return Outcome.PUT_BACK, self.retry_later(error, pause=pause)
+
+    def _is_final(self, error: JobError) -> bool:
+        """Tell whether another attempt cannot help: one bad read is no verdict."""
+        if not isinstance(error, Rejection):
+            return False
+        return error.fault not in READ_AGAIN or self.unread_for >= self.backoff.read_again
 
     def _note_push(self, transaction: Transaction) -> None:
         if not self._touch_repo(transaction):

@@ -10,7 +10,7 @@ from musehub_pipeline.queue.lease import LiveLease
 from musehub_pipeline_tests.hub import Hub
 
 LEASE = timedelta(minutes=1)
-BACKOFF = Backoff(max_attempts=2, base_seconds=2, cap_seconds=600)
+BACKOFF = Backoff(max_attempts=2, base_seconds=2, cap_seconds=600, read_again=timedelta(seconds=60))
 NOW = timedelta(0)
 TROUBLE = Transient(Trouble.STORAGE_UNAVAILABLE, "the disk is full")
 

@@ -25,7 +25,7 @@ LONGEST = 10**7  # seconds that can be set
 def test_pauses_double_up_to_the_longest_and_none_is_too_long_to_be_told(
     attempt: int, base: int, cap: int, longest: int
 ) -> None:
-    backoff = Backoff(max_attempts=1, base_seconds=base, cap_seconds=cap)
+    backoff = Backoff(max_attempts=1, base_seconds=base, cap_seconds=cap, read_again=timedelta(0))
 
     random.seed(7)
     share = random.random()
