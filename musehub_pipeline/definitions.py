@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from musehub_pipeline.orchestration.backfill import backfill_mpacks_job
+from musehub_pipeline.orchestration.backfill_mpacks import backfill_mpacks_job
 from musehub_pipeline.orchestration.jobs import index_mpacks_job
 from musehub_pipeline.orchestration.observation import MPACK_INDEX, phase_budgets
 from musehub_pipeline.orchestration.pruning import prune_history_schedule

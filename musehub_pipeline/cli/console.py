@@ -6,9 +6,8 @@ import unicodedata
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -28,8 +27,6 @@ err = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap
 _pipe = Console(markup=False, emoji=False, highlight=False, width=10_000)
 
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}  # Unicode's categories of control, format and line end
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def plain(text: str) -> str:

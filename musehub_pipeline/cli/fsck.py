@@ -7,8 +7,8 @@ import typer
 from musehub_pipeline import local
 from musehub_pipeline.audit.audit import open_audit
 from musehub_pipeline.audit.fsck import Check, Fsck
-from musehub_pipeline.cli.console import JsonFlag, out, plain, print_json, progress_bar
-from musehub_pipeline.cli.filters import repo_option
+from musehub_pipeline.cli.console import out, plain, print_json, progress_bar
+from musehub_pipeline.cli.options import JsonFlag, repo_option
 from musehub_pipeline.domain.breach import Breach
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.scratch import scratch_folder

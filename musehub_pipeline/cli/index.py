@@ -6,7 +6,6 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     err,
     phase_progress,
     plain,
@@ -14,6 +13,7 @@ from musehub_pipeline.cli.console import (
     progress_bar,
 )
 from musehub_pipeline.cli.logs import logs_as_output
+from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.cli.workers import Workers
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.phases.services import open_database, open_queue

@@ -9,7 +9,6 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     err,
     out,
     plain,
@@ -17,8 +16,9 @@ from musehub_pipeline.cli.console import (
     print_pairs,
     print_rows,
 )
-from musehub_pipeline.cli.filters import (
+from musehub_pipeline.cli.options import (
     CodeFilter,
+    JsonFlag,
     Limit,
     NewerThanFilter,
     OlderThanFilter,

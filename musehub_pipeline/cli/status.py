@@ -11,7 +11,6 @@ from rich.table import Table
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     duration,
     err,
     out,
@@ -21,6 +20,7 @@ from musehub_pipeline.cli.console import (
     print_json_line,
     print_table,
 )
+from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.postgres.database import Row

@@ -10,12 +10,12 @@ from uuid import uuid4
 import dagster as dg
 
 from musehub_pipeline import local
-from musehub_pipeline.domain.backfill import Choice, Report
+from musehub_pipeline.domain.backfill import Report, Selection
 from musehub_pipeline.domain.errors import Deferral, JobFailed, JobNotDone, PipelineError
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
-from musehub_pipeline.orchestration.backfill import backfill_mpacks_job
-from musehub_pipeline.orchestration.choice import BackfillConfig
+from musehub_pipeline.orchestration.backfill_config import BackfillConfig
+from musehub_pipeline.orchestration.backfill_mpacks import backfill_mpacks_job
 from musehub_pipeline.orchestration.home import OUR_TAGS, named_if_unavailable
 from musehub_pipeline.orchestration.jobs import index_mpacks_job
 from musehub_pipeline.orchestration.ops import ClaimConfig
@@ -74,18 +74,18 @@ class BackfillRunner:
         self._job = dg.reconstructable(_backfill_job)
         self._instance = instance
 
-    def run(self, day: date, choice: Choice) -> tuple[str, Report]:
-        """Index again what a choice takes of a day; return the run's id, and what came of it.
+    def run(self, day: date, selection: Selection) -> tuple[str, Report]:
+        """Index again what a selection takes of a day; return the run's id, and what came of it.
 
         Raises:
             Exception: what an op raised; trouble of single jobs leaves them as they were.
             KeyboardInterrupt: the process was told to stop; what is done by then is done.
         """
         config = BackfillConfig(
-            select=choice.selection,
-            codes=list(choice.codes),
-            repo_id=choice.repo_id,
-            ended_before=choice.ended_before and choice.ended_before.isoformat(),
+            select=selection.select,
+            codes=list(selection.codes),
+            repo_id=selection.repo_id,
+            ended_before=selection.ended_before and selection.ended_before.isoformat(),
         )
         job = self._job.get_definition()
         tags = job.get_tags_for_partition_key(day.isoformat(), selected_asset_keys=None)

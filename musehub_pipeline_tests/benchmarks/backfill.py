@@ -13,7 +13,7 @@ from musehub_pipeline_tests.acceptance.pushes import make_past
 from musehub_pipeline_tests.benchmarks.bench import Bench, checkpoint
 from musehub_pipeline_tests.benchmarks.drain import by_runs, pushed
 from musehub_pipeline_tests.benchmarks.figures import Figure, interleave, seconds, speed
-from musehub_pipeline_tests.benchmarks.past import choice_of, days_of, outdated
+from musehub_pipeline_tests.benchmarks.past import days_of, outdated, selection_of
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_all
 
@@ -47,4 +47,4 @@ def index_again(hub: Hub, instance: dg.DagsterInstance, days: Sequence[date]) ->
     with patch.dict(os.environ, environment_of(hub.settings)):
         runner = BackfillRunner(instance)
         for day in days:
-            runner.run(day, choice_of([day]))
+            runner.run(day, selection_of([day]))

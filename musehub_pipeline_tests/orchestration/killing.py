@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.backfilling import DAY, environment
 

@@ -7,9 +7,14 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.audit.uploads import Uploads, open_uploads
+from musehub_pipeline.audit.uploads import (
+    EnqueueReport,
+    Uploads,
+    enqueue,
+    find_uploads,
+    open_uploads,
+)
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     duration,
     err,
     out,
@@ -19,8 +24,7 @@ from musehub_pipeline.cli.console import (
     print_rows,
     progress_bar,
 )
-from musehub_pipeline.cli.filters import Limit, parse_age, repo_option
-from musehub_pipeline.client.enqueue import EnqueueReport, enqueue, find_uploads
+from musehub_pipeline.cli.options import JsonFlag, Limit, parse_age, repo_option
 from musehub_pipeline.domain.ids import hex_of, is_id
 from musehub_pipeline.domain.text import one_line
 from musehub_pipeline.index.repos import Repos
@@ -138,7 +142,7 @@ def _show(uploads: Uploads, older_than: timedelta | None, limit: int) -> None:
 
 def _report(report: EnqueueReport, *, as_json: bool) -> None:
     if as_json:
-        print_json(report.as_dict())
+        print_json(report._asdict())
         return
     for job_id in report.enqueued.values():
         out.print(job_id)
