@@ -11,13 +11,11 @@ from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
     duration,
     err,
-    phase_progress,
     print_json,
     print_pairs,
     print_rows,
 )
 from musehub_pipeline.cli.discover import discover
-from musehub_pipeline.cli.logs import logs_as_progress
 from musehub_pipeline.cli.options import (
     CodesOption,
     EndedBeforeOption,
@@ -28,6 +26,7 @@ from musehub_pipeline.cli.options import (
     RepoFilter,
     SelectOption,
 )
+from musehub_pipeline.cli.progress import jobs_bar, shown_log
 from musehub_pipeline.domain.backfill import (
     Pace,
     Report,
@@ -228,8 +227,8 @@ def _index_again(
     use_dagster_home(settings)
     with (
         dagster_instance() as instance,
-        phase_progress(backfill.planned) as (show_phase, advance),
-        logs_as_progress(on_phase=show_phase, on_job=advance),
+        jobs_bar(backfill.planned) as (show_phase, advance),
+        shown_log(on_phase=show_phase, on_job=advance),
     ):
         runner = BackfillRunner(instance)
         for day in days:

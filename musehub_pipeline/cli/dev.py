@@ -18,7 +18,6 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import out
-from musehub_pipeline.cli.environment import environment_of
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.settings import Settings
 
@@ -46,7 +45,7 @@ def dev(
     settings = local.resolve(Settings.load())
     home = use_dagster_home(settings)
     # Dagster warns about its own commands.
-    environment = environment_of(settings) | {"PYTHONWARNINGS": "ignore"}
+    environment = local.environment(settings) | {"PYTHONWARNINGS": "ignore"}
     out.print(f"the UI will be on http://{_HOST}:{port}; runs are kept in {home}")
     command = [sys.executable, "-m", "dagster", "dev", "--host", _HOST, "--port", str(port)]
     command += ["--workspace", str(workspace())]

@@ -18,13 +18,12 @@ from musehub_pipeline.cli.console import (
     duration,
     err,
     out,
-    plain,
     print_json,
     print_json_list,
     print_rows,
-    progress_bar,
 )
 from musehub_pipeline.cli.options import JsonFlag, Limit, parse_age, repo_option
+from musehub_pipeline.cli.progress import progress_bar
 from musehub_pipeline.domain.ids import hex_of, is_id
 from musehub_pipeline.domain.text import one_line
 from musehub_pipeline.index.repos import Repos
@@ -118,7 +117,7 @@ def _note(uploads: Uploads, objects: ObjectStorage, hex_digests: list[str]) -> N
     if uploads.strangers:
         some = ", ".join(one_line(key, longest=_KEY_SHOWN) for key in uploads.some_strangers)
         more = ", …" if uploads.strangers > len(uploads.some_strangers) else ""
-        err.print(plain(f"{uploads.strangers:,} under mpacks/ are not mpacks: {some}{more}"))
+        err.print(f"{uploads.strangers:,} under mpacks/ are not mpacks: {some}{more}")
 
 
 def _show(uploads: Uploads, older_than: timedelta | None, limit: int) -> None:
@@ -147,4 +146,4 @@ def _report(report: EnqueueReport, *, as_json: bool) -> None:
     for job_id in report.enqueued.values():
         out.print(job_id)
     for mpack_key, job_id in report.present.items():
-        err.print(plain(f"{mpack_key} already has a job: {job_id}"))
+        err.print(f"{mpack_key} already has a job: {job_id}")

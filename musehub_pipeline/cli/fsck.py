@@ -7,8 +7,9 @@ import typer
 from musehub_pipeline import local
 from musehub_pipeline.audit.fsck import Breach, Check, Fsck
 from musehub_pipeline.audit.fsck_tables import open_tables
-from musehub_pipeline.cli.console import out, plain, print_json, progress_bar
+from musehub_pipeline.cli.console import out, print_json
 from musehub_pipeline.cli.options import JsonFlag, repo_option
+from musehub_pipeline.cli.progress import progress_bar
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.scratch import scratch_folder
 from musehub_pipeline.phases.services import open_database, open_objects
@@ -63,7 +64,7 @@ def fsck(
         print_json({"breaches": [breach.as_dict() for breach in breaches], "checked": checked})
     else:
         for breach in breaches:
-            out.print(plain(str(breach)))
+            out.print(str(breach))
         out.print(" ".join(f"{name}={number}" for name, number in checked.items()))
     if found:
         raise typer.Exit(EXIT_BREACH)

@@ -15,7 +15,6 @@ from musehub_pipeline.cli.console import (
     err,
     out,
     pairs_table,
-    plain,
     print_json,
     print_json_line,
     print_table,
@@ -75,7 +74,7 @@ def _repeat(show: Callable[[], None], interval: float) -> None:
         try:
             show()
         except Transient as error:
-            err.print(plain(str(error)))
+            err.print(str(error))
 
 
 def _table(row: Row) -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import make_url
 
-from musehub_pipeline.cli.environment import environment_of
+from musehub_pipeline import local
 from musehub_pipeline.phases.services import Services, open_services
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications
 from musehub_pipeline_tests.benchmarks.bench import Bench, checkpoint
@@ -122,7 +122,7 @@ def _run(hub: Hub, *arguments: str) -> dict[str, Any]:
 def _environment(hub: Hub) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
     lease = {"MUSEHUB_LEASE_SECONDS": str(_LEASE_SECONDS)}
-    return inherited | environment_of(hub.settings) | lease
+    return inherited | local.environment(hub.settings) | lease
 
 
 def _job_ids(hub: Hub) -> list[str]:
