@@ -221,8 +221,8 @@ def run(
 def _index_again(
     settings: Settings, selection: Selection, days: Sequence[Row], backfill: Backfill
 ) -> None:
-    from musehub_pipeline.orchestration.home import use_dagster_home
-    from musehub_pipeline.orchestration.in_process import BackfillRunner, dagster_instance
+    from musehub_pipeline.orchestration.in_process import BackfillRunner
+    from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
 
     use_dagster_home(settings)
     with (

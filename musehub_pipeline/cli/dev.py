@@ -39,7 +39,7 @@ def dev(
 
     It runs in the foreground; Ctrl-C or SIGTERM stops all of it.
     """
-    from musehub_pipeline.orchestration.home import restore_records, use_dagster_home, workspace
+    from musehub_pipeline.orchestration.instance import restore_records, use_dagster_home, workspace
 
     _check_port(port)
     settings = local.resolve(Settings.load())

@@ -64,8 +64,7 @@ def drain_beside(settings: Settings, crew: Workers, number: int) -> list[Row]:
     Raises:
         Transient: the database could not be reached.
     """
-    from musehub_pipeline.orchestration.home import use_dagster_home
-    from musehub_pipeline.orchestration.in_process import dagster_instance
+    from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
 
     use_dagster_home(settings)
     taken: dict[str, None] = {}
@@ -96,8 +95,8 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
         JobNotFound: one of the named jobs does not exist.
         Transient: the database could not be reached.
     """
-    from musehub_pipeline.orchestration.home import use_dagster_home
-    from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+    from musehub_pipeline.orchestration.in_process import Runner
+    from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
 
     use_dagster_home(settings)
     taken: list[str] = []

@@ -138,7 +138,8 @@ def _ending(code: int) -> str:
 
 def _work() -> None:
     """Be a worker: index what is due until nothing is, here or with the other workers."""
-    from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+    from musehub_pipeline.orchestration.in_process import Runner
+    from musehub_pipeline.orchestration.instance import dagster_instance
 
     settings = local.resolve(Settings.load())
     with (

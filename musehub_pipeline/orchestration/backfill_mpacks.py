@@ -28,11 +28,11 @@ from musehub_pipeline.orchestration.backfill_config import (
     SELECTION_TAGS,
     BackfillConfig,
 )
-from musehub_pipeline.orchestration.handover import hand_over
-from musehub_pipeline.orchestration.home import keep_connections
-from musehub_pipeline.orchestration.observation import jobs_metadata, log_lines
-from musehub_pipeline.orchestration.ops import PHASE_OPS, batch_metadata, priority
-from musehub_pipeline.orchestration.resources import MusehubServices
+from musehub_pipeline.orchestration.event_log import log_lines
+from musehub_pipeline.orchestration.index_mpacks import PHASE_OPS, priority
+from musehub_pipeline.orchestration.instance import keep_connections
+from musehub_pipeline.orchestration.metadata import batch_metadata, jobs_metadata
+from musehub_pipeline.orchestration.resources import MusehubServices, hand_over
 from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import plan_backfill as planning
 from musehub_pipeline.phases import summarize as summarizing

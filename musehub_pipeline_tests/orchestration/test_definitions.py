@@ -13,7 +13,7 @@ from dagster_aws.s3 import S3Resource
 
 import musehub_pipeline
 from musehub_pipeline.definitions import build_defs, defs
-from musehub_pipeline.orchestration.observation import MPACK_INDEX
+from musehub_pipeline.orchestration.assets import MPACK_INDEX
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.settings import Settings
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import dagster as dg
 
-from musehub_pipeline.orchestration.home import LOCATION_TAG, code_locations
+from musehub_pipeline.orchestration.instance import LOCATION_TAG, code_locations
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases.each_job import through_blips
 
