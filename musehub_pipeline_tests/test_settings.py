@@ -7,7 +7,7 @@ import pytest
 
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.objects.store import S3Options
+from musehub_pipeline.objects.storage_client import S3Options
 from musehub_pipeline.settings import Settings, first_day
 
 READ = {
