@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from musehub_pipeline.domain.errors import QueryFailed
 from musehub_pipeline.postgres import arrays
 from musehub_pipeline.postgres.server import (
+    UTF8,
     connect,
     database_url,
     is_transient,
@@ -58,6 +59,7 @@ class Database:
             pool_size=_POOL_SIZE,
             max_overflow=0,
             connect_args=patience(self.url)
+            | UTF8
             | {
                 # A prepared statement keeps the plan that it got while its table was empty.
                 "prepare_threshold": None,
