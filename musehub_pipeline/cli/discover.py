@@ -22,7 +22,7 @@ from musehub_pipeline.cli.console import (
     print_json_list,
     print_rows,
 )
-from musehub_pipeline.cli.options import JsonFlag, Limit, parse_age, repo_option
+from musehub_pipeline.cli.options import JsonFlag, Limit, age_option, repo_option
 from musehub_pipeline.cli.progress import progress_bar
 from musehub_pipeline.domain.ids import hex_of, is_id
 from musehub_pipeline.domain.text import one_line
@@ -53,12 +53,10 @@ def discover(
     ] = None,
     older_than: Annotated[
         timedelta | None,
-        typer.Option(
+        age_option(
             "--older-than",
-            help="Only mpacks uploaded longer ago than this: 90s, 15m, 2h, 3d.",
-            metavar="AGE",
-            parser=parse_age,
-            show_default="1h with --enqueue",
+            "Only mpacks uploaded longer ago than this",
+            default="1h with --enqueue",
         ),
     ] = None,
     enqueuing: Annotated[

@@ -66,55 +66,47 @@ def repo_option(explanation: str) -> Any:
     return typer.Option("--repo", "-r", help=explanation, metavar="OWNER/SLUG", parser=parse_repo)
 
 
+def age_option(name: str, explanation: str, *, default: bool | str = True) -> Any:
+    """Return an option that is an age."""
+    return typer.Option(
+        name,
+        help=f"{explanation}: 90s, 15m, 2h, 3d.",
+        metavar="AGE",
+        parser=parse_age,
+        show_default=default,
+    )
+
+
+def _code_option(explanation: str) -> Any:
+    return typer.Option("--code", help=explanation, metavar="REASON", parser=parse_code)
+
+
+def _day_option(name: str, explanation: str, *, default: str) -> Any:
+    return typer.Option(
+        name, help=explanation, metavar="DAY", parser=parse_day, show_default=default
+    )
+
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-RepoFilter = Annotated[str | None, repo_option("Only jobs of this repository.")]
 Limit = Annotated[int, typer.Option(min=1, max=_MOST_LISTED, help="List at most this many.")]
+
+RepoFilter = Annotated[str | None, repo_option("Only jobs of this repository.")]
 CodeFilter = Annotated[
-    str | None,
-    typer.Option(
-        "--code",
-        help="Only jobs with this reason code, as in docs/reasons.md.",
-        metavar="REASON",
-        parser=parse_code,
-    ),
+    str | None, _code_option("Only jobs with this reason code, as in docs/reasons.md.")
 ]
 OlderThanFilter = Annotated[
-    timedelta | None,
-    typer.Option(
-        "--older-than",
-        help="Only jobs created longer ago than this: 90s, 15m, 2h, 3d.",
-        metavar="AGE",
-        parser=parse_age,
-    ),
+    timedelta | None, age_option("--older-than", "Only jobs created longer ago than this")
 ]
 NewerThanFilter = Annotated[
-    timedelta | None,
-    typer.Option(
-        "--newer-than",
-        help="Only jobs created more recently than this: 90s, 15m, 2h, 3d.",
-        metavar="AGE",
-        parser=parse_age,
-    ),
+    timedelta | None, age_option("--newer-than", "Only jobs created more recently than this")
 ]
+
 FirstDay = Annotated[
     date | None,
-    typer.Option(
-        "--from",
-        help="The first day of pushes, in UTC.",
-        metavar="DAY",
-        parser=parse_day,
-        show_default="MUSEHUB_BACKFILL_START",
-    ),
+    _day_option("--from", "The first day of pushes, in UTC.", default="MUSEHUB_BACKFILL_START"),
 ]
 LastDay = Annotated[
-    date | None,
-    typer.Option(
-        "--to",
-        help="The last day of pushes, inclusive.",
-        metavar="DAY",
-        parser=parse_day,
-        show_default="today",
-    ),
+    date | None, _day_option("--to", "The last day of pushes, inclusive.", default="today")
 ]
 SelectOption = Annotated[
     Select,
@@ -125,12 +117,9 @@ SelectOption = Annotated[
 ]
 CodesOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--code",
-        help="With --status failed: only jobs with this reason code, as in docs/reasons.md;"
-        " may be repeated.",
-        metavar="REASON",
-        parser=parse_code,
+    _code_option(
+        "With --status failed: only jobs with this reason code, as in docs/reasons.md;"
+        " may be repeated."
     ),
 ]
 EndedBeforeOption = Annotated[
