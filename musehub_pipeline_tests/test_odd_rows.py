@@ -85,7 +85,7 @@ def test_jobs_of_one_repo_go_in_the_order_of_times_that_python_does_not_know(hub
 
     with open_services(hub.settings) as services:
         claimed = services.queue.claim(run_id="run", limit=9)
-        assert [claim.job_id for claim, _ in claimed] == job_ids
+        assert [lease.claim.job_id for lease in claimed] == job_ids
         services.runs.end("run")
     with Database(str(hub.settings.database_url)) as database:
         assert Operations(database).cancel(repo_id=repo_id) == job_ids

@@ -51,10 +51,9 @@ INSERT INTO fsck_repos (repo_id, judged_from)
 SELECT r.repo_id, CASE WHEN r.pushed_at IS NULL THEN '-infinity' ELSE coalesce(min(j.done_at), 'infinity') END
 FROM musehub_repos AS r
 LEFT JOIN (
-    SELECT repo_id, coalesce(
-        (jsonb_path_query_first(attempts, '$[*] ? (@.code == null).ended_at') #>> '{}')::timestamptz,
-        finished_at
-    ) AS done_at
+    SELECT repo_id,
+        -- include: first_done_at
+        AS done_at
     FROM musehub_background_jobs
     WHERE job_type = 'mpack.index' AND status = 'done'
 ) AS j USING (repo_id)
@@ -110,28 +109,27 @@ GROUP BY s.repo_id, entry.value;
 INSERT INTO fsck_stored (object_id, size_bytes)
 SELECT object_id, size_bytes FROM unnest(%(ids)b::text[], %(sizes)b::bigint[]) AS new (object_id, size_bytes);
 
--- name: fsck_mpacks
--- Which mpacks the repos' jobs have pushed: the done ones, or those others that may account for refs
--- which no done one does.
-SELECT right(j.payload ->> 'mpack_key', 64) AS hex, j.repo_id, array_agg(j.job_id ORDER BY j.job_id)
+-- fragment: pushing
+-- The repos' jobs: the done ones, or those others that may account for refs which no done one does.
 FROM musehub_background_jobs AS j
 JOIN fsck_repos USING (repo_id)
 WHERE j.job_type = 'mpack.index' AND CASE
     WHEN %(done)s THEN j.status = 'done'
     ELSE j.status <> 'done' AND j.repo_id IN (SELECT repo_id FROM fsck_unsupplied)
 END
+
+-- name: fsck_mpacks
+-- Which mpacks the jobs have pushed.
+SELECT right(j.payload ->> 'mpack_key', 64) AS hex, j.repo_id, array_agg(j.job_id ORDER BY j.job_id)
+-- include: pushing
 GROUP BY hex, j.repo_id
 ORDER BY hex, j.repo_id;
 
 -- name: fsck_count_mpacks
 -- How many mpacks these are.
 SELECT count(DISTINCT right(j.payload ->> 'mpack_key', 64))
-FROM musehub_background_jobs AS j
-JOIN fsck_repos USING (repo_id)
-WHERE j.job_type = 'mpack.index' AND CASE
-    WHEN %(done)s THEN j.status = 'done'
-    ELSE j.status <> 'done' AND j.repo_id IN (SELECT repo_id FROM fsck_unsupplied)
-END;
+-- include: pushing
+;
 
 -- name: fsck_note_items
 -- Some of what is in mpacks.

@@ -17,7 +17,7 @@ from musehub_pipeline.index.repos import Repo
 from musehub_pipeline.objects.object_storage import ObjectStorage, Upload
 from musehub_pipeline.postgres.arrays import batched, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
-from musehub_pipeline.queue.pushes import Pushes
+from musehub_pipeline.queue.enqueue import Pushes
 
 BATCH_ROWS = 5_000
 _STRANGERS_NAMED = 3

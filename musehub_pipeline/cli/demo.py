@@ -22,7 +22,7 @@ from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
 from musehub_pipeline.index.repos import Repo, Repos
 from musehub_pipeline.phases.services import open_database, open_objects
-from musehub_pipeline.queue.pushes import Pushes
+from musehub_pipeline.queue.enqueue import Pushes
 from musehub_pipeline.settings import Settings
 
 _OWNER = "demo"

@@ -29,8 +29,8 @@ from musehub_pipeline.domain.result import in_order
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.operations import Filters, Operations
-from musehub_pipeline.queue.queue import Queue
 from musehub_pipeline.settings import Settings
 
 EXIT_REFUSED = 3

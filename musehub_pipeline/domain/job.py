@@ -43,7 +43,6 @@ class Claim:
     attempt: int
     run_id: str
     attempts_forgiven: int = 0  # attempts before an operator tried the job again
-    former: Status | None = None  # done or failed, where the job is indexed again; else None
     # From the row's creation to the claim. It tells about the claim and is no part of the token.
     queued_seconds: float = field(default=0.0, compare=False)
 

@@ -13,8 +13,9 @@ from itertools import chain, islice
 from typing import Any, NamedTuple, Self
 
 from musehub_pipeline.domain.commit import CommitRow
-from musehub_pipeline.domain.ids import digest_of, id_of
+from musehub_pipeline.domain.ids import digest_of, hex_of, id_of, stored
 from musehub_pipeline.domain.inventory import Kind
+from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline.parallel import ahead, in_threads
 from musehub_pipeline.postgres.arrays import id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
@@ -72,6 +73,13 @@ class Index:
         }
         with self._database.autocommit() as transaction:
             return transaction.one("is_ancestor", parameters)["exists"]
+
+    def verified(self, mpack_keys: Collection[str]) -> set[str]:
+        """Return those mpacks that this version has judged before; ids in the stored spelling."""
+        spellings = {spelling for key in mpack_keys for spelling in (key, hex_of(key))}
+        parameters = {"mpack_keys": sorted(spellings), "index_version": INDEX_VERSION}
+        with self._database.autocommit() as transaction:
+            return {stored(key) for (key,) in transaction.tuples("verified_mpacks", parameters)}
 
     def held(self, kind: Kind, repo_id: str, digests: Collection[bytes]) -> set[bytes]:
         """Return those of `digests` that the repo holds."""

@@ -27,6 +27,13 @@ WITH RECURSIVE line AS (
 )
 SELECT EXISTS (SELECT FROM line WHERE commit_id = %(ancestor)s);
 
+-- name: verified_mpacks
+-- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.
+SELECT DISTINCT payload ->> 'mpack_key' AS mpack_key
+FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status = 'done' AND index_version = %(index_version)s
+    AND payload ->> 'mpack_key' = ANY(%(mpack_keys)s);
+
 -- name: sizes_of_objects
 -- Which of the objects have a row, and of what size; one that tells none is healed like one that is wrong.
 SELECT object_id, size_bytes FROM musehub_objects

@@ -1,6 +1,5 @@
 """The asset `musehub/mpack_index`, which every run of `index_mpacks` feeds, and its check."""
 
-from functools import partial
 from time import monotonic
 
 import dagster as dg
@@ -9,7 +8,6 @@ from musehub_pipeline.domain.budgets import Budgets
 from musehub_pipeline.orchestration.metadata import table
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases.batch import Batch
-from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.report import EXCESS_COLUMNS, excess_rows, figures
 
 MPACK_INDEX = dg.AssetSpec(
@@ -39,7 +37,7 @@ def phase_budgets(
     context: dg.AssetCheckExecutionContext, musehub: MusehubServices
 ) -> dg.AssetCheckResult:
     """Judge the latest materialization by the budgets of now."""
-    through_blips(partial(musehub.heartbeat.begin, context.run.run_id))
+    musehub.heartbeat.begin(context.run.run_id)
     budgets = musehub.settings.phase_budgets
     maxima = _latest_maxima(context.instance, budgets)
     over = {key: taken for key, taken in maxima.items() if taken > budgets[key]}

@@ -37,9 +37,9 @@ from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import plan_backfill as planning
 from musehub_pipeline.phases import summarize as summarizing
 from musehub_pipeline.phases.batch import Batch
-from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.report import backfill_report
-from musehub_pipeline.queue.archive import Archive
+from musehub_pipeline.postgres.blips import through_blips
+from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline.settings import Settings
 
 BACKFILL_JOB = "backfill_mpacks"
@@ -63,7 +63,7 @@ def plan_backfill(
 ) -> Iterator[dg.Output[dict[str, Any]] | dg.DynamicOutput[list[PastJob]]]:
     """Read the queue's past; where there is nothing to do, say so. A dry run ends with that."""
     keep_connections(context.instance)
-    through_blips(partial(musehub.heartbeat.begin, context.run_id))
+    musehub.heartbeat.begin(context.run_id)
     selection = through_blips(partial(_selection, context, config, musehub.repos))
     jobs = planning.plan_backfill(musehub, selection)
     plan = _plan(context, config, jobs, selection, musehub.archive)

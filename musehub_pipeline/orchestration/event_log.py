@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from musehub_pipeline.phases.batch import Batch
-from musehub_pipeline.queue.queue import Rescued
+from musehub_pipeline.queue.claim import Rescued
 
 
 def log_lines(context: dg.OpExecutionContext, batch: Batch) -> None:

@@ -22,7 +22,7 @@ from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.postgres.database import Row
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.settings import Settings, first_day
 
 

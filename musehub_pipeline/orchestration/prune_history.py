@@ -1,13 +1,11 @@
 """What is kept of the past: a scheduled job removes ended runs and, if told to, old job rows."""
 
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import dagster as dg
 
 from musehub_pipeline.orchestration.instance import LOCATION_TAG, code_locations
 from musehub_pipeline.orchestration.resources import MusehubServices
-from musehub_pipeline.phases.each_job import through_blips
 
 PRUNING_JOB = "prune_history"
 
@@ -22,7 +20,7 @@ _ENDED = [
 @dg.op(description="Delete ended runs with their events, and rows of done jobs, past their days.")
 def prune(context: dg.OpExecutionContext, musehub: MusehubServices) -> dg.Output[None]:
     """Remove what is older than `keep_runs_days` and `keep_done_days`; 0 keeps it for ever."""
-    through_blips(partial(musehub.heartbeat.begin, context.run_id))
+    musehub.heartbeat.begin(context.run_id)
     settings, runs, rows = musehub.settings, 0, 0
     if settings.keep_runs:
         locations = code_locations(context.run.tags_for_storage().get(LOCATION_TAG))

@@ -9,7 +9,7 @@ from musehub_pipeline.orchestration.assets import phase_budgets
 from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline.orchestration.instance import LOCATION_TAG
 from musehub_pipeline.orchestration.prune_history import PRUNING_JOB
-from musehub_pipeline.phases.services import Services
+from musehub_pipeline.phases.services import HubServices
 
 _CHECKS_BY_HAND = "__ASSET_JOB"
 """What Dagster calls each run of assets or checks that somebody has chosen in the UI."""
@@ -33,7 +33,7 @@ class InFlight:
 
 
 def in_flight(
-    services: Services, instance: dg.DagsterInstance, *, job_name: str, locations: list[str]
+    services: HubServices, instance: dg.DagsterInstance, *, job_name: str, locations: list[str]
 ) -> InFlight:
     """Count the living runs of a job; end, in Dagster, the runs of all our jobs that died.
 

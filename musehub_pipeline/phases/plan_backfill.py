@@ -5,8 +5,8 @@ from functools import partial
 
 from musehub_pipeline.domain.backfill import PastJob, Selection
 from musehub_pipeline.domain.ids import hex_of, is_id
-from musehub_pipeline.phases.each_job import through_blips
 from musehub_pipeline.phases.services import Services
+from musehub_pipeline.postgres.blips import through_blips
 
 
 def plan_backfill(services: Services, selection: Selection) -> list[PastJob]:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
-from musehub_pipeline.phases.services import Services
+from musehub_pipeline.phases.services import WorkServices
 
 
-def put_objects(batch: Batch, services: Services) -> Batch:
+def put_objects(batch: Batch, services: WorkServices) -> Batch:
     """Store the bytes that storage lacks, in parallel, straight from scratch.
 
     A row is no proof that they are there. Where the repo gets its first ref to an object that

@@ -1,5 +1,14 @@
 -- The statements of `operations.py`.
 
+-- fragment: filtered
+-- Jobs by status, repo, reason and age, where these are given.
+WHERE j.job_type = 'mpack.index'
+    AND (%(status)s::text IS NULL OR j.status = %(status)s)
+    AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
+    AND (%(code)s::text IS NULL OR j.error_code = %(code)s::text)
+    AND (%(older_than)s::interval IS NULL OR j.created_at < now() - %(older_than)s::interval)
+    AND (%(newer_than)s::interval IS NULL OR j.created_at > now() - %(newer_than)s::interval)
+
 -- name: outcomes
 -- How some jobs stand.
 SELECT job_id, repo_id, status, error_code, error, result
@@ -8,18 +17,13 @@ WHERE job_id = ANY(%(job_ids)s)
 ORDER BY created_at, job_id;
 
 -- name: jobs
--- The newest rows of the queue, by status, repo, reason and age where they are given.
+-- The newest rows of the queue that the filters let through.
 SELECT j.job_id, j.repo_id, r.owner, r.slug, j.status, j.attempt, j.created_at, j.started_at,
     j.finished_at, j.not_before, j.error_code, j.error,
     (j.result ->> 'elapsed_ms')::float AS elapsed_ms
 FROM musehub_background_jobs AS j
 LEFT JOIN musehub_repos AS r USING (repo_id)
-WHERE j.job_type = 'mpack.index'
-    AND (%(status)s::text IS NULL OR j.status = %(status)s)
-    AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
-    AND (%(code)s::text IS NULL OR j.error_code = %(code)s::text)
-    AND (%(older_than)s::interval IS NULL OR j.created_at < now() - %(older_than)s::interval)
-    AND (%(newer_than)s::interval IS NULL OR j.created_at > now() - %(newer_than)s::interval)
+-- include: filtered
 ORDER BY j.created_at DESC, j.job_id DESC
 LIMIT %(limit)s;
 
@@ -68,14 +72,11 @@ FROM (
 
 -- name: choose
 -- The jobs of a status that all the filters let through, locked, oldest first.
-SELECT job_id FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = %(status)s
-    AND (%(job_ids)s::text[] IS NULL OR job_id = ANY(%(job_ids)s))
-    AND (%(repo_id)s::text IS NULL OR repo_id = %(repo_id)s)
-    AND (%(code)s::text IS NULL OR error_code = %(code)s::text)
-    AND (%(older_than)s::interval IS NULL OR created_at < now() - %(older_than)s::interval)
-    AND (%(newer_than)s::interval IS NULL OR created_at > now() - %(newer_than)s::interval)
-ORDER BY created_at, job_id
+SELECT j.job_id
+FROM musehub_background_jobs AS j
+-- include: filtered
+    AND (%(job_ids)s::text[] IS NULL OR j.job_id = ANY(%(job_ids)s))
+ORDER BY j.created_at, j.job_id
 FOR UPDATE;
 
 -- name: retry

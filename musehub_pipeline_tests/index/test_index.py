@@ -4,10 +4,12 @@ import json
 from datetime import UTC, datetime
 
 from musehub_pipeline.domain.commit import decode_commit, row_of
+from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline.index.index import CHUNK_ROWS, Index, Kind, SnapshotRow
 from musehub_pipeline_tests.factories import pack
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.index.indexed import TIME, URI, commit, digest, id_of
+from musehub_pipeline_tests.queue.queueing import change
 
 
 def test_objects_get_a_row_each_with_the_place_of_their_bytes(hub: Hub, index: Index) -> None:
@@ -202,3 +204,19 @@ def test_repos_and_heads_are_looked_up(hub: Hub, index: Index) -> None:
 
     assert known == {"repo-song": False, "repo-gone": True}
     assert [index.branch_head("repo-song", name) for name in ("main", "other")] == ["x", None]
+
+
+def test_an_mpack_counts_as_verified_once_a_job_of_this_version_is_done(
+    hub: Hub, index: Index
+) -> None:
+    repo_id = hub.create_repo()
+    hexes = {state: f"{number:064x}" for number, state in enumerate(("done", "old", "failed"))}
+    jobs = {state: hub.enqueue(repo_id, mpack_key=text) for state, text in hexes.items()}
+    keys = {f"sha256:{text}" for text in hexes.values()}
+    assert index.verified(keys) == set()
+
+    change(hub, jobs["done"], f"status = 'done', index_version = {INDEX_VERSION}")
+    change(hub, jobs["old"], f"status = 'done', index_version = {INDEX_VERSION - 1}")
+    change(hub, jobs["failed"], f"status = 'failed', index_version = {INDEX_VERSION}")
+
+    assert index.verified(keys) == {f"sha256:{hexes['done']}"}

@@ -255,12 +255,6 @@ def test_no_module_imports_the_private_parts_of_dagster() -> None:
     assert private == set()
 
 
-def test_no_module_has_300_lines() -> None:
-    lines = {str(m.relative_to(PACKAGE)): len(m.read_text().splitlines()) for m in modules()}
-
-    assert {name: count for name, count in lines.items() if count >= 300} == {}
-
-
 def test_a_run_is_only_ever_repeated_as_a_whole() -> None:
     job = build_defs().get_job_def("index_mpacks")
 

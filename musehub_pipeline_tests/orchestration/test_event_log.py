@@ -5,7 +5,7 @@ import logging
 import dagster as dg
 
 from musehub_pipeline.orchestration.event_log import note_rescued
-from musehub_pipeline.queue.queue import Rescued
+from musehub_pipeline.queue.claim import Rescued
 
 
 def rescued(number: int, run_id: str | None) -> Rescued:

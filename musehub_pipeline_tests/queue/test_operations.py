@@ -1,15 +1,15 @@
 """The operator's look at the queue."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.operations import Operations
-from musehub_pipeline.queue.queue import Queue
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.queue.queueing import BACKOFF, LEASE
 
 
 @pytest.fixture
@@ -19,12 +19,12 @@ def database(hub: Hub) -> Iterator[Database]:
 
 
 def test_rows_are_found_by_id_status_and_repo_newest_first(hub: Hub, database: Database) -> None:
-    queue = Queue(database, lease=timedelta(minutes=1), max_attempts=2, max_kills=3)
+    queue = Queue(database, lease=LEASE, backoff=BACKOFF, max_kills=3)
     operations = Operations(database)
     repo_id = hub.create_repo()
     done, pending = hub.enqueue(repo_id, mpack_key="key"), hub.enqueue("no-repo")
-    [(claim, _)] = queue.claim(run_id="run", limit=1)
-    queue.publish(claim, {"elapsed_ms": 1.5}, head=None)
+    [lease] = queue.claim(run_id="run", limit=1)
+    lease.publish({"elapsed_ms": 1.5}, head=None)
 
     def listed(status: str | None = None, repo: str | None = None, limit: int = 9) -> list[Any]:
         rows = operations.jobs(status=status, repo_id=repo, limit=limit)

@@ -6,16 +6,16 @@ import pytest
 
 from musehub_pipeline.domain.backfill import PastJob, Select
 from musehub_pipeline.domain.errors import Fault, Rejection
-from musehub_pipeline.queue.archive import Archive
+from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.queue.archiving import (
+from musehub_pipeline_tests.queue.queueing import expire
+from musehub_pipeline_tests.queue.reindexing import (
     DAY,
     chosen,
     claim_again,
     ended_job,
     failed_job,
 )
-from musehub_pipeline_tests.queue.queueing import expire
 
 KINDS: dict[str, Any] = {
     "done": (ended_job, {}),
@@ -96,13 +96,13 @@ def test_what_was_given_back_was_no_kill_and_forgives_none(
     hub: Hub, archive: Archive, job_id: str
 ) -> None:
     for _ in range(4):
-        [claim] = claim_again(archive, hub, job_id)
-        archive.release(claim)
+        [lease] = claim_again(archive, hub, job_id)
+        lease.give_back()
     assert suspects(archive) == [False]
     die(archive, hub, job_id, times=2)
 
-    [claim] = claim_again(archive, hub, job_id)
-    archive.release(claim)
+    [lease] = claim_again(archive, hub, job_id)
+    lease.give_back()
 
     assert suspects(archive) == [True]
     die(archive, hub, job_id)
@@ -113,11 +113,11 @@ def test_a_job_that_came_to_an_end_is_no_suspect_any_more(
     hub: Hub, archive: Archive, job_id: str
 ) -> None:
     die(archive, hub, job_id, times=2)
-    [claim] = claim_again(archive, hub, job_id)
-    if claim.former == "failed":
-        archive.fail(claim, Rejection(Fault.BAD_ID, "again"))
+    [lease] = claim_again(archive, hub, job_id)
+    if lease.status == "failed":
+        lease.fail(Rejection(Fault.BAD_ID, "again"))
     else:
-        archive.publish(claim, {"mpack_size_bytes": 70}, head=None)
+        lease.publish({"mpack_size_bytes": 70}, head=None)
 
     assert suspects(archive) == [False]
     die(archive, hub, job_id, times=2)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.queue.queueing import NOW, TROUBLE, change, claimed, expire, state
 
@@ -18,7 +18,7 @@ def test_the_jobs_of_a_run_that_died_are_taken_one_by_one(hub: Hub, queue: Queue
     expire(hub, second)
 
     assert sorted(job.job_id for job in queue.rescue()) == sorted([first, second])
-    claims = [claim for claim, _ in queue.claim(run_id="next", limit=5)]
+    claims = [lease.claim for lease in queue.claim(run_id="next", limit=5)]
 
     assert [(claim.job_id, claim.attempt) for claim in claims] == [(first, 2)]
     assert state(hub, second)["status"] == "pending"
@@ -44,8 +44,8 @@ def test_it_stays_alone_when_it_then_fails_for_another_reason(hub: Hub, queue: Q
     assert claimed(queue, "one", limit=1) == [bomb]
     expire(hub, bomb)
     queue.rescue()
-    [(claim, _)] = queue.claim(run_id="two", limit=5)
-    queue.release(claim, TROUBLE, delay=NOW, spent=True)
+    [lease] = queue.claim(run_id="two", limit=5)
+    lease.retry_later(TROUBLE, pause=NOW)
 
     suspects = [job.job_id for job in queue.backlog(limit=10).due if job.suspect]
 

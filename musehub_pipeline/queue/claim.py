@@ -1,25 +1,18 @@
-"""The queue: job rows, and who may work on them.
-
-What a run writes about a job that it holds is fenced by `job_id`, `attempt` and `run_id`.
-"""
+"""The queue of live pushes: what waits, and who gets it."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
-from musehub_pipeline.domain.errors import (
-    JobError,
-    JobNotFound,
-)
-from musehub_pipeline.domain.ids import hex_of, stored
-from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
-from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, DueJob
-from musehub_pipeline.domain.result import Result, failed_line, retry_line
+from musehub_pipeline.domain.errors import JobNotFound
+from musehub_pipeline.domain.job import Claim, Status
+from musehub_pipeline.domain.result import failed_line, retry_line
+from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, DueJob
 from musehub_pipeline.postgres.database import Database, Row
-from musehub_pipeline.queue.publishing import Head, fence, publish, reason, touch_repo
+from musehub_pipeline.queue.backoff import Backoff
+from musehub_pipeline.queue.lease import LiveLease
 
 _log = logging.getLogger("musehub_pipeline.index")
 
@@ -38,16 +31,15 @@ class Queue:
     """The rows of `musehub_background_jobs` that are of type ``mpack.index``."""
 
     def __init__(
-        self, database: Database, *, lease: timedelta, max_attempts: int, max_kills: int
+        self, database: Database, *, lease: timedelta, backoff: Backoff, max_kills: int
     ) -> None:
         self._database = database
-        self.lease = lease
-        self._limits = {"max_attempts": max_attempts, "max_kills": max_kills}
+        self._lease = lease
+        self._backoff = backoff
+        self._max_kills = max_kills
 
-    def claim(
-        self, *, run_id: str, limit: int, job_ids: Sequence[str] = ()
-    ) -> list[tuple[Claim, dict[str, Any]]]:
-        """Lease the oldest due jobs, or of `job_ids` those that may run; return their payloads too.
+    def claim(self, *, run_id: str, limit: int, job_ids: Sequence[str] = ()) -> list[LiveLease]:
+        """Lease the oldest due jobs, or of `job_ids` those that may run.
 
         A repo's jobs are leased in order of creation, and never while another run holds one.
         """
@@ -58,10 +50,10 @@ class Queue:
             else:
                 free = transaction.rows("choose_due", {"limit": limit})
             chosen = [row["job_id"] for row in free]
-            lease = {"run_id": run_id, "lease": self.lease, "job_ids": chosen}
+            lease = {"run_id": run_id, "lease": self._lease, "job_ids": chosen}
             rows = {row["job_id"]: row for row in transaction.rows("lease", lease)}
             transaction.write("run_claimed", {"run_id": run_id})
-        return [(_claim(rows[job_id], run_id), rows[job_id]["payload"]) for job_id in chosen]
+        return [self._lease_of(rows[job_id], run_id) for job_id in chosen]
 
     def rescue(self) -> list[Rescued]:
         """Take the jobs of runs that died back into the queue; log a line for each."""
@@ -70,57 +62,12 @@ class Queue:
                 return []
         with self._database.transaction() as transaction:
             transaction.rows("lock_claims")
-            rows = transaction.rows("rescue_expired", self._limits)
+            limits = {"max_attempts": self._backoff.max_attempts, "max_kills": self._max_kills}
+            rows = transaction.rows("rescue_expired", limits)
         rescued = [_rescued(row) for row in rows]
         for job in rescued:
             _log.log(job.level, "%s", job.line)
         return rescued
-
-    def renew(self, run_id: str) -> None:
-        """Make the leases of a run last from now on, and say that the run is alive."""
-        with self._database.transaction() as transaction:
-            for name in ("renew", "renew_past", "renew_run"):
-                transaction.write(name, {"run_id": run_id, "lease": self.lease})
-
-    def release(self, claim: Claim, error: JobError, *, delay: timedelta, spent: bool) -> bool:
-        """Put a job back to pending; unless `spent`, as if it had not been claimed.
-
-        Returns false, and changes nothing, where the job is not this claim's any more.
-        """
-        parameters = fence(claim) | reason(error) | {"delay": delay, "spent": spent}
-        with self._database.transaction() as transaction:
-            return transaction.write("release", parameters) > 0
-
-    def fail(self, claim: Claim, error: JobError) -> bool:
-        """End a job as failed, with the reason; false where it is not this claim's any more."""
-        with self._database.transaction() as transaction:
-            return transaction.write("fail", fence(claim) | reason(error)) > 0
-
-    def publish(self, claim: Claim, result: Result, *, head: Head | None) -> None:
-        """Move the branch's head, note the push and end the job as done: all of it, or nothing.
-
-        Raises:
-            Transient: LEASE_LOST where the job is not this run's any more, HEAD_MOVED where the
-                branch is not where the push was judged against, or the repo has been deleted.
-            Rejection: REPO_DELETED.
-        """
-        with self._database.transaction() as transaction:
-            if publish(transaction, "publish_job", claim, result, head=head):
-                touch_repo(transaction, claim.repo_id)
-
-    def verified(self, mpack_keys: Collection[str]) -> set[str]:
-        """Return those mpacks that this version has judged before; ids in the stored spelling."""
-        spellings = {spelling for key in mpack_keys for spelling in (key, hex_of(key))}
-        parameters = {"mpack_keys": sorted(spellings), "index_version": INDEX_VERSION}
-        with self._database.autocommit() as transaction:
-            return {
-                stored(row["mpack_key"]) for row in transaction.rows("verified_mpacks", parameters)
-            }
-
-    def overtaken(self, job_id: str, *, branch: str) -> bool:
-        """Tell whether a later job has moved a branch of the job's repo."""
-        with self._database.autocommit() as transaction:
-            return transaction.one("overtaken", {"job_id": job_id, "branch": branch})["overtaken"]
 
     def notices(self) -> AbstractContextManager[Callable[[float], bool]]:
         """Listen for new jobs: see `Database.notices`. A notice may be missed, so poll as well."""
@@ -181,6 +128,19 @@ class Queue:
             return f"is pending again, {row['error_code']}: {row['error']}"
         return "is pending"
 
+    def _lease_of(self, row: Row, run_id: str) -> LiveLease:
+        claim = Claim(
+            job_id=row["job_id"],
+            repo_id=row["repo_id"],
+            attempt=int(row["attempt"]),
+            attempts_forgiven=int(row["attempts_forgiven"]),
+            run_id=run_id,
+            queued_seconds=(row["started_at"] - row["created_at"]).total_seconds(),
+        )
+        return LiveLease(
+            claim=claim, payload=row["payload"], database=self._database, backoff=self._backoff
+        )
+
 
 def _rescued(row: Row) -> Rescued:
     names = {"job_id": row["job_id"], "repo_id": row["repo_id"]}
@@ -190,14 +150,3 @@ def _rescued(row: Row) -> Rescued:
     else:
         level, line = logging.WARNING, retry_line(**names)
     return Rescued(job_id=row["job_id"], run_id=row["run_id"], level=level, line=line)
-
-
-def _claim(row: Row, run_id: str) -> Claim:
-    return Claim(
-        job_id=row["job_id"],
-        repo_id=row["repo_id"],
-        attempt=int(row["attempt"]),
-        attempts_forgiven=int(row["attempts_forgiven"]),
-        run_id=run_id,
-        queued_seconds=(row["started_at"] - row["created_at"]).total_seconds(),
-    )

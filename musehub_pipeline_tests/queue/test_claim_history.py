@@ -1,17 +1,17 @@
-"""What the queue remembers of attempts and of mpacks, and what it tells of what waits."""
+"""What the queue remembers of attempts, and what it tells of what waits."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from musehub_pipeline.domain.errors import Fault, Rejection
-from musehub_pipeline.domain.job import INDEX_VERSION
-from musehub_pipeline.domain.plan import MOST_COUNTED
+from musehub_pipeline.domain.run_requests import MOST_COUNTED
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.queue.queueing import (
-    LATE,
+    BACKOFF,
     LEASE,
     NOW,
     TROUBLE,
@@ -24,22 +24,6 @@ from musehub_pipeline_tests.queue.queueing import (
 )
 
 
-def test_an_mpack_counts_as_verified_once_a_job_of_this_version_is_done(
-    hub: Hub, queue: Queue
-) -> None:
-    repo_id = hub.create_repo()
-    hexes = {state: f"{number:064x}" for number, state in enumerate(("done", "old", "failed"))}
-    jobs = {state: hub.enqueue(repo_id, mpack_key=text) for state, text in hexes.items()}
-    keys = {f"sha256:{text}" for text in hexes.values()}
-    assert queue.verified(keys) == set()
-
-    change(hub, jobs["done"], f"status = 'done', index_version = {INDEX_VERSION}")
-    change(hub, jobs["old"], f"status = 'done', index_version = {INDEX_VERSION - 1}")
-    change(hub, jobs["failed"], f"status = 'failed', index_version = {INDEX_VERSION}")
-
-    assert queue.verified(keys) == {f"sha256:{hexes['done']}"}
-
-
 def history(hub: Hub, job_id: str) -> list[tuple[object, ...]]:
     attempts = hub.job(job_id)["attempts"]
     assert all(each["started_at"] <= each["ended_at"] for each in attempts)
@@ -48,13 +32,13 @@ def history(hub: Hub, job_id: str) -> list[tuple[object, ...]]:
 
 def test_every_attempt_leaves_how_it_ended(hub: Hub, queue: Queue) -> None:
     job_id = hub.enqueue("r")
-    queue.release(claim_one(queue, "one"), TROUBLE, delay=NOW, spent=True)
-    queue.release(claim_one(queue, "put off"), LATE, delay=NOW, spent=False)
+    claim_one(queue, "one").retry_later(TROUBLE, pause=NOW)
+    claim_one(queue, "put off").give_back()
     claim_one(queue, "two")
     expire(hub, job_id)
     change(hub, job_id, "attempts_forgiven = 1")
     assert [job.job_id for job in queue.rescue()] == [job_id]
-    queue.fail(claim_one(queue, "three"), Rejection(Fault.BAD_ID, "no id"))
+    claim_one(queue, "three").fail(Rejection(Fault.BAD_ID, "no id"))
 
     assert history(hub, job_id) == [
         (1, "one", "STORAGE_UNAVAILABLE"),
@@ -66,7 +50,9 @@ def test_every_attempt_leaves_how_it_ended(hub: Hub, queue: Queue) -> None:
 
 def test_a_job_that_killed_three_runs_fails_however_many_attempts_it_has(hub: Hub) -> None:
     with Database(str(hub.settings.database_url)) as database:
-        queue = Queue(database, lease=LEASE, max_attempts=100, max_kills=3)
+        queue = Queue(
+            database, lease=LEASE, backoff=replace(BACKOFF, max_attempts=100), max_kills=3
+        )
         job_id = hub.enqueue("r")
         for run_id in ("one", "two", "three"):
             assert claimed(queue, run_id) == [job_id]

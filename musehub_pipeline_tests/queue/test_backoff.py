@@ -1,12 +1,11 @@
-"""How a job that did not go well is put back."""
+"""How long a job waits that did not go well."""
 
 import random
 from datetime import timedelta
 
 import pytest
 
-from musehub_pipeline.phases.summarize import backoff
-from musehub_pipeline.settings import Settings
+from musehub_pipeline.queue.backoff import Backoff
 
 LONGEST = 10**7  # seconds that can be set
 
@@ -26,9 +25,9 @@ LONGEST = 10**7  # seconds that can be set
 def test_pauses_double_up_to_the_longest_and_none_is_too_long_to_be_told(
     attempt: int, base: int, cap: int, longest: int
 ) -> None:
-    settings = Settings.load({"retry_base_seconds": base, "retry_cap_seconds": cap})
+    backoff = Backoff(max_attempts=1, base_seconds=base, cap_seconds=cap)
 
     random.seed(7)
     share = random.random()
     random.seed(7)
-    assert backoff(attempt, settings) == timedelta(seconds=longest * share)
+    assert backoff.pause(attempt) == timedelta(seconds=longest * share)

@@ -1,4 +1,4 @@
--- The statements of `pushes.py`.
+-- The statements of `enqueue.py`.
 
 -- name: enqueue
 -- A job row, with the seven columns that the hub writes and no other.

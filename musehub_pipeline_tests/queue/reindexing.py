@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from musehub_pipeline.domain.backfill import PastJob, Select, Selection
-from musehub_pipeline.domain.job import Claim
-from musehub_pipeline.queue.archive import Archive
+from musehub_pipeline.queue.lease import PastLease
+from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -64,6 +64,8 @@ def past(hub: Hub, *job_ids: str) -> list[PastJob]:
     return [PastJob(job_id, attempt, 0) for job_id, attempt in zip(job_ids, attempts, strict=True)]
 
 
-def claim_again(archive: Archive, hub: Hub, *job_ids: str, run_id: str = "again") -> list[Claim]:
+def claim_again(
+    archive: Archive, hub: Hub, *job_ids: str, run_id: str = "again"
+) -> list[PastLease]:
     """Have a run lease those jobs that it can."""
-    return [claim for claim, _ in archive.claim(past(hub, *job_ids), run_id=run_id)]
+    return archive.claim(past(hub, *job_ids), run_id=run_id)

@@ -10,10 +10,12 @@ import pytest
 
 from musehub_pipeline.domain.backfill import PastJob, Select
 from musehub_pipeline.domain.job import Claim, Status
-from musehub_pipeline.queue.archive import Archive
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.lease import PastLease
+from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.queue.archiving import (
+from musehub_pipeline_tests.queue.queueing import change, expire, seconds
+from musehub_pipeline_tests.queue.reindexing import (
     DAY,
     NEXT_DAY,
     NOON,
@@ -23,7 +25,6 @@ from musehub_pipeline_tests.queue.archiving import (
     failed_job,
     past,
 )
-from musehub_pipeline_tests.queue.queueing import change, expire, seconds
 
 SECOND = timedelta(seconds=1)
 
@@ -138,11 +139,15 @@ def test_a_claim_leases_a_job_which_stays_what_it_was(
 
     claimed = archive.claim(past(hub, failed, done), run_id="again")
 
-    payload = {"mpack_key": "key"}
     names = {"repo_id": repo_id, "attempt": 2, "run_id": "again"}
     assert claimed == [
-        (Claim(job_id=done, former=Status.DONE, attempts_forgiven=1, **names), payload),
-        (Claim(job_id=failed, former=Status.FAILED, **names), payload),
+        PastLease(
+            claim=Claim(job_id=job_id, attempts_forgiven=forgiven, **names),
+            payload={"mpack_key": "key"},
+            status=status,
+            database=archive._database,
+        )
+        for job_id, forgiven, status in ((done, 1, Status.DONE), (failed, 0, Status.FAILED))
     ]
     held = {"attempt": 2, "run_id": "again"}
     for row, job_id in zip(before, (done, failed), strict=True):
@@ -173,7 +178,7 @@ def test_what_has_changed_since_it_was_planned_is_left_alone(
 
     claimed = archive.claim(jobs, run_id="again")
 
-    assert [claim.job_id for claim, _ in claimed] == [same]
+    assert [lease.claim.job_id for lease in claimed] == [same]
     assert hub.job(changed) == before
 
 
@@ -194,23 +199,25 @@ def test_a_job_that_another_session_changes_is_not_waited_for(
         )
         claimed = archive.claim(jobs, run_id="again")
 
-    assert [claim.job_id for claim, _ in claimed] == [free]
-    assert [claim.job_id for claim, _ in archive.claim(jobs, run_id="again")] == [locked]
+    assert [lease.claim.job_id for lease in claimed] == [free]
+    assert [lease.claim.job_id for lease in archive.claim(jobs, run_id="again")] == [locked]
 
 
 def test_a_job_whose_run_died_is_planned_and_taken_again(
     hub: Hub, archive: Archive, repo_id: str
 ) -> None:
     job_id = ended_job(hub, repo_id)
-    assert [claim.attempt for claim in claim_again(archive, hub, job_id, run_id="dead")] == [2]
+    assert [lease.claim.attempt for lease in claim_again(archive, hub, job_id, run_id="dead")] == [
+        2
+    ]
     assert claim_again(archive, hub, job_id, run_id="early") == []
     expire(hub, job_id)
 
     jobs = archive.plan(chosen())
-    [(claim, _)] = archive.claim(jobs, run_id="next")
+    [lease] = archive.claim(jobs, run_id="next")
 
     assert jobs == [PastJob(job_id, 2, 70, suspect=True)]
-    assert (claim.job_id, claim.attempt, claim.former) == (job_id, 3, Status.DONE)
+    assert (lease.claim.job_id, lease.claim.attempt, lease.status) == (job_id, 3, Status.DONE)
 
 
 def test_runs_at_the_same_time_share_no_job(hub: Hub, archive: Archive, repo_id: str) -> None:
@@ -223,9 +230,9 @@ def test_runs_at_the_same_time_share_no_job(hub: Hub, archive: Archive, repo_id:
         start.wait()
         portions = [jobs[place : place + 10] for place in range(0, 60, 10)]
         return [
-            claim.job_id
+            lease.claim.job_id
             for portion in portions
-            for claim, _ in archive.claim(portion, run_id=f"{number}")
+            for lease in archive.claim(portion, run_id=f"{number}")
         ]
 
     with ThreadPoolExecutor(6) as pool:
@@ -244,6 +251,6 @@ def test_live_jobs_of_the_repo_do_not_wait(
 
     backlog = queue.backlog(limit=5)
     assert (backlog.pending, backlog.running, len(backlog.due)) == (1, 0, 1)
-    assert [claim.job_id for claim, _ in queue.claim(run_id="live", limit=5)] == [live]
+    assert [lease.claim.job_id for lease in queue.claim(run_id="live", limit=5)] == [live]
     expire(hub, old)
     assert (queue.rescue(), queue.has_due()) == ([], False)  # it is no job of a run that died

@@ -2,7 +2,13 @@
 
 import pytest
 
-from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, DueJob, PlannedRun, plan_runs
+from musehub_pipeline.domain.run_requests import (
+    MOST_COUNTED,
+    Backlog,
+    DueJob,
+    PlannedRun,
+    plan_runs,
+)
 
 
 def due(repos: str, *, suspects: str = "") -> tuple[DueJob, ...]:

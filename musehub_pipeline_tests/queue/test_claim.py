@@ -10,12 +10,13 @@ from musehub_pipeline.domain.backfill import PastJob
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.job import Claim
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.archive import Archive
+from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.lease import LiveLease
+from musehub_pipeline.queue.live_runs import Runs
 from musehub_pipeline.queue.operations import Operations
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.queue.queueing import (
-    LATE,
     NOW,
     TROUBLE,
     change,
@@ -33,10 +34,10 @@ from musehub_pipeline_tests.queue.queueing import (
 def test_a_claim_leases_a_job_and_gives_its_payload(hub: Hub, queue: Queue) -> None:
     job_id = hub.enqueue("r", mpack_key="key", head=None)
 
-    [(claim, payload)] = queue.claim(run_id="run-1", limit=5)
+    [lease] = queue.claim(run_id="run-1", limit=5)
 
-    assert claim == Claim(job_id=job_id, repo_id="r", attempt=1, run_id="run-1")
-    assert payload == {"mpack_key": "key", "head": None}
+    assert lease.claim == Claim(job_id=job_id, repo_id="r", attempt=1, run_id="run-1")
+    assert lease.payload == {"mpack_key": "key", "head": None}
     assert state(hub, job_id) == {
         "status": "running",
         "attempt": 1,
@@ -98,27 +99,24 @@ def test_claims_at_the_same_time_share_no_job_and_no_repo(hub: Hub, queue: Queue
     jobs = {hub.enqueue(f"r{n % 12}") for n in range(60)}
     start = Barrier(6)
 
-    def run(number: int) -> list[Claim]:
+    def run(number: int) -> list[LiveLease]:
         start.wait()
-        claims = []
-        for _ in range(4):
-            claims += [claim for claim, _ in queue.claim(run_id=f"{number}", limit=3)]
-        return claims
+        return [lease for _ in range(4) for lease in queue.claim(run_id=f"{number}", limit=3)]
 
     with ThreadPoolExecutor(6) as pool:
         runs = list(pool.map(run, range(6)))
 
-    taken = [claim.job_id for claims in runs for claim in claims]
+    taken = [lease.claim.job_id for leases in runs for lease in leases]
     assert len(taken) == len(set(taken))
     assert set(taken) <= jobs
-    repos = [{claim.repo_id for claim in claims} for claims in runs]
+    repos = [{lease.claim.repo_id for lease in leases} for leases in runs]
     assert sum(map(len, repos)) == len(set().union(*repos)) == 12
 
 
 def test_a_release_that_spends_the_attempt_says_why_and_waits(hub: Hub, queue: Queue) -> None:
     job_id = hub.enqueue("r")
 
-    queue.release(claim_one(queue), TROUBLE, delay=timedelta(minutes=5), spent=True)
+    claim_one(queue).retry_later(TROUBLE, pause=timedelta(minutes=5))
 
     assert state(hub, job_id) == {
         "status": "pending",
@@ -131,7 +129,7 @@ def test_a_release_that_spends_the_attempt_says_why_and_waits(hub: Hub, queue: Q
     assert seconds(hub, job_id, "not_before - started_at") == pytest.approx(300, abs=1)
     assert claimed(queue) == []
     change(hub, job_id, "not_before = now()")
-    assert claim_one(queue).attempt == 2
+    assert claim_one(queue).claim.attempt == 2
 
 
 def test_a_release_that_does_not_spend_the_attempt_leaves_the_job_as_it_was(
@@ -140,17 +138,17 @@ def test_a_release_that_does_not_spend_the_attempt_leaves_the_job_as_it_was(
     job_id = hub.enqueue("r")
     for attempt in (1, 2):
         before = state(hub, job_id)
-        queue.release(claim_one(queue), LATE, delay=NOW, spent=False)
+        claim_one(queue).give_back()
         assert state(hub, job_id) == before
-        assert claim_one(queue).attempt == attempt
-        claim = Claim(job_id=job_id, repo_id="r", attempt=attempt, run_id="run")
-        queue.release(claim, TROUBLE, delay=NOW, spent=True)
+        lease = claim_one(queue)
+        assert lease.claim.attempt == attempt
+        lease.retry_later(TROUBLE, pause=NOW)
 
 
 def test_a_failure_is_final_and_says_why(hub: Hub, queue: Queue) -> None:
     job_id = hub.enqueue("r")
 
-    queue.fail(claim_one(queue), Rejection(Fault.BAD_TEXT, "NUL:\0 " + "x" * 5_000, item="path"))
+    claim_one(queue).fail(Rejection(Fault.BAD_TEXT, "NUL:\0 " + "x" * 5_000, item="path"))
 
     row = state(hub, job_id)
     assert row.pop("error") == "path: NUL:\\0 " + "x" * (2_000 - 13)
@@ -164,7 +162,9 @@ def test_a_failure_is_final_and_says_why(hub: Hub, queue: Queue) -> None:
     assert claimed(queue) == named(queue, job_id) == []
 
 
-def test_a_heartbeat_renews_the_leases_of_its_run_and_of_no_other(hub: Hub, queue: Queue) -> None:
+def test_a_heartbeat_renews_the_leases_of_its_run_and_of_no_other(
+    hub: Hub, queue: Queue, runs: Runs
+) -> None:
     mine, lost, theirs = hub.enqueue("r"), hub.enqueue("r"), hub.enqueue("s")
     claimed(queue, "mine", limit=2)
     claimed(queue, "theirs")
@@ -174,7 +174,7 @@ def test_a_heartbeat_renews_the_leases_of_its_run_and_of_no_other(hub: Hub, queu
         {"lost": lost},
     )
 
-    queue.renew("mine")
+    runs.renew("mine")
 
     left = [seconds(hub, job, "lease_expires_at - now()") for job in (mine, theirs, lost)]
     assert (left[0] > 50, left[1] < 10, left[2] < 0) == (True, True, True)
@@ -194,13 +194,13 @@ def test_a_named_job_waits_for_the_earlier_ones_that_are_not_named(hub: Hub, que
     assert named(queue, second) == named(queue, third, second) == []
     assert reason(queue, second) == f"waits: job {first} of its repository is pending"
     assert reason(queue, first) == "is pending"
-    claims = [claim for claim, _ in queue.claim(run_id="run", limit=1, job_ids=[second, first])]
-    assert [claim.job_id for claim in claims] == [first, second]
+    leases = queue.claim(run_id="run", limit=1, job_ids=[second, first])
+    assert [lease.claim.job_id for lease in leases] == [first, second]
     assert named(queue, third) == []
     change(hub, first, "status = 'done'")
     assert reason(queue, third) == f"waits: job {second} of its repository is running"
     assert reason(queue, second) == "is held by run run"
-    queue.release(claims[1], TROUBLE, delay=NOW, spent=True)
+    leases[1].retry_later(TROUBLE, pause=NOW)
     assert reason(queue, second) == "is pending again, STORAGE_UNAVAILABLE: the disk is full"
     change(hub, second, "status = 'failed'")
     assert reason(queue, second) == "failed, STORAGE_UNAVAILABLE: the disk is full"
@@ -245,14 +245,13 @@ def test_a_hub_may_keep_reasons_as_varchar(hub: Hub, queue: Queue, archive: Arch
     for column in ("error", "error_code"):
         hub.sql(f"ALTER TABLE musehub_background_jobs ALTER {column} TYPE varchar")
     failed, cancelled = hub.enqueue("r"), hub.enqueue("s")
-    claim = claim_one(queue)
-    queue.release(claim, TROUBLE, delay=NOW, spent=True)
-    assert queue.fail(claim_one(queue), Rejection(Fault.BAD_TEXT, "NUL"))
+    claim_one(queue).retry_later(TROUBLE, pause=NOW)
+    assert claim_one(queue).fail(Rejection(Fault.BAD_TEXT, "NUL"))
     with Database(str(hub.settings.database_url)) as database:
         assert Operations(database).cancel([cancelled]) == [cancelled]
-    [(again, _)] = archive.claim([PastJob(failed, 2, 0)], run_id="again")
+    [again] = archive.claim([PastJob(failed, 2, 0)], run_id="again")
 
-    assert archive.fail(again, Rejection(Fault.BAD_TEXT, "NUL"))
+    assert again.fail(Rejection(Fault.BAD_TEXT, "NUL"))
 
     assert [state(hub, job)["error_code"] for job in (failed, cancelled)] == [
         "BAD_TEXT",

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from musehub_pipeline.domain.errors import RepoNotFound
 from musehub_pipeline.domain.job import payload_of
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.pushes import Pushes
+from musehub_pipeline.queue.enqueue import Pushes
 from musehub_pipeline_tests.hub import Hub
 
 SECONDS = 30

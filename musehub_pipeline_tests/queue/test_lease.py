@@ -8,19 +8,18 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
-from musehub_pipeline.domain.job import Claim
-from musehub_pipeline.queue.publishing import Head
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.lease import Head, LiveLease
 from musehub_pipeline_tests.hub import Hub
 
 RESULT = {"objects_total": 3, "elapsed_ms": 1.5, "head": None, "text": "ünï \\u0000"}
 
 
 @pytest.fixture
-def claim(hub: Hub, queue: Queue) -> Claim:
+def lease(hub: Hub, queue: Queue) -> LiveLease:
     hub.enqueue(hub.create_repo(), mpack_key="key")
-    [(claim, _)] = queue.claim(run_id="run", limit=1)
-    return claim
+    [lease] = queue.claim(run_id="run", limit=1)
+    return lease
 
 
 def head(commit_id: str, *, expected: str | None = None) -> Head:
@@ -41,13 +40,13 @@ def everything(hub: Hub) -> list[list[dict[str, Any]]]:
 
 
 def test_a_job_is_done_with_its_result_its_head_and_the_time_of_the_push(
-    hub: Hub, queue: Queue, claim: Claim
+    hub: Hub, queue: Queue, lease: LiveLease
 ) -> None:
-    before = hub.job(claim.job_id)
+    before = hub.job(lease.claim.job_id)
 
-    queue.publish(claim, RESULT, head=head("new"))
+    lease.publish(RESULT, head=head("new"))
 
-    row = hub.job(claim.job_id)
+    row = hub.job(lease.claim.job_id)
     [pushed] = hub.sql("SELECT pushed_at >= now() - interval '1 min' AS lately FROM musehub_repos")
     assert (hub.head("repo-song"), pushed["lately"]) == ("new", True)
     assert row.pop("finished_at") > before["started_at"]
@@ -68,22 +67,22 @@ def test_a_job_is_done_with_its_result_its_head_and_the_time_of_the_push(
 
 
 def test_a_success_wipes_the_trouble_of_earlier_attempts_away(
-    hub: Hub, queue: Queue, claim: Claim
+    hub: Hub, queue: Queue, lease: LiveLease
 ) -> None:
     trouble = Transient(Trouble.STORAGE_UNAVAILABLE, "down")
-    queue.release(claim, trouble, delay=timedelta(0), spent=True)
-    [(again, _)] = queue.claim(run_id="again", limit=1)
+    lease.retry_later(trouble, pause=timedelta(0))
+    [again] = queue.claim(run_id="again", limit=1)
 
-    queue.publish(again, RESULT, head=None)
+    again.publish(RESULT, head=None)
 
-    row = hub.job(claim.job_id)
+    row = hub.job(lease.claim.job_id)
     assert [row[name] for name in ("status", "attempt", "error_code", "error", "not_before")] == [
         *("done", 2, None, None, None)
     ]
 
 
-def test_without_a_head_no_branch_is_made(hub: Hub, queue: Queue, claim: Claim) -> None:
-    queue.publish(claim, RESULT, head=None)
+def test_without_a_head_no_branch_is_made(hub: Hub, queue: Queue, lease: LiveLease) -> None:
+    lease.publish(RESULT, head=None)
 
     assert hub.counts()["branches"] == 0
 
@@ -97,11 +96,11 @@ def test_without_a_head_no_branch_is_made(hub: Hub, queue: Queue, claim: Claim) 
     ],
 )
 def test_a_branch_moves_from_where_it_was_expected(
-    hub: Hub, queue: Queue, claim: Claim, before: str | None, moved_to: Head
+    hub: Hub, queue: Queue, lease: LiveLease, before: str | None, moved_to: Head
 ) -> None:
     set_head(hub, before)
 
-    queue.publish(claim, RESULT, head=moved_to)
+    lease.publish(RESULT, head=moved_to)
 
     assert hub.head("repo-song") == moved_to.commit_id
 
@@ -115,13 +114,13 @@ def test_a_branch_moves_from_where_it_was_expected(
     ],
 )
 def test_a_branch_that_moved_meanwhile_undoes_it_all(
-    hub: Hub, queue: Queue, claim: Claim, before: str | None, wanted: Head
+    hub: Hub, queue: Queue, lease: LiveLease, before: str | None, wanted: Head
 ) -> None:
     set_head(hub, before)
     expected = everything(hub)
 
     with pytest.raises(Transient) as caught:
-        queue.publish(claim, RESULT, head=wanted)
+        lease.publish(RESULT, head=wanted)
 
     assert str(caught.value) == "HEAD_MOVED: branch 'main' has moved meanwhile"
     assert everything(hub) == expected
@@ -129,55 +128,59 @@ def test_a_branch_that_moved_meanwhile_undoes_it_all(
 
 @pytest.mark.parametrize(("wanted", "code"), [(None, "REPO_DELETED"), (head("new"), "HEAD_MOVED")])
 def test_a_repo_that_was_deleted_meanwhile_is_not_touched(
-    hub: Hub, queue: Queue, claim: Claim, wanted: Head | None, code: str
+    hub: Hub, queue: Queue, lease: LiveLease, wanted: Head | None, code: str
 ) -> None:
     hub.sql("UPDATE musehub_repos SET deleted_at = now()")
     expected = everything(hub)
 
     with pytest.raises(JobError) as caught:
-        queue.publish(claim, RESULT, head=wanted)
+        lease.publish(RESULT, head=wanted)
 
     assert caught.value.code == code
     assert everything(hub) == expected
 
 
 def test_a_branch_that_was_deleted_meanwhile_is_not_made_anew(
-    hub: Hub, queue: Queue, claim: Claim
+    hub: Hub, queue: Queue, lease: LiveLease
 ) -> None:
     expected = everything(hub)
 
     with pytest.raises(Transient, match=r"^HEAD_MOVED: "):
-        queue.publish(claim, RESULT, head=head("new", expected="old"))
+        lease.publish(RESULT, head=head("new", expected="old"))
 
     assert everything(hub) == expected
 
 
-def _become(hub: Hub, claim: Claim, assignment: str) -> Claim:
+def _become(hub: Hub, lease: LiveLease, assignment: str) -> LiveLease:
     hub.sql(f"UPDATE musehub_background_jobs SET {assignment}")
-    return claim
+    return lease
 
 
-def _give_back(_hub: Hub, queue: Queue, claim: Claim) -> Claim:
+def _as_of(lease: LiveLease, **changed: Any) -> LiveLease:
+    return replace(lease, claim=replace(lease.claim, **changed))
+
+
+def _give_back(_hub: Hub, queue: Queue, lease: LiveLease) -> LiveLease:
     trouble = Transient(Trouble.STORAGE_UNAVAILABLE, "down")
-    queue.release(claim, trouble, delay=timedelta(0), spent=True)
-    return claim
+    lease.retry_later(trouble, pause=timedelta(0))
+    return lease
 
 
-def _lose(hub: Hub, queue: Queue, claim: Claim) -> Claim:
-    _become(hub, claim, "lease_expires_at = now() - interval '1 s'")
+def _lose(hub: Hub, queue: Queue, lease: LiveLease) -> LiveLease:
+    _become(hub, lease, "lease_expires_at = now() - interval '1 s'")
     queue.rescue()
     queue.claim(run_id="next", limit=1)
-    return claim
+    return lease
 
 
-SPOILS: dict[str, Callable[[Hub, Queue, Claim], Claim]] = {
-    "another attempt": lambda _hub, _queue, claim: replace(claim, attempt=claim.attempt + 1),
-    "another run": lambda _hub, _queue, claim: replace(claim, run_id="other"),
-    "another job": lambda _hub, _queue, claim: replace(claim, job_id="other"),
+SPOILS: dict[str, Callable[[Hub, Queue, LiveLease], LiveLease]] = {
+    "another attempt": lambda _hub, _queue, lease: _as_of(lease, attempt=lease.claim.attempt + 1),
+    "another run": lambda _hub, _queue, lease: _as_of(lease, run_id="other"),
+    "another job": lambda _hub, _queue, lease: _as_of(lease, job_id="other"),
     "given back": _give_back,
-    "failed": lambda hub, _queue, claim: _become(hub, claim, "status = 'failed'"),
-    "done by another": lambda hub, _queue, claim: _become(
-        hub, claim, "status = 'done', run_id = 'other'"
+    "failed": lambda hub, _queue, lease: _become(hub, lease, "status = 'failed'"),
+    "done by another": lambda hub, _queue, lease: _become(
+        hub, lease, "status = 'done', run_id = 'other'"
     ),
     "claimed again": _lose,
 }
@@ -185,29 +188,29 @@ SPOILS: dict[str, Callable[[Hub, Queue, Claim], Claim]] = {
 
 @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
 def test_whoever_does_not_hold_the_lease_changes_nothing(
-    hub: Hub, queue: Queue, claim: Claim, spoil: Callable[[Hub, Queue, Claim], Claim]
+    hub: Hub, queue: Queue, lease: LiveLease, spoil: Callable[[Hub, Queue, LiveLease], LiveLease]
 ) -> None:
-    lost = spoil(hub, queue, claim)
+    lost = spoil(hub, queue, lease)
     expected = everything(hub)
 
     with pytest.raises(Transient) as caught:
-        queue.publish(lost, RESULT, head=head("new"))
+        lost.publish(RESULT, head=head("new"))
     assert everything(hub) == expected
-    queue.fail(lost, caught.value)
-    queue.release(lost, caught.value, delay=timedelta(0), spent=True)
+    lost.fail(caught.value)
+    lost.retry_later(caught.value, pause=timedelta(0))
 
-    assert str(caught.value) == f"LEASE_LOST: run {lost.run_id} no longer holds the lease"
+    assert str(caught.value) == f"LEASE_LOST: run {lost.claim.run_id} no longer holds the lease"
     assert everything(hub) == expected
 
 
 def test_an_expired_lease_cannot_publish_though_nobody_took_the_job(
-    hub: Hub, queue: Queue, claim: Claim
+    hub: Hub, queue: Queue, lease: LiveLease
 ) -> None:
-    _become(hub, claim, "lease_expires_at = now() - interval '1 s'")
+    _become(hub, lease, "lease_expires_at = now() - interval '1 s'")
     expected = everything(hub)
 
     with pytest.raises(Transient, match=r"^LEASE_LOST: "):
-        queue.publish(claim, RESULT, head=head("new"))
+        lease.publish(RESULT, head=head("new"))
 
     assert everything(hub) == expected
 
@@ -222,11 +225,11 @@ def test_a_job_of_another_type_or_of_nobody_is_not_found(hub: Hub, queue: Queue)
             queue.require(job_id)
 
 
-def test_publishing_twice_is_publishing_once(hub: Hub, queue: Queue, claim: Claim) -> None:
+def test_publishing_twice_is_publishing_once(hub: Hub, queue: Queue, lease: LiveLease) -> None:
     """The answer to a commit may be lost: whoever asks again is told that it is done."""
-    queue.publish(claim, RESULT, head=head("new"))
+    lease.publish(RESULT, head=head("new"))
     expected = everything(hub)
 
-    queue.publish(claim, RESULT, head=head("new"))
+    lease.publish(RESULT, head=head("new"))
 
     assert everything(hub) == expected

@@ -22,12 +22,18 @@ class Runs:
 
     def __init__(self, database: Database, *, lease: timedelta) -> None:
         self._database = database
-        self._lease = lease
+        self.lease = lease
 
     def begin(self, run_id: str) -> None:
         """Note that a run has begun, and is alive."""
         with self._database.transaction() as transaction:
-            transaction.write("begin_run", {"run_id": run_id, "lease": self._lease})
+            transaction.write("begin_run", {"run_id": run_id, "lease": self.lease})
+
+    def renew(self, run_id: str) -> None:
+        """Make the leases of a run last from now on, and say that the run is alive."""
+        with self._database.transaction() as transaction:
+            for name in ("renew", "renew_run"):
+                transaction.write(name, {"run_id": run_id, "lease": self.lease})
 
     def end(self, run_id: str) -> int:
         """Give back what a run still holds, no attempt spent; return how many jobs.
@@ -38,7 +44,7 @@ class Runs:
         with self._database.transaction() as transaction:
             released = transaction.write("release_run", {"run_id": run_id})
             released += transaction.write("release_run_past", {"run_id": run_id})
-            transaction.write("renew_run", {"run_id": run_id, "lease": self._lease})
+            transaction.write("renew_run", {"run_id": run_id, "lease": self.lease})
             transaction.rows("wake")
         return released
 
@@ -46,7 +52,7 @@ class Runs:
         """Return what is known of runs; one never heard of has a lease's time to say a word."""
         ids = sorted(run_ids)
         with self._database.transaction() as transaction:
-            transaction.write("expect_runs", {"run_ids": ids, "lease": self._lease})
+            transaction.write("expect_runs", {"run_ids": ids, "lease": self.lease})
             rows = transaction.rows("runs", {"run_ids": ids})
         return {row["run_id"]: KnownRun(alive=row["alive"], claimed=row["claimed"]) for row in rows}
 

@@ -6,21 +6,19 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain.errors import Fault, Rejection, Transient
-from musehub_pipeline.domain.job import Claim
-from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.archive import Archive
-from musehub_pipeline.queue.publishing import Head
-from musehub_pipeline.queue.queue import Queue
-from musehub_pipeline.queue.runs import Runs
+from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.lease import Head, PastLease
+from musehub_pipeline.queue.live_runs import Runs
+from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.queue.archiving import (
+from musehub_pipeline_tests.queue.queueing import change, expire, seconds
+from musehub_pipeline_tests.queue.reindexing import (
     ENDED,
     RESULT,
     claim_again,
     ended_job,
     failed_job,
 )
-from musehub_pipeline_tests.queue.queueing import LEASE, change, expire, seconds
 
 NEW = {"mpack_size_bytes": 70, "head": None, "head_moved": False, "run_id": "again"}
 BAD = Rejection(Fault.BAD_TEXT, "NUL:\0 " + "x" * 5_000, item="path")
@@ -32,9 +30,9 @@ def job_id(request: pytest.FixtureRequest, hub: Hub) -> str:
     return request.param(hub, hub.create_repo())
 
 
-def claim_one(archive: Archive, hub: Hub, job_id: str, run_id: str = "again") -> Claim:
-    [claim] = claim_again(archive, hub, job_id, run_id=run_id)
-    return claim
+def claim_one(archive: Archive, hub: Hub, job_id: str, run_id: str = "again") -> PastLease:
+    [lease] = claim_again(archive, hub, job_id, run_id=run_id)
+    return lease
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +53,7 @@ def test_a_new_result_says_of_the_branch_what_the_first_one_said(
     job_id = ended_job(hub, hub.create_repo())
     before = hub.job(job_id)
 
-    archive.publish(claim_one(archive, hub, job_id), NEW, head=None)
+    claim_one(archive, hub, job_id).publish(NEW, head=None)
 
     after = differences(before, hub.job(job_id))
     assert after.pop("started_at") > before["started_at"]
@@ -83,7 +81,7 @@ def test_a_new_result_is_whole_whatever_the_first_one_was(
 ) -> None:
     job_id = ended_job(hub, hub.create_repo(), result=result)
 
-    archive.publish(claim_one(archive, hub, job_id), NEW, head=None)
+    claim_one(archive, hub, job_id).publish(NEW, head=None)
 
     assert hub.job(job_id)["result"] == NEW
 
@@ -92,7 +90,7 @@ def test_a_job_that_had_failed_is_done_and_moves_its_branch(hub: Hub, archive: A
     job_id = failed_job(hub, hub.create_repo())
     set_head(hub, "old")
 
-    archive.publish(claim_one(archive, hub, job_id), NEW | {"head": "new"}, head=head("old"))
+    claim_one(archive, hub, job_id).publish(NEW | {"head": "new"}, head=head("old"))
 
     row = hub.job(job_id)
     assert [row[name] for name in ("status", "error_code", "error", "lease_expires_at")] == [
@@ -107,22 +105,22 @@ def test_a_job_that_had_failed_is_done_and_moves_its_branch(hub: Hub, archive: A
 def test_a_branch_that_moved_meanwhile_undoes_it_all(hub: Hub, archive: Archive) -> None:
     job_id = failed_job(hub, hub.create_repo())
     set_head(hub, "elsewhere")
-    claim = claim_one(archive, hub, job_id)
+    lease = claim_one(archive, hub, job_id)
     before = hub.job(job_id)
 
     with pytest.raises(Transient, match="HEAD_MOVED: branch 'main' has moved meanwhile"):
-        archive.publish(claim, NEW, head=head("old"))
+        lease.publish(NEW, head=head("old"))
 
     assert (hub.job(job_id), hub.head("repo-song")) == (before, "elsewhere")
 
 
 def test_to_publish_twice_is_to_publish_once(hub: Hub, archive: Archive, job_id: str) -> None:
     """The answer to a commit may be lost."""
-    claim = claim_one(archive, hub, job_id)
-    archive.publish(claim, NEW, head=None)
+    lease = claim_one(archive, hub, job_id)
+    lease.publish(NEW, head=None)
     before = hub.job(job_id)
 
-    archive.publish(claim, NEW | {"text": "again"}, head=None)
+    lease.publish(NEW | {"text": "again"}, head=None)
 
     assert hub.job(job_id) == before
 
@@ -146,12 +144,12 @@ LOST: dict[str, Callable[[Hub, Archive, str], object]] = {
 def test_a_run_that_lost_its_lease_publishes_nothing(
     hub: Hub, archive: Archive, job_id: str, lose: Callable[[Hub, Archive, str], object]
 ) -> None:
-    claim = claim_one(archive, hub, job_id)
+    lease = claim_one(archive, hub, job_id)
     lose(hub, archive, job_id)
     before = hub.sql("SELECT * FROM musehub_background_jobs")
 
     with pytest.raises(Transient, match="LEASE_LOST: run again no longer holds the lease"):
-        archive.publish(claim, NEW, head=head(None))
+        lease.publish(NEW, head=head(None))
 
     assert hub.sql("SELECT * FROM musehub_background_jobs") == before
     assert hub.counts()["branches"] == 0
@@ -161,11 +159,11 @@ def test_a_run_that_lost_its_lease_publishes_nothing(
 def test_a_job_that_is_lost_is_neither_failed_nor_released(
     hub: Hub, archive: Archive, job_id: str, lose: Callable[[Hub, Archive, str], object]
 ) -> None:
-    claim = claim_one(archive, hub, job_id)
+    lease = claim_one(archive, hub, job_id)
     lose(hub, archive, job_id)
     before = hub.sql("SELECT * FROM musehub_background_jobs")
 
-    assert (archive.fail(claim, BAD), archive.release(claim)) == (False, False)
+    assert (lease.fail(BAD), lease.give_back()) == (False, False)
 
     assert hub.sql("SELECT * FROM musehub_background_jobs") == before
 
@@ -174,7 +172,7 @@ def test_a_job_that_fails_again_says_why(hub: Hub, archive: Archive) -> None:
     job_id = failed_job(hub, hub.create_repo())
     before = hub.job(job_id)
 
-    assert archive.fail(claim_one(archive, hub, job_id), BAD)
+    assert claim_one(archive, hub, job_id).fail(BAD)
 
     after = differences(before, hub.job(job_id))
     assert after.pop("started_at") > before["started_at"]
@@ -189,10 +187,10 @@ def test_a_job_that_fails_again_says_why(hub: Hub, archive: Archive) -> None:
 
 def test_a_job_that_is_done_does_not_fail(hub: Hub, archive: Archive) -> None:
     job_id = ended_job(hub, hub.create_repo())
-    claim = claim_one(archive, hub, job_id)
+    lease = claim_one(archive, hub, job_id)
     before = hub.job(job_id)
 
-    assert not archive.fail(claim, BAD)
+    assert not lease.fail(BAD)
 
     assert hub.job(job_id) == before
 
@@ -200,10 +198,10 @@ def test_a_job_that_is_done_does_not_fail(hub: Hub, archive: Archive) -> None:
 def test_a_release_leaves_no_trace(hub: Hub, archive: Archive, job_id: str) -> None:
     before = hub.job(job_id)
 
-    assert archive.release(claim_one(archive, hub, job_id))
+    assert claim_one(archive, hub, job_id).give_back()
 
     assert hub.job(job_id) == before
-    assert claim_one(archive, hub, job_id, "next").attempt == 2
+    assert claim_one(archive, hub, job_id, "next").claim.attempt == 2
 
 
 def test_a_release_leaves_the_attempt_of_a_run_that_died(hub: Hub, archive: Archive) -> None:
@@ -213,14 +211,14 @@ def test_a_release_leaves_the_attempt_of_a_run_that_died(hub: Hub, archive: Arch
     dead = claim_one(archive, hub, job_id, "dead")
     expire(hub, job_id)
 
-    archive.release(claim_one(archive, hub, job_id))
+    claim_one(archive, hub, job_id).give_back()
 
     assert hub.job(job_id) == before | {"attempt": 2}
-    assert not archive.release(dead)
+    assert not dead.give_back()
 
 
 def test_a_heartbeat_renews_the_leases_of_its_run_and_of_no_other(
-    hub: Hub, archive: Archive, queue: Queue
+    hub: Hub, archive: Archive, runs: Runs
 ) -> None:
     repo_id = hub.create_repo()
     mine, lost, theirs, ended = (ended_job(hub, repo_id) for _ in range(4))
@@ -230,7 +228,7 @@ def test_a_heartbeat_renews_the_leases_of_its_run_and_of_no_other(
         change(hub, job_id, f"lease_expires_at = now() + interval '{left} s'")
     change(hub, ended, "run_id = 'mine'")
 
-    queue.renew("mine")
+    runs.renew("mine")
 
     left = [seconds(hub, job, "lease_expires_at - now()") for job in (mine, theirs, lost)]
     assert (left[0] > 50, left[1] < 10, left[2] < 0) == (True, True, True)
@@ -238,21 +236,20 @@ def test_a_heartbeat_renews_the_leases_of_its_run_and_of_no_other(
 
 
 def test_a_run_that_ends_leaves_what_it_holds_as_it_was(
-    hub: Hub, archive: Archive, queue: Queue
+    hub: Hub, archive: Archive, queue: Queue, runs: Runs
 ) -> None:
     repo_id = hub.create_repo()
     held = [ended_job(hub, repo_id), failed_job(hub, repo_id)]
     ended, theirs = ended_job(hub, repo_id), ended_job(hub, repo_id)
     before = [hub.job(job_id) for job_id in held]
-    claims = {claim.job_id: claim for claim in claim_again(archive, hub, *held, ended)}
-    archive.publish(claims[ended], NEW, head=None)
+    leases = {lease.claim.job_id: lease for lease in claim_again(archive, hub, *held, ended)}
+    leases[ended].publish(NEW, head=None)
     claim_again(archive, hub, theirs, run_id="other")
     others = [hub.job(job_id) for job_id in (ended, theirs)]
     live = hub.enqueue(repo_id)
     queue.claim(run_id="again", limit=1)
 
-    with Database(str(hub.settings.database_url)) as database:
-        assert Runs(database, lease=LEASE).end("again") == 3
+    assert runs.end("again") == 3
 
     assert [hub.job(job_id) for job_id in held] == before
     assert [hub.job(job_id) for job_id in (ended, theirs)] == others
@@ -266,7 +263,7 @@ def test_old_rows_without_a_history_are_left_as_they_were_and_have_one(
     change(hub, job_id, "attempts = '[]'")
     before = hub.job(job_id)
 
-    archive.release(claim_one(archive, hub, job_id))
+    claim_one(archive, hub, job_id).give_back()
 
     assert hub.job(job_id) == before | {"attempts": [history]}
 
@@ -275,7 +272,7 @@ def test_the_next_attempt_is_another_one(hub: Hub, archive: Archive) -> None:
     """A job may be indexed again and again, and each time its history grows."""
     job_id = ended_job(hub, hub.create_repo())
     for _ in range(2):
-        archive.publish(claim_one(archive, hub, job_id), NEW, head=None)
+        claim_one(archive, hub, job_id).publish(NEW, head=None)
 
     row = hub.job(job_id)
     assert [ended["attempt"] for ended in row["attempts"]] == [1, 2, 3]

@@ -1,20 +1,13 @@
-"""The jobs that have ended: which of them are indexed again, and who works on that.
-
-While it is indexed again a job stays done, or failed: live pushes of its repository do not wait for
-it, and whatever becomes of the run, nothing is worse than before. What the run writes is fenced as
-it is in the queue.
-"""
+"""The jobs that have ended: which of them are indexed again, and who works on that."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from musehub_pipeline.domain.backfill import Pace, PastJob, Selection
-from musehub_pipeline.domain.errors import JobError
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
-from musehub_pipeline.domain.result import Result
 from musehub_pipeline.postgres.database import Database, Row
-from musehub_pipeline.queue.publishing import Head, fence, publish, reason
+from musehub_pipeline.queue.lease import PastLease
 
 _JOBS_TIMED = 1_000
 
@@ -67,8 +60,8 @@ class Archive:
             row = transaction.one("pace", {"jobs": _JOBS_TIMED})
         return Pace(**row) if row["seconds"] else None
 
-    def claim(self, jobs: Sequence[PastJob], *, run_id: str) -> list[tuple[Claim, dict[str, Any]]]:
-        """Lease those of the jobs that are as they were planned; return their payloads too."""
+    def claim(self, jobs: Sequence[PastJob], *, run_id: str) -> list[PastLease]:
+        """Lease those of the jobs that are as they were planned."""
         parameters = {
             "job_ids": [job.job_id for job in jobs],
             "attempts": [job.attempt for job in jobs],
@@ -78,30 +71,7 @@ class Archive:
         with self._database.transaction() as transaction:
             rows = transaction.rows("claim_past", parameters)
         rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
-        return [(_claim(row, run_id), row["payload"]) for row in rows]
-
-    def publish(self, claim: Claim, result: Result, *, head: Head | None) -> None:
-        """Replace a job's result; of one that had failed, move the branch and note the push too.
-
-        All of it happens, or nothing.
-
-        Raises:
-            Transient: LEASE_LOST or HEAD_MOVED, as of `Queue.publish`.
-        """
-        with self._database.transaction() as transaction:
-            published = publish(transaction, "publish_past", claim, result, head=head)
-            if published and claim.former is Status.FAILED:
-                transaction.write("touch_repo", {"repo_id": claim.repo_id})
-
-    def fail(self, claim: Claim, error: JobError) -> bool:
-        """Note why a job that had failed has failed again; false where the claim is lost."""
-        with self._database.transaction() as transaction:
-            return transaction.write("fail_past", fence(claim) | reason(error)) > 0
-
-    def release(self, claim: Claim) -> bool:
-        """Leave a job as it was before the claim; false where the claim is lost."""
-        with self._database.transaction() as transaction:
-            return transaction.write("release_past", fence(claim)) > 0
+        return [self._lease_of(row, run_id) for row in rows]
 
     def _parameters(self, selection: Selection) -> dict[str, Any]:
         return {
@@ -115,13 +85,17 @@ class Archive:
             "max_kills": self._max_kills,
         }
 
-
-def _claim(row: Row, run_id: str) -> Claim:
-    return Claim(
-        job_id=row["job_id"],
-        repo_id=row["repo_id"],
-        attempt=int(row["attempt"]),
-        attempts_forgiven=int(row["attempts_forgiven"]),
-        former=Status(row["status"]),
-        run_id=run_id,
-    )
+    def _lease_of(self, row: Row, run_id: str) -> PastLease:
+        claim = Claim(
+            job_id=row["job_id"],
+            repo_id=row["repo_id"],
+            attempt=int(row["attempt"]),
+            attempts_forgiven=int(row["attempts_forgiven"]),
+            run_id=run_id,
+        )
+        return PastLease(
+            claim=claim,
+            payload=row["payload"],
+            status=Status(row["status"]),
+            database=self._database,
+        )

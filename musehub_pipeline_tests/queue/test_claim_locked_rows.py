@@ -7,7 +7,8 @@ from functools import partial
 import psycopg
 import pytest
 
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.live_runs import Runs
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.queue.queueing import claimed, expire, named, seconds
 
@@ -35,14 +36,14 @@ def test_a_row_that_another_session_has_locked_stops_nobody_but_its_repo(
 
 
 def test_a_locked_row_does_not_keep_its_neighbours_from_being_renewed(
-    hub: Hub, queue: Queue
+    hub: Hub, queue: Queue, runs: Runs
 ) -> None:
     stuck, free = hub.enqueue("r"), hub.enqueue("s")
     assert claimed(queue, "run") == [stuck, free]
     hub.sql("UPDATE musehub_background_jobs SET lease_expires_at = now() + interval '5 s'")
 
     with locked(hub, stuck):
-        queue.renew("run")
+        runs.renew("run")
 
     left = [seconds(hub, job, "lease_expires_at - now()") for job in (stuck, free)]
     assert (left[0] < 10, left[1] > 50) == (True, True)
