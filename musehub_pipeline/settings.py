@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from musehub_pipeline.domain.budgets import parse_budgets
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.objects.store import S3Options, parse_storage_url
+from musehub_pipeline.objects.storage_client import S3Options, parse_storage_url
 from musehub_pipeline.postgres.server import database_url
 
 _LIMITS = Limits()

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from musehub_pipeline import process_mpack_index_job
-from musehub_pipeline.objects.store import Store, open_store, parse_storage_url
+from musehub_pipeline.objects.storage_client import Store, open_store, parse_storage_url
 from musehub_pipeline.settings import Settings
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
-from musehub_pipeline.domain.backfill import Choice, Selection
+from musehub_pipeline.domain.backfill import Select, Selection
 from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.claim_jobs import claim_jobs, claim_past
@@ -37,13 +37,13 @@ def index_again(
     `once_planned` happens when nothing is claimed yet, `meanwhile` when all has been written, and
     nothing is published.
     """
-    choice = Choice(
+    selection = Selection(
         since=datetime.min.replace(tzinfo=UTC),
         before=datetime.max.replace(tzinfo=UTC),
-        selection=Selection.ALL,
+        select=Select.ALL,
     )
     with open_services(hub.settings) as services:
-        jobs = [job for job in services.archive.plan(choice) if not only or job.job_id in only]
+        jobs = [job for job in services.archive.plan(selection) if not only or job.job_id in only]
         once_planned()
         batch = claim_past(services, run_id="again", jobs=jobs)
         for phase in PHASES:

@@ -1,5 +1,5 @@
 -- The questions of `fsck.py`: each gives the rows that break an invariant. What is noted in the
--- tables fsck_*, `audit.sql` tells.
+-- tables fsck_*, `fsck_tables.sql` tells.
 
 -- name: fsck_jobs
 -- Jobs that ended without saying how, or that are running and nobody works on. `now()` is the moment

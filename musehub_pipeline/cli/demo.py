@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import err, out, print_pairs, progress_bar
+from musehub_pipeline.cli.console import err, out, print_pairs
 from musehub_pipeline.cli.index import EXIT_JOB_FAILED, drain
 from musehub_pipeline.cli.pack import warn_of_skipped
+from musehub_pipeline.cli.progress import progress_bar
 from musehub_pipeline.client.git import GitRepository
 from musehub_pipeline.client.git_objects import GitError
 from musehub_pipeline.client.pack import PackReport, pack

@@ -6,14 +6,11 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     err,
-    phase_progress,
-    plain,
     print_json,
-    progress_bar,
 )
-from musehub_pipeline.cli.logs import logs_as_output
+from musehub_pipeline.cli.options import JsonFlag
+from musehub_pipeline.cli.progress import jobs_bar, progress_bar, shown_log
 from musehub_pipeline.cli.workers import Workers
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.phases.services import open_database, open_queue
@@ -67,8 +64,7 @@ def drain_beside(settings: Settings, crew: Workers, number: int) -> list[Row]:
     Raises:
         Transient: the database could not be reached.
     """
-    from musehub_pipeline.orchestration.home import use_dagster_home
-    from musehub_pipeline.orchestration.in_process import dagster_instance
+    from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
 
     use_dagster_home(settings)
     taken: dict[str, None] = {}
@@ -99,8 +95,8 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
         JobNotFound: one of the named jobs does not exist.
         Transient: the database could not be reached.
     """
-    from musehub_pipeline.orchestration.home import use_dagster_home
-    from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+    from musehub_pipeline.orchestration.in_process import Runner
+    from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
 
     use_dagster_home(settings)
     taken: list[str] = []
@@ -113,8 +109,8 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
         if due:
             with (
                 dagster_instance() as instance,
-                phase_progress(due) as (show_phase, advance),
-                logs_as_output(on_phase=show_phase),
+                jobs_bar(due) as (show_phase, advance),
+                shown_log(on_phase=show_phase),
             ):
                 runner = Runner(settings, instance)
                 while ended := runner.run(remaining):
@@ -126,7 +122,5 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
         outcomes = Operations(database).outcomes(job_ids or taken)
         for row in outcomes:
             if row["job_id"] in job_ids and row["job_id"] not in taken:
-                err.print(
-                    plain(f"job {row['job_id']} {queue.explain(queue.require(row['job_id']))}")
-                )
+                err.print(f"job {row['job_id']} {queue.explain(queue.require(row['job_id']))}")
     return outcomes

@@ -9,16 +9,15 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     err,
     out,
-    plain,
     print_json,
     print_pairs,
     print_rows,
 )
-from musehub_pipeline.cli.filters import (
+from musehub_pipeline.cli.options import (
     CodeFilter,
+    JsonFlag,
     Limit,
     NewerThanFilter,
     OlderThanFilter,
@@ -94,7 +93,7 @@ def show_job(
         print_json(row)
         return
     result, attempts = row.pop("result"), row.pop("attempts")
-    print_pairs(row, title=plain(job_id))
+    print_pairs(row, title=job_id)
     if attempts:
         lines = ([_moment(attempt.get(name)) for name in _ATTEMPT] for attempt in attempts)
         print_rows(_ATTEMPT, lines, title="attempts")
@@ -225,9 +224,9 @@ def _report(
         print_json({verb: changed, "refused": refused})
     else:
         for job_id in changed:
-            out.print(plain(job_id))
+            out.print(job_id)
         err.print(f"{len(changed)} {'job is' if len(changed) == 1 else 'jobs are'} {sentence}")
     for reason in refused.values():
-        err.print(plain(reason))
+        err.print(reason)
     if refused:
         raise typer.Exit(EXIT_REFUSED)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import JsonFlag, out, print_json
-from musehub_pipeline.cli.filters import repo_option
+from musehub_pipeline.cli.console import out, print_json
+from musehub_pipeline.cli.options import JsonFlag, repo_option
 from musehub_pipeline.client import push as pushing
 from musehub_pipeline.domain.ids import is_id
 from musehub_pipeline.index.repos import Repos

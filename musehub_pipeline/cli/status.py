@@ -11,16 +11,15 @@ from rich.table import Table
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     duration,
     err,
     out,
     pairs_table,
-    plain,
     print_json,
     print_json_line,
     print_table,
 )
+from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.postgres.database import Row
@@ -75,7 +74,7 @@ def _repeat(show: Callable[[], None], interval: float) -> None:
         try:
             show()
         except Transient as error:
-            err.print(plain(str(error)))
+            err.print(str(error))
 
 
 def _table(row: Row) -> Table:

@@ -16,15 +16,9 @@ from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
 from musehub_pipeline.domain.ids import PREFIX, is_id
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.slices import Slice, Slices
-from musehub_pipeline.objects.durability import sync_filesystem
-from musehub_pipeline.objects.files import (
-    CHUNK_BYTES,
-    Buffer,
-    read_file,
-    removed_on_error,
-    write_hashing,
-)
-from musehub_pipeline.objects.store import S3Options, Store, open_store, parse_storage_url
+from musehub_pipeline.objects.directory import read_file, sync_filesystem
+from musehub_pipeline.objects.scratch import CHUNK_BYTES, Buffer, removed_on_error, write_hashing
+from musehub_pipeline.objects.storage_client import S3Options, Store, open_store, parse_storage_url
 from musehub_pipeline.parallel import in_threads
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """Runs of the Dagster jobs in this process: for the command line, for tests, for one job row."""
 
-import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -11,7 +10,7 @@ from uuid import uuid4
 import dagster as dg
 
 from musehub_pipeline import local
-from musehub_pipeline.domain.backfill import Choice, Report
+from musehub_pipeline.domain.backfill import Report, Selection
 from musehub_pipeline.domain.errors import (
     READ_AGAIN,
     Deferral,
@@ -21,11 +20,10 @@ from musehub_pipeline.domain.errors import (
 )
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
-from musehub_pipeline.orchestration.backfill import backfill_mpacks_job
-from musehub_pipeline.orchestration.choice import BackfillConfig
-from musehub_pipeline.orchestration.home import OUR_TAGS, named_if_unavailable
-from musehub_pipeline.orchestration.jobs import index_mpacks_job
-from musehub_pipeline.orchestration.ops import ClaimConfig
+from musehub_pipeline.orchestration.backfill_config import BackfillConfig
+from musehub_pipeline.orchestration.backfill_mpacks import backfill_mpacks_job
+from musehub_pipeline.orchestration.index_mpacks import ClaimConfig, index_mpacks_job
+from musehub_pipeline.orchestration.instance import OUR_TAGS, dagster_instance, named_if_unavailable
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
@@ -33,13 +31,6 @@ from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.postgres.database import Database, Row
 from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.settings import Settings, first_day
-
-_NO_CAPTURE = {
-    "compute_logs": {
-        "module": "dagster._core.storage.noop_compute_log_manager",
-        "class": "NoOpComputeLogManager",
-    }
-}
 
 
 class Runner:
@@ -81,18 +72,18 @@ class BackfillRunner:
         self._job = dg.reconstructable(_backfill_job)
         self._instance = instance
 
-    def run(self, day: date, choice: Choice) -> tuple[str, Report]:
-        """Index again what a choice takes of a day; return the run's id, and what came of it.
+    def run(self, day: date, selection: Selection) -> tuple[str, Report]:
+        """Index again what a selection takes of a day; return the run's id, and what came of it.
 
         Raises:
             Exception: what an op raised; trouble of single jobs leaves them as they were.
             KeyboardInterrupt: the process was told to stop; what is done by then is done.
         """
         config = BackfillConfig(
-            select=choice.selection,
-            codes=list(choice.codes),
-            repo_id=choice.repo_id,
-            ended_before=choice.ended_before and choice.ended_before.isoformat(),
+            select=selection.select,
+            codes=list(selection.codes),
+            repo_id=selection.repo_id,
+            ended_before=selection.ended_before and selection.ended_before.isoformat(),
         )
         job = self._job.get_definition()
         tags = job.get_tags_for_partition_key(day.isoformat(), selected_asset_keys=None)
@@ -137,26 +128,6 @@ def _our_errors() -> Generator[None]:
         if isinstance(error.__cause__, PipelineError):
             raise error.__cause__ from None
         raise
-
-
-@contextmanager
-def dagster_instance() -> Generator[dg.DagsterInstance]:
-    """Open Dagster's instance: that of DAGSTER_HOME, else one that lives as long as the block.
-
-    It does not keep what this process prints: that is for the terminal, and to copy it took a
-    fifth of the time of a small run.
-
-    Raises:
-        RecordsUnavailable: its database cannot be reached.
-    """
-    if home := os.environ.get("DAGSTER_HOME"):
-        with named_if_unavailable():
-            # Despite its name it opens the folder as it is, for good, but for what it overrides.
-            opened = dg.DagsterInstance.local_temp(home, overrides=_NO_CAPTURE)
-    else:
-        opened = dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}})
-    with opened as instance:
-        yield instance
 
 
 def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Result:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import dagster as dg
 
 from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, PlannedRun, plan_runs
-from musehub_pipeline.orchestration.home import code_locations
-from musehub_pipeline.orchestration.in_flight import in_flight
-from musehub_pipeline.orchestration.observation import note_rescued
+from musehub_pipeline.orchestration.event_log import note_rescued
+from musehub_pipeline.orchestration.instance import code_locations
 from musehub_pipeline.orchestration.resources import MusehubServices
+from musehub_pipeline.orchestration.runs import in_flight
 from musehub_pipeline.phases.services import Services
 
 WAIT_SECONDS = 20.0

@@ -11,7 +11,7 @@ from musehub_pipeline.index.index import Index
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.objects.scratch import scratch_folder
-from musehub_pipeline.objects.store import S3Options
+from musehub_pipeline.objects.storage_client import S3Options
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.backoff import Backoff
 from musehub_pipeline.queue.claim import Queue

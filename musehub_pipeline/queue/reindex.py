@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from musehub_pipeline.domain.backfill import Choice, Pace, PastJob
+from musehub_pipeline.domain.backfill import Pace, PastJob, Selection
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
 from musehub_pipeline.postgres.database import Database, Row
 from musehub_pipeline.queue.lease import PastLease
@@ -20,20 +20,20 @@ class Archive:
         self._lease = lease
         self._max_kills = max_kills
 
-    def plan(self, choice: Choice) -> list[PastJob]:
-        """Return the jobs of a choice, oldest first, without those that are given up."""
+    def plan(self, selection: Selection) -> list[PastJob]:
+        """Return the jobs of a selection, oldest first, without those that are given up."""
         with self._database.transaction() as transaction:
-            rows = transaction.tuples("past_jobs", self._parameters(choice))
+            rows = transaction.tuples("past_jobs", self._parameters(selection))
         return [PastJob(*row) for row in rows]
 
-    def days(self, choice: Choice) -> list[Row]:
+    def days(self, selection: Selection) -> list[Row]:
         """Return for each day: day, ended, jobs and mpack_bytes to do, current, failed, given_up.
 
         Of the jobs to do, the size of those that are `unmeasured` is not known, and not counted.
-        Given up are those of the choice over which `max_kills` runs have died since they ended.
+        Given up are those of the selection over which `max_kills` runs have died since they ended.
         """
         with self._database.transaction() as transaction:
-            return transaction.rows("past_days", self._parameters(choice))
+            return transaction.rows("past_days", self._parameters(selection))
 
     def standing(self, *, since: datetime) -> Row:
         """Return how far all is indexed again that was pushed `since` then.
@@ -73,14 +73,14 @@ class Archive:
         rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
         return [self._lease_of(row, run_id) for row in rows]
 
-    def _parameters(self, choice: Choice) -> dict[str, Any]:
+    def _parameters(self, selection: Selection) -> dict[str, Any]:
         return {
-            "since": choice.since,
-            "before": choice.before,
-            "selection": str(choice.selection),
-            "codes": list(choice.codes),
-            "repo_id": choice.repo_id,
-            "ended_before": choice.ended_before,
+            "since": selection.since,
+            "before": selection.before,
+            "selection": str(selection.select),
+            "codes": list(selection.codes),
+            "repo_id": selection.repo_id,
+            "ended_before": selection.ended_before,
             "index_version": INDEX_VERSION,
             "max_kills": self._max_kills,
         }

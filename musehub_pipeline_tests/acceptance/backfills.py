@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from musehub_pipeline.orchestration.home import OUR_TAGS
+from musehub_pipeline.orchestration.instance import OUR_TAGS
 from musehub_pipeline_tests.acceptance.dev import Dev
 
 _LAUNCH = """

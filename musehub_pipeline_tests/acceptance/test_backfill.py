@@ -3,7 +3,7 @@
 from datetime import date
 from itertools import pairwise
 
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline_tests.acceptance.backfills import Backfills
 from musehub_pipeline_tests.acceptance.dev import LEASE_SECONDS, RUN, Dev
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications

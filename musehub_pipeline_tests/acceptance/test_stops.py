@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline_tests.acceptance.backfills import Backfills
 from musehub_pipeline_tests.acceptance.dev import RUN, Dev
 from musehub_pipeline_tests.acceptance.pushes import make_past, push_many

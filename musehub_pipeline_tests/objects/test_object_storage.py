@@ -13,7 +13,7 @@ from musehub_pipeline.domain.errors import Rejection, SettingsError, Transient
 from musehub_pipeline.domain.slices import Slices
 from musehub_pipeline.objects import object_storage
 from musehub_pipeline.objects.object_storage import ObjectStorage, PutCount
-from musehub_pipeline.objects.store import StorageUrl, parse_storage_url
+from musehub_pipeline.objects.storage_client import StorageUrl, parse_storage_url
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.conftest import CEPH, s3_settings
 from musehub_pipeline_tests.domain.reading import Bytes

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.backfilling import DAY, environment
 from musehub_pipeline_tests.waiting import wait_for

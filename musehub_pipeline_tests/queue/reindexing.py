@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from musehub_pipeline.domain.backfill import Choice, PastJob, Selection
+from musehub_pipeline.domain.backfill import PastJob, Select, Selection
 from musehub_pipeline.queue.lease import PastLease
 from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
@@ -24,9 +24,9 @@ ENDED = {
 }
 
 
-def chosen(selection: Selection = Selection.OUTDATED, **more: Any) -> Choice:
-    """Return a choice of the jobs of the day."""
-    return Choice(**{"since": DAY, "before": NEXT_DAY, "selection": selection} | more)
+def chosen(select: Select = Select.OUTDATED, **more: Any) -> Selection:
+    """Return a selection of the jobs of the day."""
+    return Selection(**{"since": DAY, "before": NEXT_DAY, "select": select} | more)
 
 
 def ended_job(hub: Hub, repo_id: str, **columns: Any) -> str:

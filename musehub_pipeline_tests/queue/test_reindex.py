@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from musehub_pipeline.domain.backfill import PastJob, Selection
+from musehub_pipeline.domain.backfill import PastJob, Select
 from musehub_pipeline.domain.job import Claim, Status
 from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.lease import PastLease
@@ -29,8 +29,8 @@ from musehub_pipeline_tests.queue.reindexing import (
 SECOND = timedelta(seconds=1)
 
 
-def planned(archive: Archive, *args: Any, **choice: Any) -> list[str]:
-    return [job.job_id for job in archive.plan(chosen(*args, **choice))]
+def planned(archive: Archive, *args: Any, **selection: Any) -> list[str]:
+    return [job.job_id for job in archive.plan(chosen(*args, **selection))]
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_plan_has_what_a_claim_and_a_batch_need(hub: Hub, archive: Archive, re
     old = ended_job(hub, repo_id)
     failed = failed_job(hub, repo_id, created_at=NOON + SECOND)
 
-    assert archive.plan(chosen(Selection.ALL)) == [
+    assert archive.plan(chosen(Select.ALL)) == [
         PastJob(old, 1, 70),
         PastJob(failed, 1, 0, unread_key="key"),
     ]
@@ -66,10 +66,10 @@ def test_each_selection_takes_its_jobs_and_no_others(
 
     assert planned(archive) == [older, old]
     assert planned(archive, codes=("BAD_ID",)) == [older, old]  # they are for failed jobs
-    assert planned(archive, Selection.FAILED) == [bad, gone]
-    assert planned(archive, Selection.FAILED, codes=("MPACK_MISSING", "BAD_TEXT")) == [gone]
-    assert planned(archive, Selection.FAILED, codes=("BAD_TEXT",)) == []
-    assert planned(archive, Selection.ALL) == [older, old, current, newer, bad, gone]
+    assert planned(archive, Select.FAILED) == [bad, gone]
+    assert planned(archive, Select.FAILED, codes=("MPACK_MISSING", "BAD_TEXT")) == [gone]
+    assert planned(archive, Select.FAILED, codes=("BAD_TEXT",)) == []
+    assert planned(archive, Select.ALL) == [older, old, current, newer, bad, gone]
 
 
 def test_a_plan_has_the_jobs_of_a_time_oldest_first(
@@ -102,8 +102,8 @@ def test_what_ended_since_a_time_is_left_out(hub: Hub, archive: Archive, repo_id
     failed_job(hub, repo_id, finished_at=NOON)
     of_old = failed_job(hub, repo_id, finished_at=None, created_at=NOON + SECOND)
 
-    assert planned(archive, Selection.FAILED, ended_before=NOON) == [before, of_old]
-    [day] = archive.days(chosen(Selection.FAILED, ended_before=NOON))
+    assert planned(archive, Select.FAILED, ended_before=NOON) == [before, of_old]
+    [day] = archive.days(chosen(Select.FAILED, ended_before=NOON))
     assert (day["ended"], day["jobs"]) == (3, 2)
 
 
@@ -117,17 +117,17 @@ def test_days_tell_what_has_ended_and_what_there_is_to_do(
     failed_job(hub, repo_id, created_at=NEXT_DAY)
     hub.enqueue(repo_id)
 
-    def days(selection: Selection) -> list[tuple[Any, ...]]:
+    def days(select: Select) -> list[tuple[Any, ...]]:
         names = ("day", "ended", "jobs", "mpack_bytes", "unmeasured", "current", "failed")
         names += ("given_up",)
-        found = archive.days(chosen(selection, before=NEXT_DAY + timedelta(days=2)))
+        found = archive.days(chosen(select, before=NEXT_DAY + timedelta(days=2)))
         assert all(tuple(day) == names for day in found)
         return [tuple(day.values()) for day in found]
 
     one, other = datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC)
-    assert days(Selection.OUTDATED) == [(one, 3, 3, 145, 0, 0, 0, 0), (other, 2, 0, 0, 0, 1, 1, 0)]
-    assert days(Selection.FAILED) == [(one, 3, 0, 0, 0, 0, 0, 0), (other, 2, 1, 0, 1, 1, 1, 0)]
-    assert days(Selection.ALL) == [(one, 3, 3, 145, 0, 0, 0, 0), (other, 2, 2, 70, 1, 1, 1, 0)]
+    assert days(Select.OUTDATED) == [(one, 3, 3, 145, 0, 0, 0, 0), (other, 2, 0, 0, 0, 1, 1, 0)]
+    assert days(Select.FAILED) == [(one, 3, 0, 0, 0, 0, 0, 0), (other, 2, 1, 0, 1, 1, 1, 0)]
+    assert days(Select.ALL) == [(one, 3, 3, 145, 0, 0, 0, 0), (other, 2, 2, 70, 1, 1, 1, 0)]
 
 
 def test_a_claim_leases_a_job_which_stays_what_it_was(

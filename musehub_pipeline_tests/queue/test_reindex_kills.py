@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from musehub_pipeline.domain.backfill import PastJob, Selection
+from musehub_pipeline.domain.backfill import PastJob, Select
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
@@ -46,12 +46,12 @@ def die(archive: Archive, hub: Hub, job_id: str, *, times: int = 1) -> None:
 
 def suspects(archive: Archive) -> list[bool]:
     """Return of each job that is planned whether it goes alone."""
-    return [job.suspect for job in archive.plan(chosen(Selection.ALL))]
+    return [job.suspect for job in archive.plan(chosen(Select.ALL))]
 
 
 def told(archive: Archive) -> tuple[int, int, int]:
     """Return of the day: jobs and given up; and given up of all days."""
-    [day] = archive.days(chosen(Selection.ALL))
+    [day] = archive.days(chosen(Select.ALL))
     return day["jobs"], day["given_up"], archive.standing(since=DAY)["given_up"]
 
 
@@ -59,7 +59,7 @@ def test_a_job_is_a_suspect_after_a_kill_and_given_up_after_three(
     hub: Hub, archive: Archive, job_id: str
 ) -> None:
     before = hub.job(job_id)
-    [fresh] = archive.plan(chosen(Selection.ALL))
+    [fresh] = archive.plan(chosen(Select.ALL))
     seen = [(suspects(archive), *told(archive))]
     for _ in range(3):
         die(archive, hub, job_id)
@@ -127,7 +127,7 @@ def test_a_job_that_came_to_an_end_is_no_suspect_any_more(
 def test_a_job_that_failed_for_its_kills_is_tried_alone(hub: Hub, archive: Archive) -> None:
     job_id = failed_job(hub, hub.create_repo(), "LEASE_EXPIRED")
 
-    assert archive.plan(chosen(Selection.FAILED)) == [
+    assert archive.plan(chosen(Select.FAILED)) == [
         PastJob(job_id, 1, 0, suspect=True, unread_key="key")
     ]
 
@@ -144,8 +144,7 @@ def test_only_what_is_chosen_is_told_to_be_given_up(hub: Hub, archive: Archive) 
     hub.sql("UPDATE musehub_repos SET deleted_at = now() WHERE slug = 'gone'")
 
     given_up = {
-        str(selection): [day["given_up"] for day in archive.days(chosen(selection))]
-        for selection in Selection
+        str(select): [day["given_up"] for day in archive.days(chosen(select))] for select in Select
     }
 
     assert given_up == {"outdated": [1], "failed": [1], "all": [3]}

@@ -4,7 +4,7 @@ import logging
 
 import dagster as dg
 
-from musehub_pipeline.orchestration.observation import note_rescued
+from musehub_pipeline.orchestration.event_log import note_rescued
 from musehub_pipeline.queue.claim import Rescued
 
 

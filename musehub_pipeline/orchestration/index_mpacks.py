@@ -1,24 +1,20 @@
-"""The ops: each calls one phase, and says in its metadata how much it did."""
+"""`index_mpacks`: a chain of ops, of which each calls one phase and says how much it did."""
 
 import inspect
-from collections import Counter
 from time import monotonic
 
 import dagster as dg
 from pydantic import Field
 
 from musehub_pipeline.domain.result import Result
-from musehub_pipeline.orchestration.home import keep_connections
-from musehub_pipeline.orchestration.observation import (
-    Metadata,
-    jobs_metadata,
-    log_run,
-    note_rescued,
-)
+from musehub_pipeline.orchestration.assets import materialize
+from musehub_pipeline.orchestration.event_log import log_lines, note_rescued
+from musehub_pipeline.orchestration.instance import keep_connections
+from musehub_pipeline.orchestration.metadata import batch_metadata, jobs_metadata
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import claim_jobs as claiming
 from musehub_pipeline.phases import summarize as summarizing
-from musehub_pipeline.phases.batch import Batch, Item
+from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES, Phase
 
 
@@ -66,31 +62,10 @@ def summarize(
     """End a run; the output is the result of every job that is done."""
     started = monotonic()
     ended = summarizing.summarize(batch, musehub)
-    log_run(context, ended, budgets=musehub.settings.phase_budgets)
+    log_lines(context, ended)
+    materialize(context, ended, budgets=musehub.settings.phase_budgets)
     metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
     return dg.Output(list(ended.results), metadata=metadata)
-
-
-def batch_metadata(batch: Batch, seconds: float, *, before: Batch | None = None) -> Metadata:
-    """Return what an op did to a batch, for the UI: jobs, bytes, and the rows it counted."""
-    live = batch.live
-    size_bytes = sum(item.size_bytes or 0 for item in live)
-    counted = _counts(before.items) if before else {}
-    rows = {name: count for name, count in _counts(live).items() if name not in counted}
-    return {
-        "jobs": len(batch.items),
-        "jobs_stopped": len(batch.items) - len(live),
-        "mpack_bytes": size_bytes,
-        "mb_per_second": round(size_bytes / 1e6 / seconds, 3) if seconds else 0.0,
-        **rows,
-    }
-
-
-def _counts(items: tuple[Item, ...]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for item in items:
-        total.update(item.counts)
-    return total
 
 
 def priority(place: int) -> dict[str, str]:
@@ -99,3 +74,26 @@ def priority(place: int) -> dict[str, str]:
 
 
 PHASE_OPS = tuple(phase_op(phase, place=place) for place, phase in enumerate(PHASES, start=1))
+
+
+@dg.graph
+def index_mpacks() -> None:
+    """Index a batch of pushed mpacks: claim, seven phases, publish."""
+    batch = claim_jobs()
+    for op in PHASE_OPS:
+        batch = op(batch)
+    summarize(batch)
+
+
+def index_mpacks_job(musehub: dg.ResourceDefinition | dg.ConfigurableResource) -> dg.JobDefinition:  # pyright: ignore[reportMissingTypeArgument]
+    """Return the job that indexes a batch with the services of `musehub`.
+
+    It runs in one process, and its IO manager is memory, also in production: what passes between
+    ops is paths and numbers, and there is one scratch folder.
+    """
+    return index_mpacks.to_job(
+        resource_defs={"musehub": musehub, "io_manager": dg.mem_io_manager},
+        executor_def=dg.in_process_executor,
+        # What passed between ops is gone with the process: only the row is left to start from.
+        tags={"dagster/retry_strategy": "ALL_STEPS"},
+    )

@@ -10,7 +10,7 @@ from typing import TypeVar
 import dagster as dg
 from pydantic import Field, field_validator
 
-from musehub_pipeline.domain.backfill import Choice, Selection
+from musehub_pipeline.domain.backfill import Select, Selection
 from musehub_pipeline.domain.commit import parse_timestamp
 from musehub_pipeline.domain.errors import Rejection, RepoNotFound, parse_code
 
@@ -21,9 +21,9 @@ REPO_TAG = "musehub/repo"
 ENDED_BEFORE_TAG = "musehub/ended_before"
 DRY_RUN_TAG = "musehub/dry_run"
 
-CHOICE_TAGS = {
-    SELECT_TAG: f"`{'`, `'.join(Selection)}`; without it `{Selection.OUTDATED}`",
-    CODES_TAG: f"with `{Selection.FAILED}`: reason codes, with commas between them; without it any",
+SELECTION_TAGS = {
+    SELECT_TAG: f"`{'`, `'.join(Select)}`; without it `{Select.OUTDATED}`",
+    CODES_TAG: f"with `{Select.FAILED}`: reason codes, with commas between them; without it any",
     REPO_TAG: "one repository, as `owner/slug` or by its id; without it all",
     ENDED_BEFORE_TAG: (
         "only jobs that ended before this time, ISO 8601 with an offset; without it, before this"
@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 class BackfillConfig(dg.Config):
     """Which of a day's jobs are indexed again. What is left out, a tag of the run may say."""
 
-    select: Selection | None = Field(
+    select: Select | None = Field(
         default=None,
         description=(
             "OUTDATED: done by an older version of the pipeline; FAILED: failed, with one of"
@@ -82,69 +82,58 @@ class BackfillConfig(dg.Config):
     def _check_codes(cls, codes: list[str] | None) -> list[str] | None:
         return codes and [parse_code(code) for code in codes]
 
+    def selection(
+        self,
+        tags: Mapping[str, str],
+        *,
+        since: datetime,
+        before: datetime,
+        requested_at: datetime,
+        repo_id_of: Callable[[str], str],
+    ) -> Selection:
+        """Return what a run takes: each field is the config's, else its tag's, else the default.
 
-def choose(
-    config: BackfillConfig,
-    tags: Mapping[str, str],
-    *,
-    since: datetime,
-    before: datetime,
-    ended_before: datetime,
-    repo_id_of: Callable[[str], str],
-) -> Choice:
-    """Return what a run takes: each field is the config's, else its tag's, else the default.
+        A tag whose field the config has is not read.
 
-    A tag whose field the config has is not read.
-
-    Raises:
-        dg.Failure: a tag or a field is not valid, or two do not go together; the description,
-            with which the UI begins, names it.
-        Transient: DATABASE_UNAVAILABLE, as of `repo_id_of`.
-    """
-    _refuse_unknown(tags)
-    selection = _said(config.select, tags, SELECT_TAG, _selection) or Selection.OUTDATED
-    codes = _said(config.codes, tags, CODES_TAG, _codes) or []
-    if codes and selection is not Selection.FAILED:
-        where = CODES_TAG if config.codes is None else "codes"
-        raise dg.Failure(
-            f"{where}: {', '.join(codes)} goes with {Selection.FAILED}, not with {selection}"
+        Raises:
+            dg.Failure: a tag or a field is not valid, or two do not go together; the description,
+                with which the UI begins, names it.
+            Rejection: BAD_TIMESTAMP, in the config.
+            Transient: DATABASE_UNAVAILABLE, as of `repo_id_of`.
+        """
+        _refuse_unknown(tags)
+        given = self.ended_before
+        ended_before = None if given is None else parse_timestamp(given, where="ended_before")
+        select = _said(self.select, tags, SELECT_TAG, _select) or Select.OUTDATED
+        codes = _said(self.codes, tags, CODES_TAG, _codes) or []
+        if codes and select is not Select.FAILED:
+            where = CODES_TAG if self.codes is None else "codes"
+            raise dg.Failure(
+                f"{where}: {', '.join(codes)} goes with {Select.FAILED}, not with {select}"
+            )
+        return Selection(
+            since=since,
+            before=before,
+            select=select,
+            codes=tuple(codes),
+            repo_id=_said(self.repo_id, tags, REPO_TAG, repo_id_of),
+            ended_before=_said(ended_before, tags, ENDED_BEFORE_TAG, _moment) or requested_at,
         )
-    return Choice(
-        since=since,
-        before=before,
-        selection=selection,
-        codes=tuple(codes),
-        repo_id=_said(config.repo_id, tags, REPO_TAG, repo_id_of),
-        ended_before=ended_before,
-    )
 
+    def is_dry_run(self, tags: Mapping[str, str]) -> bool:
+        """Return whether a run only plans: as its config says, else its tag, else not.
 
-def ended_before(config: BackfillConfig, tags: Mapping[str, str]) -> datetime | None:
-    """Return the time before which jobs have to have ended: the config's, else the tag's, if any.
-
-    Raises:
-        Rejection: BAD_TIMESTAMP, in the config.
-        dg.Failure: the tag is not valid.
-    """
-    given = config.ended_before
-    parsed = None if given is None else parse_timestamp(given, where="ended_before")
-    return _said(parsed, tags, ENDED_BEFORE_TAG, _moment)
-
-
-def is_dry_run(config: BackfillConfig, tags: Mapping[str, str]) -> bool:
-    """Return whether a run only plans: as its config says, else its tag, else not.
-
-    Raises:
-        dg.Failure: the tag is not valid.
-    """
-    return _said(config.dry_run, tags, DRY_RUN_TAG, _flag) or False
+        Raises:
+            dg.Failure: the tag is not valid.
+        """
+        return _said(self.dry_run, tags, DRY_RUN_TAG, _flag) or False
 
 
 def _refuse_unknown(tags: Mapping[str, str]) -> None:
     """Else what a slip in a tag's name left out would have its default."""
     for tag, value in tags.items():
-        if tag.startswith(_PREFIX) and tag not in {LANE_TAG, *CHOICE_TAGS}:
-            known = ", ".join(CHOICE_TAGS)
+        if tag.startswith(_PREFIX) and tag not in {LANE_TAG, *SELECTION_TAGS}:
+            known = ", ".join(SELECTION_TAGS)
             raise dg.Failure(f"{tag}: with {value!r:.80}, is none of the tags {known}")
 
 
@@ -159,11 +148,11 @@ def _said(
         raise dg.Failure(f"{tag}: {error}") from error
 
 
-def _selection(text: str) -> Selection:
+def _select(text: str) -> Select:
     try:
-        return Selection(text.strip().lower())
+        return Select(text.strip().lower())
     except ValueError:
-        raise ValueError(f"{text!r:.80} is none of {', '.join(Selection)}") from None
+        raise ValueError(f"{text!r:.80} is none of {', '.join(Select)}") from None
 
 
 def _moment(text: str) -> datetime:

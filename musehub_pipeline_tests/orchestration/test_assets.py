@@ -7,7 +7,7 @@ import pytest
 
 from musehub_pipeline.domain.budgets import BUDGET_KEYS
 from musehub_pipeline.domain.result import COUNTS
-from musehub_pipeline.orchestration.observation import MPACK_INDEX
+from musehub_pipeline.orchestration.assets import MPACK_INDEX
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.observed import (

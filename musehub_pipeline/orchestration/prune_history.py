@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from musehub_pipeline.orchestration.home import LOCATION_TAG, code_locations
+from musehub_pipeline.orchestration.instance import LOCATION_TAG, code_locations
 from musehub_pipeline.orchestration.resources import MusehubServices
 
 PRUNING_JOB = "prune_history"

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import DateTime, bindparam, text
 
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.orchestration.home import LOCATION_TAG, OUR_TAGS, code_locations
-from musehub_pipeline.orchestration.pruning import prune_runs
+from musehub_pipeline.orchestration.instance import LOCATION_TAG, OUR_TAGS, code_locations
+from musehub_pipeline.orchestration.prune_history import prune_runs
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.queue.queueing import change

@@ -7,20 +7,23 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.audit.uploads import Uploads, open_uploads
+from musehub_pipeline.audit.uploads import (
+    EnqueueReport,
+    Uploads,
+    enqueue,
+    find_uploads,
+    open_uploads,
+)
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     duration,
     err,
     out,
-    plain,
     print_json,
     print_json_list,
     print_rows,
-    progress_bar,
 )
-from musehub_pipeline.cli.filters import Limit, parse_age, repo_option
-from musehub_pipeline.client.enqueue import EnqueueReport, enqueue, find_uploads
+from musehub_pipeline.cli.options import JsonFlag, Limit, age_option, repo_option
+from musehub_pipeline.cli.progress import progress_bar
 from musehub_pipeline.domain.ids import hex_of, is_id
 from musehub_pipeline.domain.text import one_line
 from musehub_pipeline.index.repos import Repos
@@ -50,12 +53,10 @@ def discover(
     ] = None,
     older_than: Annotated[
         timedelta | None,
-        typer.Option(
+        age_option(
             "--older-than",
-            help="Only mpacks uploaded longer ago than this: 90s, 15m, 2h, 3d.",
-            metavar="AGE",
-            parser=parse_age,
-            show_default="1h with --enqueue",
+            "Only mpacks uploaded longer ago than this",
+            default="1h with --enqueue",
         ),
     ] = None,
     enqueuing: Annotated[
@@ -114,7 +115,7 @@ def _note(uploads: Uploads, objects: ObjectStorage, hex_digests: list[str]) -> N
     if uploads.strangers:
         some = ", ".join(one_line(key, longest=_KEY_SHOWN) for key in uploads.some_strangers)
         more = ", …" if uploads.strangers > len(uploads.some_strangers) else ""
-        err.print(plain(f"{uploads.strangers:,} under mpacks/ are not mpacks: {some}{more}"))
+        err.print(f"{uploads.strangers:,} under mpacks/ are not mpacks: {some}{more}")
 
 
 def _show(uploads: Uploads, older_than: timedelta | None, limit: int) -> None:
@@ -138,9 +139,9 @@ def _show(uploads: Uploads, older_than: timedelta | None, limit: int) -> None:
 
 def _report(report: EnqueueReport, *, as_json: bool) -> None:
     if as_json:
-        print_json(report.as_dict())
+        print_json(report._asdict())
         return
     for job_id in report.enqueued.values():
         out.print(job_id)
     for mpack_key, job_id in report.present.items():
-        err.print(plain(f"{mpack_key} already has a job: {job_id}"))
+        err.print(f"{mpack_key} already has a job: {job_id}")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from musehub_pipeline.domain.errors import Transient
-from musehub_pipeline.objects.files import CHUNK_BYTES, read_file, write_hashing
+from musehub_pipeline.objects.directory import read_file
 from musehub_pipeline.objects.object_storage import ObjectStorage
+from musehub_pipeline.objects.scratch import CHUNK_BYTES, write_hashing
 from musehub_pipeline.parallel import behind
 
 

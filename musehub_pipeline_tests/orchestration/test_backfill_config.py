@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from musehub_pipeline.domain.backfill import Choice, Selection
+from musehub_pipeline.domain.backfill import Select, Selection
 from musehub_pipeline.domain.errors import RepoNotFound
-from musehub_pipeline.orchestration.choice import BackfillConfig, choose, is_dry_run
+from musehub_pipeline.orchestration.backfill_config import BackfillConfig
 
 SINCE = datetime(2025, 3, 3, tzinfo=UTC)
 BEFORE = SINCE + timedelta(days=1)
@@ -26,22 +26,21 @@ def repo_id_of(repo: str) -> str:
     return "repo-song"
 
 
-def chosen(tags: dict[str, str], **config: Any) -> Choice:
-    return choose(
-        BackfillConfig(**config),
+def chosen(tags: dict[str, str], **config: Any) -> Selection:
+    return BackfillConfig(**config).selection(
         OF_DAGSTER | tags,
         since=SINCE,
         before=BEFORE,
-        ended_before=ENDED_BEFORE,
+        requested_at=ENDED_BEFORE,
         repo_id_of=repo_id_of,
     )
 
 
-def choice(selection: Selection = Selection.OUTDATED, *codes: str, **fields: Any) -> Choice:
-    return Choice(
+def selection(select: Select = Select.OUTDATED, *codes: str, **fields: Any) -> Selection:
+    return Selection(
         since=SINCE,
         before=BEFORE,
-        selection=selection,
+        select=select,
         codes=codes,
         ended_before=ENDED_BEFORE,
         **fields,
@@ -51,17 +50,17 @@ def choice(selection: Selection = Selection.OUTDATED, *codes: str, **fields: Any
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
-        ({}, choice()),
-        ({"someone's/own": "tag"}, choice()),
-        ({"musehub/select": "outdated"}, choice()),
-        ({"musehub/select": "failed"}, choice(Selection.FAILED)),
-        ({"musehub/select": "all"}, choice(Selection.ALL)),
-        ({"musehub/select": " ALL "}, choice(Selection.ALL)),  # as the launchpad has it
-        ({"musehub/repo": "ada/song"}, choice(repo_id="repo-song")),
-        ({"musehub/repo": "repo-song"}, choice(repo_id="repo-song")),
+        ({}, selection()),
+        ({"someone's/own": "tag"}, selection()),
+        ({"musehub/select": "outdated"}, selection()),
+        ({"musehub/select": "failed"}, selection(Select.FAILED)),
+        ({"musehub/select": "all"}, selection(Select.ALL)),
+        ({"musehub/select": " ALL "}, selection(Select.ALL)),  # as the launchpad has it
+        ({"musehub/repo": "ada/song"}, selection(repo_id="repo-song")),
+        ({"musehub/repo": "repo-song"}, selection(repo_id="repo-song")),
         (
             {"musehub/select": "failed", "musehub/codes": "BAD_ID"},
-            choice(Selection.FAILED, "BAD_ID"),
+            selection(Select.FAILED, "BAD_ID"),
         ),
         (
             {
@@ -69,11 +68,11 @@ def choice(selection: Selection = Selection.OUTDATED, *codes: str, **fields: Any
                 "musehub/codes": "BAD_ID, mpack_missing",
                 "musehub/repo": "ada/song",
             },
-            choice(Selection.FAILED, "BAD_ID", "MPACK_MISSING", repo_id="repo-song"),
+            selection(Select.FAILED, "BAD_ID", "MPACK_MISSING", repo_id="repo-song"),
         ),
     ],
 )
-def test_the_tags_say_what_the_config_leaves_out(tags: dict[str, str], expected: Choice) -> None:
+def test_the_tags_say_what_the_config_leaves_out(tags: dict[str, str], expected: Selection) -> None:
     assert chosen(tags) == expected
 
 
@@ -83,29 +82,29 @@ TAGS = {"musehub/select": "failed", "musehub/codes": "BAD_ID", "musehub/repo": "
 @pytest.mark.parametrize(
     ("tags", "config", "expected"),
     [
-        (TAGS, {"repo_id": "repo-x"}, choice(Selection.FAILED, "BAD_ID", repo_id="repo-x")),
-        (TAGS, {"codes": []}, choice(Selection.FAILED, repo_id="repo-song")),
+        (TAGS, {"repo_id": "repo-x"}, selection(Select.FAILED, "BAD_ID", repo_id="repo-x")),
+        (TAGS, {"codes": []}, selection(Select.FAILED, repo_id="repo-song")),
         (
             TAGS,
             {"codes": ["CANCELLED"]},
-            choice(Selection.FAILED, "CANCELLED", repo_id="repo-song"),
+            selection(Select.FAILED, "CANCELLED", repo_id="repo-song"),
         ),
-        (TAGS, {"select": Selection.ALL, "codes": []}, choice(Selection.ALL, repo_id="repo-song")),
-        ({"musehub/select": "all"}, {"select": Selection.OUTDATED}, choice()),
+        (TAGS, {"select": Select.ALL, "codes": []}, selection(Select.ALL, repo_id="repo-song")),
+        ({"musehub/select": "all"}, {"select": Select.OUTDATED}, selection()),
         (
             {"musehub/codes": "BAD_ID"},
-            {"select": Selection.FAILED},
-            choice(Selection.FAILED, "BAD_ID"),
+            {"select": Select.FAILED},
+            selection(Select.FAILED, "BAD_ID"),
         ),
         (
             dict.fromkeys(TAGS, "nonsense"),
-            {"select": Selection.FAILED, "codes": ["BAD_ID"], "repo_id": "repo-x"},
-            choice(Selection.FAILED, "BAD_ID", repo_id="repo-x"),
+            {"select": Select.FAILED, "codes": ["BAD_ID"], "repo_id": "repo-x"},
+            selection(Select.FAILED, "BAD_ID", repo_id="repo-x"),
         ),
     ],
 )
 def test_each_field_of_the_config_goes_before_its_tag(
-    tags: dict[str, str], config: dict[str, Any], expected: Choice
+    tags: dict[str, str], config: dict[str, Any], expected: Selection
 ) -> None:
     assert chosen(tags, **config) == expected
 
@@ -115,14 +114,14 @@ def test_each_field_of_the_config_goes_before_its_tag(
     [
         ({"musehub/select": "some"}, {}, "musehub/select: 'some' is none of outdated, failed, all"),
         ({"musehub/select": ""}, {}, "musehub/select: '' is none of outdated, failed, all"),
-        ({"musehub/codes": "BAD"}, {"select": Selection.FAILED}, "musehub/codes: 'BAD' is none of"),
+        ({"musehub/codes": "BAD"}, {"select": Select.FAILED}, "musehub/codes: 'BAD' is none of"),
         (TAGS | {"musehub/codes": "BAD_ID,"}, {}, "musehub/codes: '' is none of BAD_ID, "),
         (
             {"musehub/codes": "BAD_ID,BAD_TEXT"},
             {},
             "musehub/codes: BAD_ID, BAD_TEXT goes with failed, not with outdated",
         ),
-        (TAGS, {"select": Selection.ALL}, "musehub/codes: BAD_ID goes with failed, not with all"),
+        (TAGS, {"select": Select.ALL}, "musehub/codes: BAD_ID goes with failed, not with all"),
         (
             {"musehub/select": "all"},
             {"codes": ["BAD_ID"]},
@@ -160,4 +159,4 @@ def test_what_makes_no_sense_is_refused_by_its_name_and_value(
 def test_a_dry_run_is_one_by_its_config_else_by_its_tag(
     tags: dict[str, str], config: dict[str, bool], expected: bool
 ) -> None:
-    assert is_dry_run(BackfillConfig(**config), tags) is expected
+    assert BackfillConfig(**config).is_dry_run(tags) is expected

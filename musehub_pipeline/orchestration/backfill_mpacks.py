@@ -14,32 +14,29 @@ import dagster as dg
 
 from musehub_pipeline.domain.backfill import (
     MOST_WAITING,
-    Choice,
     PastJob,
     Report,
+    Selection,
     batches,
     estimate,
     given_up_line,
     pause_seconds,
 )
 from musehub_pipeline.index.repos import Repos
-from musehub_pipeline.orchestration.choice import (
-    CHOICE_TAGS,
+from musehub_pipeline.orchestration.backfill_config import (
     LANE_TAG,
+    SELECTION_TAGS,
     BackfillConfig,
-    choose,
-    ended_before,
-    is_dry_run,
 )
-from musehub_pipeline.orchestration.handover import hand_over
-from musehub_pipeline.orchestration.home import keep_connections
-from musehub_pipeline.orchestration.observation import jobs_metadata, log_lines
-from musehub_pipeline.orchestration.ops import PHASE_OPS, batch_metadata, priority
-from musehub_pipeline.orchestration.resources import MusehubServices
+from musehub_pipeline.orchestration.event_log import log_lines
+from musehub_pipeline.orchestration.index_mpacks import PHASE_OPS, priority
+from musehub_pipeline.orchestration.instance import keep_connections
+from musehub_pipeline.orchestration.metadata import batch_metadata, jobs_metadata
+from musehub_pipeline.orchestration.resources import MusehubServices, hand_over
 from musehub_pipeline.phases import claim_jobs as claiming
+from musehub_pipeline.phases import plan_backfill as planning
 from musehub_pipeline.phases import summarize as summarizing
 from musehub_pipeline.phases.batch import Batch
-from musehub_pipeline.phases.plan_past import plan_past
 from musehub_pipeline.phases.report import backfill_report
 from musehub_pipeline.postgres.blips import through_blips
 from musehub_pipeline.queue.reindex import Archive
@@ -51,7 +48,7 @@ _DESCRIPTION = """Index again what was pushed on a day: by an older version, or 
 The config of `plan_backfill` says what is taken. Where it does not, as from the dialog of
 backfills, tags of the run do:
 
-""" + "\n".join(f"- `{tag}`: {values}" for tag, values in CHOICE_TAGS.items())
+""" + "\n".join(f"- `{tag}`: {values}" for tag, values in SELECTION_TAGS.items())
 
 _PLAN = "plan"
 _BATCHES = "batches"
@@ -67,35 +64,41 @@ def plan_backfill(
     """Read the queue's past; where there is nothing to do, say so. A dry run ends with that."""
     keep_connections(context.instance)
     musehub.heartbeat.begin(context.run_id)
-    choice = through_blips(partial(_choice, context, config, musehub.repos))
-    jobs = plan_past(musehub, choice)
-    plan = _plan(context, config, jobs, choice, musehub.archive)
+    selection = through_blips(partial(_selection, context, config, musehub.repos))
+    jobs = planning.plan_backfill(musehub, selection)
+    plan = _plan(context, config, jobs, selection, musehub.archive)
     yield dg.Output(plan, _PLAN, metadata=plan)
     yield from _in_batches([] if plan["dry_run"] else jobs, musehub.settings)
 
 
-def _choice(context: dg.OpExecutionContext, config: BackfillConfig, repos: Repos) -> Choice:
+def _selection(context: dg.OpExecutionContext, config: BackfillConfig, repos: Repos) -> Selection:
     window = context.partition_time_window
-    return choose(
-        config,
+    return config.selection(
         context.run.tags,
         since=window.start,
         before=window.end,
-        ended_before=_ended_before(context, config),
+        requested_at=_requested_at(context),
         repo_id_of=lambda repo: repos.find_by_name_or_id(repo).repo_id,
     )
+
+
+def _requested_at(context: dg.OpExecutionContext) -> datetime:
+    """Return when this run was requested, or the first one of which it is a re-execution."""
+    first = context.run.root_run_id or context.run_id
+    record = context.instance.get_run_record_by_id(first)
+    return record.create_timestamp.replace(tzinfo=UTC) if record else datetime.now(UTC)
 
 
 def _plan(
     context: dg.OpExecutionContext,
     config: BackfillConfig,
     jobs: Sequence[PastJob],
-    choice: Choice,
+    selection: Selection,
     archive: Archive,
 ) -> dict[str, Any]:
     """Count what is planned, and what is not; log what an operator has to know of it."""
-    dry_run = is_dry_run(config, context.run.tags)
-    days, pace = through_blips(lambda: (archive.days(choice), archive.pace()))
+    dry_run = config.is_dry_run(context.run.tags)
+    days, pace = through_blips(lambda: (archive.days(selection), archive.pace()))
     current, given_up = (sum(day[name] for day in days) for name in ("current", "given_up"))
     planned_bytes = sum(job.size_bytes for job in jobs)
     if not jobs:
@@ -120,14 +123,6 @@ def _in_batches(
     planned = batches(jobs, batch_jobs=settings.batch_jobs, batch_bytes=settings.batch_bytes)
     for number, batch in enumerate(planned, start=1):
         yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)
-
-
-def _ended_before(context: dg.OpExecutionContext, config: BackfillConfig) -> datetime:
-    if (given := ended_before(config, context.run.tags)) is not None:
-        return given
-    first = context.run.root_run_id or context.run_id
-    record = context.instance.get_run_record_by_id(first)
-    return record.create_timestamp.replace(tzinfo=UTC) if record else datetime.now(UTC)
 
 
 @dg.op(description="Let live pushes go first, then lease the jobs of a batch.", tags=priority(0))

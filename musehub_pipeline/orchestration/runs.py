@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
-from musehub_pipeline.orchestration.home import LOCATION_TAG
-from musehub_pipeline.orchestration.observation import phase_budgets
-from musehub_pipeline.orchestration.pruning import PRUNING_JOB
+from musehub_pipeline.orchestration.assets import phase_budgets
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
+from musehub_pipeline.orchestration.instance import LOCATION_TAG
+from musehub_pipeline.orchestration.prune_history import PRUNING_JOB
 from musehub_pipeline.phases.services import HubServices
 
 _CHECKS_BY_HAND = "__ASSET_JOB"

@@ -1,4 +1,4 @@
--- The statements of `audit.py`. All of `fsck` runs in one transaction, on tables of its own that go
+-- The statements of `fsck_tables.py`. All of `fsck` runs in one transaction, on tables of its own that go
 -- with it: what storage holds is noted there, so that PostgreSQL compares whole sets.
 
 -- name: fsck_begin

@@ -8,12 +8,13 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from musehub_pipeline.orchestration.home import (
+from musehub_pipeline.orchestration.in_process import Runner
+from musehub_pipeline.orchestration.instance import (
     RecordsUnavailable,
+    dagster_instance,
     keep_connections,
     use_dagster_home,
 )
-from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 

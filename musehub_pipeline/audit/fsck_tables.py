@@ -1,4 +1,4 @@
-"""What `fsck` asks of the database, and what it notes there to compare the rows with.
+"""The temporary tables of `fsck`: what is noted there to compare the rows of the index with.
 
 Everything is read from one snapshot of the database, and storage after it. Runs write leaves before
 roots and remove nothing: whatever that snapshot has must lie in storage already, and of what is
@@ -24,8 +24,8 @@ _BATCH_SNAPSHOTS = 1_000
 _TABLES = ("repos", "pushes", "items", "unsupplied", "named", "stored")
 
 
-class Audit:
-    """One snapshot of the database, of all repos or of one."""
+class FsckTables:
+    """The tables fsck_*, beside one snapshot of the database, of all repos or of one."""
 
     def __init__(self, transaction: Transaction, *, repo_id: str | None) -> None:
         self._transaction = transaction
@@ -127,13 +127,13 @@ class Audit:
 
 
 @contextmanager
-def open_audit(database: Database, *, repo_id: str | None) -> Generator[Audit]:
+def open_tables(database: Database, *, repo_id: str | None) -> Generator[FsckTables]:
     """Look at the database as it is now; nothing of what is noted stays in the end.
 
     Raises:
         Transient: DATABASE_UNAVAILABLE.
     """
     with database.transaction() as transaction:
-        audit = Audit(transaction, repo_id=repo_id)
-        audit.begin()
-        yield audit
+        tables = FsckTables(transaction, repo_id=repo_id)
+        tables.begin()
+        yield tables
