@@ -17,7 +17,7 @@ from musehub_pipeline.cli.console import JsonFlag, duration, err, print_json, pr
 from musehub_pipeline.cli.filters import Limit, RepoFilter
 from musehub_pipeline.domain.backfill import Choice, Pace, Selection, estimate, given_up_line
 from musehub_pipeline.phases.services import open_archive, open_database
-from musehub_pipeline.postgres.database import Row
+from musehub_pipeline.queue.reindex import PastDay
 from musehub_pipeline.settings import Settings
 
 _SHOWN = ("ended", "current", "failed", "given_up", "jobs", "mpack_bytes")
@@ -65,7 +65,7 @@ def plan(
         _show([day for day in days if day["jobs"]], total, pace, limit)
 
 
-def day_of(row: Row) -> date:
+def day_of(row: PastDay) -> date:
     """Return the day that a row of `Archive.days` is about."""
     return row["day"].astimezone(UTC).date()
 
@@ -82,7 +82,7 @@ def estimate_text(pace: Pace | None, seconds: float | None) -> str:
 
 
 def _summary(
-    choice: Choice, days: Sequence[Row], total: Mapping[str, int], pace: Pace | None
+    choice: Choice, days: Sequence[PastDay], total: Mapping[str, int], pace: Pace | None
 ) -> dict[str, Any]:
     return {
         "select": choice.selection,
@@ -102,7 +102,7 @@ def _unmeasured(jobs: int) -> str:
     return f", and the mpacks of {jobs:,} of them, which were never read" if jobs else ""
 
 
-def _show(work: Sequence[Row], total: Mapping[str, int], pace: Pace | None, limit: int) -> None:
+def _show(work: Sequence[PastDay], total: Mapping[str, int], pace: Pace | None, limit: int) -> None:
     if total["given_up"]:
         err.print(given_up_line(total["given_up"]))
     if not work:

@@ -21,7 +21,7 @@ from musehub_pipeline.cli.filters import RepoFilter
 from musehub_pipeline.cli.logs import logs_as_progress
 from musehub_pipeline.domain.backfill import Choice, Report, Selection, given_up_line
 from musehub_pipeline.phases.services import open_archive, open_database
-from musehub_pipeline.postgres.database import Row
+from musehub_pipeline.queue.reindex import PastDay
 from musehub_pipeline.settings import Settings
 
 EXIT_NOT_ALL_INDEXED = 3
@@ -111,7 +111,7 @@ def run(
 
 
 def _index_again(
-    settings: Settings, choice: Choice, days: Sequence[Row], backfill: Backfill
+    settings: Settings, choice: Choice, days: Sequence[PastDay], backfill: Backfill
 ) -> None:
     from musehub_pipeline.orchestration.home import use_dagster_home
     from musehub_pipeline.orchestration.in_process import BackfillRunner, dagster_instance

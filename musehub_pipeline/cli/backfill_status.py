@@ -6,7 +6,7 @@ from musehub_pipeline.cli.choice import midnight
 from musehub_pipeline.cli.console import JsonFlag, print_json, print_pairs
 from musehub_pipeline.domain.backfill import estimate, given_up_line
 from musehub_pipeline.phases.services import open_archive, open_database
-from musehub_pipeline.postgres.database import Row
+from musehub_pipeline.queue.reindex import Standing
 from musehub_pipeline.settings import Settings
 
 
@@ -31,7 +31,7 @@ def status(as_json: JsonFlag = False) -> None:
         print_pairs(_lines(standing) | {"remaining time": estimate_text(pace, seconds)})
 
 
-def _lines(standing: Row) -> dict[str, object]:
+def _lines(standing: Standing) -> dict[str, object]:
     failed = standing["failed"]
     by_code = ", ".join(f"{code} {jobs:,}" for code, jobs in failed.items())
     return {

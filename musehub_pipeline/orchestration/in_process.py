@@ -22,9 +22,8 @@ from musehub_pipeline.orchestration.ops import ClaimConfig
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
-from musehub_pipeline.phases.services import open_database, open_queue
-from musehub_pipeline.postgres.database import Row
-from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.phases.services import open_database
+from musehub_pipeline.queue.jobs import JobRow, Jobs
 from musehub_pipeline.settings import Settings, first_day
 
 _NO_CAPTURE = {
@@ -167,21 +166,21 @@ def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Re
     """
     resolved = local.resolve(settings or Settings.load())
     with open_database(resolved) as database:
-        queue = open_queue(database, resolved)
-        row = queue.require(job_id)
+        jobs = Jobs(database)
+        row = jobs.require(job_id)
         if row["status"] not in {Status.DONE, Status.FAILED}:
             with dagster_instance() as instance:
                 Runner(resolved, instance).run([job_id])
-            row = queue.require(job_id)
-        return _result_of(row, queue)
+            row = jobs.require(job_id)
+        return _result_of(row, jobs)
 
 
-def _result_of(row: Row, queue: Queue) -> Result:
+def _result_of(row: JobRow, jobs: Jobs) -> Result:
     job_id = row["job_id"]
     match row["status"]:
         case Status.DONE:
-            return in_order(row["result"])
+            return in_order(row["result"] or {})
         case Status.FAILED:
-            raise JobFailed(job_id, row["error_code"], row["error"])
+            raise JobFailed(job_id, str(row["error_code"]), str(row["error"]))
         case _:
-            raise JobNotDone(f"job {job_id} {queue.explain(row)}")
+            raise JobNotDone(f"job {job_id} {jobs.explain(row)}")

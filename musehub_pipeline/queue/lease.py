@@ -61,7 +61,7 @@ class Lease(ABC):
         """Tell whether a later job has moved a branch of the job's repo."""
         parameters = {"job_id": self.claim.job_id, "branch": branch}
         with self.database.autocommit() as transaction:
-            return transaction.one("overtaken", parameters)["overtaken"]
+            return transaction.value("overtaken", parameters)
 
     def publish(self, result: Result, *, head: Head | None) -> None:
         """Move the branch's head, note the push and end the job as done: all of it, or nothing.
@@ -81,7 +81,7 @@ class Lease(ABC):
             if transaction.write("publish", self._fence() | done):
                 self._move_head(transaction, head)
                 self._note_push(transaction)
-            elif not transaction.rows("was_published", self._fence()):
+            elif not transaction.tuples("was_published", self._fence()):
                 lost = f"run {self.claim.run_id} no longer holds the lease"
                 raise Transient(Trouble.LEASE_LOST, lost)
 
