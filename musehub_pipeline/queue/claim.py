@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from musehub_pipeline.domain.job import Claim, Status
+from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import failed_line, retry_line
 from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, DueJob
 from musehub_pipeline.postgres.database import Database, Row
 from musehub_pipeline.queue.backoff import Backoff
-from musehub_pipeline.queue.lease import LiveLease
+from musehub_pipeline.queue.lease import LiveLease, claim_of
 
 _log = logging.getLogger("musehub_pipeline.index")
 
@@ -62,8 +62,7 @@ class Queue:
         with self._database.transaction() as transaction:
             transaction.write("lock_claims")
             limits = {"max_attempts": self._backoff.max_attempts, "max_kills": self._max_kills}
-            rows = transaction.rows("rescue_expired", limits)
-        rescued = [_rescued(row) for row in rows]
+            rescued = transaction.rows("rescue_expired", limits, of=_rescued)
         for job in rescued:
             _log.log(job.level, "%s", job.line)
         return rescued
@@ -91,24 +90,19 @@ class Queue:
             return transaction.value("count_due")
 
     def _lease_of(self, row: Row, run_id: str) -> LiveLease:
-        claim = Claim(
-            job_id=row["job_id"],
-            repo_id=row["repo_id"],
-            attempt=int(row["attempt"]),
-            attempts_forgiven=int(row["attempts_forgiven"]),
-            run_id=run_id,
-            queued_seconds=(row["started_at"] - row["created_at"]).total_seconds(),
-        )
+        queued = row["started_at"] - row["created_at"]
         return LiveLease(
-            claim=claim, payload=row["payload"], database=self._database, backoff=self._backoff
+            claim=claim_of(row, run_id, queued_seconds=queued.total_seconds()),
+            payload=row["payload"],
+            database=self._database,
+            backoff=self._backoff,
         )
 
 
-def _rescued(row: Row) -> Rescued:
-    names = {"job_id": row["job_id"], "repo_id": row["repo_id"]}
-    names |= {"code": row["error_code"], "message": row["error"]}
-    if row["status"] == Status.FAILED:
-        level, line = logging.ERROR, failed_line(**names)
-    else:
-        level, line = logging.WARNING, retry_line(**names)
-    return Rescued(job_id=row["job_id"], run_id=row["run_id"], level=level, line=line)
+def _rescued(
+    *, job_id: str, repo_id: str, run_id: str | None, status: str, error_code: str, error: str
+) -> Rescued:
+    failed = status == Status.FAILED
+    level, line_of = (logging.ERROR, failed_line) if failed else (logging.WARNING, retry_line)
+    line = line_of(job_id=job_id, repo_id=repo_id, code=error_code, message=error)
+    return Rescued(job_id=job_id, run_id=run_id, level=level, line=line)

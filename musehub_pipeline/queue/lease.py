@@ -22,7 +22,7 @@ from musehub_pipeline.domain.errors import (
 )
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Job, Status
 from musehub_pipeline.domain.result import Outcome, Result
-from musehub_pipeline.postgres.database import Database, Transaction
+from musehub_pipeline.postgres.database import Database, Row, Transaction
 from musehub_pipeline.queue.backoff import Backoff
 
 
@@ -207,6 +207,18 @@ class PastLease(Lease):
     def _note_push(self, transaction: Transaction) -> None:
         if self.status is Status.FAILED:
             self._touch_repo(transaction)
+
+
+def claim_of(row: Row, run_id: str, *, queued_seconds: float = 0.0) -> Claim:
+    """Return the claim of a row that a run has leased; a hub may have numbers of another type."""
+    return Claim(
+        job_id=row["job_id"],
+        repo_id=row["repo_id"],
+        attempt=int(row["attempt"]),
+        attempts_forgiven=int(row["attempts_forgiven"]),
+        run_id=run_id,
+        queued_seconds=queued_seconds,
+    )
 
 
 def _reason(error: JobError) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from musehub_pipeline.domain.backfill import Choice, Pace, PastJob
-from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
+from musehub_pipeline.domain.job import INDEX_VERSION, Status
 from musehub_pipeline.postgres.database import Database, Row
-from musehub_pipeline.queue.lease import PastLease
+from musehub_pipeline.queue.lease import PastLease, claim_of
 
 _JOBS_TIMED = 1_000
 
@@ -103,15 +103,8 @@ class Archive:
         }
 
     def _lease_of(self, row: Row, run_id: str) -> PastLease:
-        claim = Claim(
-            job_id=row["job_id"],
-            repo_id=row["repo_id"],
-            attempt=int(row["attempt"]),
-            attempts_forgiven=int(row["attempts_forgiven"]),
-            run_id=run_id,
-        )
         return PastLease(
-            claim=claim,
+            claim=claim_of(row, run_id),
             payload=row["payload"],
             status=Status(row["status"]),
             database=self._database,
