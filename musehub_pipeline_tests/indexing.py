@@ -15,13 +15,13 @@ from musehub_pipeline_tests.hub import Hub
 
 def index_all(hub: Hub) -> None:
     """Index all jobs that are due, batch by batch."""
-    while _run(hub, publish=True).items:
+    while index_batch(hub).items:
         pass
 
 
 def index_and_die(hub: Hub) -> None:
     """Write all that a batch has to write, and never end its jobs."""
-    _run(hub, publish=False)
+    index_batch(hub, publish=False)
 
 
 def index_again(
@@ -54,9 +54,19 @@ def index_again(
     return {item.claim.job_id: item.outcome for item in batch.items}
 
 
-def _run(hub: Hub, *, publish: bool) -> Batch:
+def index_batch(
+    hub: Hub,
+    *,
+    run_id: str = "run",
+    before: Callable[[str], object] = lambda _: None,
+    publish: bool = True,
+) -> Batch:
+    """Index a batch of what is due; something may happen before each op, of whatever name."""
     with open_services(hub.settings) as services:
-        batch = claim_jobs(services, run_id="run")
+        before(claim_jobs.__name__)
+        batch = claim_jobs(services, run_id=run_id)
         for phase in PHASES:
+            before(phase.__name__)
             batch = phase(batch, services)
+        before(summarize.__name__)
         return summarize(batch, services) if publish else batch

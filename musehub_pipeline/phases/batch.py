@@ -22,6 +22,9 @@ class Contents:
     # What is new, sorted by id, each once; snapshots and commits all, where it is indexed again.
     missing_objects: Slices  # that storage lacks
     unheld_objects: Slices  # that the repo does not hold yet, whoever else does
+    # That have a row from elsewhere, or from long ago: whether their bytes still lie in storage is
+    # not known.
+    unproven_objects: Slices
     snapshots: Slices
     commits: Slices
     objects_total: int

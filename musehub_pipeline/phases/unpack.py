@@ -58,6 +58,7 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
         contents = Contents(
             missing_objects=inventory.missing_objects.sorted_unique(),
             unheld_objects=inventory.unheld_objects.sorted_unique(),
+            unproven_objects=inventory.unproven_objects.sorted_unique(),
             snapshots=inventory.snapshots.sorted_unique(),
             commits=inventory.commits.sorted_unique(),
             objects_total=len(inventory.objects),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from musehub_pipeline_tests.acceptance.conftest import ENDED, LEASE_SECONDS, Dev
+from musehub_pipeline_tests.acceptance.dev import ENDED, LEASE_SECONDS, Dev
 from musehub_pipeline_tests.acceptance.publications import publications
 
 TICK_SECONDS = 5 + 5
@@ -36,4 +36,3 @@ def assert_drained(dev: Dev, jobs: Sequence[str]) -> None:
     dev.wait(lambda: {run["status"] for run in dev.runs()} <= ENDED, seconds=180)
     assert publications(dev.hub) == sorted(jobs)
     assert dev.breaches() == []
-    assert dev.stop() == 0

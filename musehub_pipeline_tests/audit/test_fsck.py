@@ -89,7 +89,7 @@ def test_what_does_not_fit_into_one_batch_is_not_lost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_module, "BATCH_ROWS", 3)
-    monkeypatch.setattr(audit_module, "_PORTION_SNAPSHOTS", 2)
+    monkeypatch.setattr(audit_module, "_BATCH_SNAPSHOTS", 2)
     monkeypatch.setattr(database_module, "_STREAMED_ROWS", 2)
 
     assert found(world.hub) == []

@@ -20,6 +20,8 @@ from musehub_pipeline_tests.servers.ceph import CephS3, missing_packages
 from musehub_pipeline_tests.servers.moto import MotoS3, S3Server
 from musehub_pipeline_tests.servers.postgres import Postgres
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("servers")]
+
 BUCKET = "test-servers"
 
 
