@@ -37,7 +37,8 @@ from musehub_pipeline.domain.backfill import (
 )
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.phases.services import open_archive, open_database
-from musehub_pipeline.postgres.database import Database, Row
+from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.reindex import PastDay, Standing
 from musehub_pipeline.settings import Settings
 
 EXIT_NOT_ALL_INDEXED = 3
@@ -91,7 +92,7 @@ def plan(
 
 
 def _summary(
-    selection: Selection, days: Sequence[Row], total: Mapping[str, int], pace: Pace | None
+    selection: Selection, days: Sequence[PastDay], total: Mapping[str, int], pace: Pace | None
 ) -> dict[str, Any]:
     return {
         "select": selection.select,
@@ -111,7 +112,7 @@ def _unmeasured(jobs: int) -> str:
     return f", and the mpacks of {jobs:,} of them, which were never read" if jobs else ""
 
 
-def _show(work: Sequence[Row], total: Mapping[str, int], pace: Pace | None, limit: int) -> None:
+def _show(work: Sequence[PastDay], total: Mapping[str, int], pace: Pace | None, limit: int) -> None:
     if total["given_up"]:
         err.print(given_up_line(total["given_up"]))
     if not work:
@@ -219,7 +220,7 @@ def run(
 
 
 def _index_again(
-    settings: Settings, selection: Selection, days: Sequence[Row], backfill: Backfill
+    settings: Settings, selection: Selection, days: Sequence[PastDay], backfill: Backfill
 ) -> None:
     from musehub_pipeline.orchestration.in_process import BackfillRunner
     from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
@@ -270,7 +271,7 @@ def status(as_json: JsonFlag = False) -> None:
         print_pairs(_standing(standing) | {"remaining time": _estimate_text(pace, seconds)})
 
 
-def _standing(standing: Row) -> dict[str, object]:
+def _standing(standing: Standing) -> dict[str, object]:
     failed = standing["failed"]
     by_code = ", ".join(f"{code} {jobs:,}" for code, jobs in failed.items())
     return {
@@ -284,7 +285,7 @@ def _standing(standing: Row) -> dict[str, object]:
     }
 
 
-def _day_of(row: Row) -> date:
+def _day_of(row: PastDay) -> date:
     """Return the day that a row of `Archive.days` is about."""
     return row["day"].astimezone(UTC).date()
 

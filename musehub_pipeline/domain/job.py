@@ -36,7 +36,7 @@ class _Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """The lease of one job by a run; `job_id`, `attempt` and `run_id` are the fencing token."""
+    """Which run has which job; `job_id`, `attempt` and `run_id` are the fencing token."""
 
     job_id: str
     repo_id: str

@@ -27,9 +27,9 @@ from musehub_pipeline.orchestration.instance import OUR_TAGS, dagster_instance, 
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
-from musehub_pipeline.phases.services import open_database, open_queue
-from musehub_pipeline.postgres.database import Database, Row
-from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.phases.services import open_database
+from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.jobs import JobRow, Jobs
 from musehub_pipeline.settings import Settings, first_day
 
 
@@ -146,32 +146,34 @@ def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Re
     """
     resolved = local.resolve(settings or Settings.load())
     with open_database(resolved) as database:
-        queue = open_queue(database, resolved)
-        row = queue.require(job_id)
+        jobs = Jobs(database)
+        row = jobs.require(job_id)
         if row["status"] not in {Status.DONE, Status.FAILED}:
             with dagster_instance() as instance:
-                row = _run_until_judged(row, Runner(resolved, instance), queue, database)
-        return _result_of(row, queue)
+                row = _run_until_judged(row, Runner(resolved, instance), jobs, database)
+        return _result_of(row, jobs)
 
 
-def _run_until_judged(row: Row, runner: Runner, queue: Queue, database: Database) -> Row:
+def _run_until_judged(row: JobRow, runner: Runner, jobs: Jobs, database: Database) -> JobRow:
     """Run a job, and again as long as its mpack has to be read again; return its row."""
     while True:
         before = row
         runner.run([row["job_id"]])
-        row = queue.require(row["job_id"])
-        is_judged = row["status"] != Status.PENDING or row["error_code"] not in READ_AGAIN
-        if is_judged or row["attempt"] == before["attempt"]:
+        row = jobs.require(row["job_id"])
+        waits_for = row["not_before"] if row["status"] == Status.PENDING else None
+        if waits_for is None or row["error_code"] not in READ_AGAIN:
             return row
-        sleep(max(0.0, (row["not_before"] - database.now()).total_seconds()))
+        if row["attempt"] == before["attempt"]:  # it was not claimed
+            return row
+        sleep(max(0.0, (waits_for - database.now()).total_seconds()))
 
 
-def _result_of(row: Row, queue: Queue) -> Result:
+def _result_of(row: JobRow, jobs: Jobs) -> Result:
     job_id = row["job_id"]
     match row["status"]:
         case Status.DONE:
-            return in_order(row["result"])
+            return in_order(row["result"] or {})
         case Status.FAILED:
-            raise JobFailed(job_id, row["error_code"], row["error"])
+            raise JobFailed(job_id, str(row["error_code"]), str(row["error"]))
         case _:
-            raise JobNotDone(f"job {job_id} {queue.explain(row)}")
+            raise JobNotDone(f"job {job_id} {jobs.explain(row)}")

@@ -26,7 +26,7 @@ def prune(context: dg.OpExecutionContext, musehub: MusehubServices) -> dg.Output
         locations = code_locations(context.run.tags_for_storage().get(LOCATION_TAG))
         runs = prune_runs(context.instance, locations, older_than=settings.keep_runs)
     if settings.keep_done:
-        rows = musehub.queue.prune_done(older_than=settings.keep_done)
+        rows = musehub.jobs.prune_done(older_than=settings.keep_done)
     return dg.Output(None, metadata={"runs": runs, "job_rows": rows})
 
 

@@ -16,6 +16,7 @@ from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.backoff import Backoff
 from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.heartbeat import Heartbeat
+from musehub_pipeline.queue.jobs import Jobs
 from musehub_pipeline.queue.live_runs import Runs
 from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline.settings import Settings
@@ -26,6 +27,7 @@ class HubServices:
     """The hub's repos and jobs: what there is to do, and which runs are at it."""
 
     queue: Queue
+    jobs: Jobs
     archive: Archive
     repos: Repos
     runs: Runs
@@ -67,6 +69,7 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         scratch = stack.enter_context(scratch_folder(settings.scratch_root))
         yield Services(
             queue=open_queue(database, settings),
+            jobs=Jobs(database),
             archive=open_archive(database, settings),
             repos=Repos(database),
             runs=runs,

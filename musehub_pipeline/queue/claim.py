@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from musehub_pipeline.domain.errors import READ_AGAIN, JobNotFound
-from musehub_pipeline.domain.job import Claim, Status
+from musehub_pipeline.domain.errors import READ_AGAIN
+from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import failed_line, retry_line
 from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, DueJob
 from musehub_pipeline.postgres.database import Database, Row
 from musehub_pipeline.queue.backoff import Backoff
-from musehub_pipeline.queue.lease import LiveLease
+from musehub_pipeline.queue.lease import LiveLease, claim_of
 
 _log = logging.getLogger("musehub_pipeline.index")
 
@@ -44,12 +44,12 @@ class Queue:
         A repo's jobs are leased in order of creation, and never while another run holds one.
         """
         with self._database.transaction() as transaction:
-            transaction.rows("lock_claims")
+            transaction.write("lock_claims")
             if job_ids:
-                free = transaction.rows("choose_named", {"job_ids": list(job_ids)})
+                free = transaction.tuples("choose_named", {"job_ids": list(job_ids)})
             else:
-                free = transaction.rows("choose_due", {"limit": limit})
-            chosen = [row["job_id"] for row in free]
+                free = transaction.tuples("choose_due", {"limit": limit})
+            chosen = [job_id for (job_id,) in free]
             lease = {
                 "run_id": run_id,
                 "lease": self._lease,
@@ -63,13 +63,12 @@ class Queue:
     def rescue(self) -> list[Rescued]:
         """Take the jobs of runs that died back into the queue; log a line for each."""
         with self._database.autocommit() as transaction:
-            if not transaction.rows("expired_leases"):  # as nearly always
+            if not transaction.tuples("expired_leases"):  # as nearly always
                 return []
         with self._database.transaction() as transaction:
-            transaction.rows("lock_claims")
+            transaction.write("lock_claims")
             limits = {"max_attempts": self._backoff.max_attempts, "max_kills": self._max_kills}
-            rows = transaction.rows("rescue_expired", limits)
-        rescued = [_rescued(row) for row in rows]
+            rescued = transaction.rows("rescue_expired", limits, of=_rescued)
         for job in rescued:
             _log.log(job.level, "%s", job.line)
         return rescued
@@ -82,69 +81,25 @@ class Queue:
         """Return the queue as it stands, with its `limit` oldest jobs that are due."""
         with self._database.transaction() as transaction:
             row = transaction.one("backlog", {"most": MOST_COUNTED})
-            due = transaction.rows("due", {"limit": limit})
-        return Backlog(**row, due=tuple(DueJob(**job) for job in due))
+            due = transaction.rows("due", {"limit": limit}, of=DueJob)
+        return Backlog(**row, due=tuple(due))
 
     def has_due(self) -> bool:
         """Tell whether a claim would find something now; asked after each batch, so not counted."""
         with self._database.autocommit() as transaction:
-            found = transaction.rows("expired_leases") or transaction.rows("due", {"limit": 1})
+            found = transaction.tuples("expired_leases") or transaction.tuples("due", {"limit": 1})
         return bool(found)
 
     def count_due(self) -> int:
         """Return how many jobs could be claimed now: a look at all that is unfinished."""
         with self._database.autocommit() as transaction:
-            return transaction.one("count_due")["count"]
-
-    def prune_done(self, *, older_than: timedelta) -> int:
-        """Delete the rows of jobs that were done so long ago; return how many."""
-        with self._database.transaction() as transaction:
-            return transaction.write("prune_done", {"age": older_than})
-
-    def job(self, job_id: str) -> Row | None:
-        """Return a job's row, if there is one."""
-        with self._database.autocommit() as transaction:
-            return transaction.row("job", {"job_id": job_id})
-
-    def require(self, job_id: str) -> Row:
-        """Return a job's row.
-
-        Raises:
-            JobNotFound: there is none.
-        """
-        row = self.job(job_id)
-        if row is None:
-            raise JobNotFound(job_id)
-        return row
-
-    def explain(self, row: Row) -> str:
-        """Say in a few words how a job stands, and why it is not done."""
-        if row["status"] == Status.DONE:
-            return "is done already"
-        if row["status"] == Status.RUNNING:
-            return f"is held by run {row['run_id']}"
-        if row["status"] == Status.FAILED:
-            return f"failed, {row['error_code']}: {row['error']}"
-        with self._database.transaction() as transaction:
-            blocking = transaction.row("blocking_job", {"job_id": row["job_id"]})
-        if blocking is not None:
-            return f"waits: job {blocking['job_id']} of its repository is {blocking['status']}"
-        if row["error_code"] is not None:
-            return f"is pending again, {row['error_code']}: {row['error']}"
-        return "is pending"
+            return transaction.value("count_due")
 
     def _lease_of(self, row: Row, run_id: str) -> LiveLease:
-        claim = Claim(
-            job_id=row["job_id"],
-            repo_id=row["repo_id"],
-            attempt=int(row["attempt"]),
-            attempts_forgiven=int(row["attempts_forgiven"]),
-            run_id=run_id,
-            queued_seconds=(row["started_at"] - row["created_at"]).total_seconds(),
-        )
+        queued = row["started_at"] - row["created_at"]
         unread_since = row["unread_since"] or row["started_at"]
         return LiveLease(
-            claim=claim,
+            claim=claim_of(row, run_id, queued_seconds=queued.total_seconds()),
             payload=row["payload"],
             database=self._database,
             backoff=self._backoff,
@@ -152,11 +107,10 @@ class Queue:
         )
 
 
-def _rescued(row: Row) -> Rescued:
-    names = {"job_id": row["job_id"], "repo_id": row["repo_id"]}
-    names |= {"code": row["error_code"], "message": row["error"]}
-    if row["status"] == Status.FAILED:
-        level, line = logging.ERROR, failed_line(**names)
-    else:
-        level, line = logging.WARNING, retry_line(**names)
-    return Rescued(job_id=row["job_id"], run_id=row["run_id"], level=level, line=line)
+def _rescued(
+    *, job_id: str, repo_id: str, run_id: str | None, status: str, error_code: str, error: str
+) -> Rescued:
+    failed = status == Status.FAILED
+    level, line_of = (logging.ERROR, failed_line) if failed else (logging.WARNING, retry_line)
+    line = line_of(job_id=job_id, repo_id=repo_id, code=error_code, message=error)
+    return Rescued(job_id=job_id, run_id=run_id, level=level, line=line)

@@ -53,13 +53,6 @@ WINDOW up_to_it AS (PARTITION BY repo_id ORDER BY created_at, job_id)
 -- Whether a run died over the job, which may be what killed it.
 j.attempts @> '[{"code": "LEASE_EXPIRED"}]' AS suspect
 
--- fragment: first_done_at
--- When a job was done first, whenever it was indexed again.
-coalesce(
-    (jsonb_path_query_first(attempts, '$[*] ? (@.code == null).ended_at') #>> '{}')::timestamptz,
-    finished_at
-)
-
 -- name: lock_claims
 -- Claims follow each other, so that each sees the repos that the one before it took.
 SELECT pg_advisory_xact_lock(hashtextextended('musehub_pipeline.claim', 0));
@@ -145,22 +138,6 @@ RETURNING job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, 
         WHERE (earlier ->> 'attempt')::integer > attempts_forgiven AND earlier ->> 'code' = ANY(%(read_again)s)
     ) AS unread_since;
 
--- name: count_due
--- How many jobs a claim without a limit would take, one after the other; in one pass.
-SELECT count(*)
-FROM (
-    SELECT
-        status, coalesce(lease_expires_at < statement_timestamp(), true) AS expired,
-        bool_or(status = 'running' AND lease_expires_at >= statement_timestamp())
-            OVER (PARTITION BY repo_id) AS held,
-        bool_or(status = 'pending' AND not_before IS NOT NULL AND not_before > statement_timestamp())
-            OVER (PARTITION BY repo_id ORDER BY created_at, job_id) AS behind
-    FROM musehub_background_jobs
-    WHERE job_type = 'mpack.index' AND status IN ('pending', 'running')
-) AS unfinished
-WHERE (status = 'pending' AND NOT coalesce(held, false) AND NOT coalesce(behind, false))
-    OR (status = 'running' AND expired);
-
 -- name: expired_leases
 -- Whether a run died, so that a claim would first take its jobs back.
 SELECT 1
@@ -203,25 +180,18 @@ SELECT j.job_id, j.repo_id, j.attempt,
 -- include: oldest_due
 LIMIT %(limit)s;
 
--- name: blocking_job
--- The oldest unfinished job of a job's repo that comes before it, or is under way.
-SELECT earlier.job_id, earlier.status
-FROM musehub_background_jobs AS earlier
-JOIN musehub_background_jobs AS j ON j.job_id = %(job_id)s AND j.repo_id = earlier.repo_id
-WHERE earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
-    AND earlier.job_id <> j.job_id
-    AND (earlier.status = 'running' OR (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id))
-ORDER BY earlier.created_at, earlier.job_id
-LIMIT 1;
-
--- name: prune_done
--- Forget jobs that were done long ago; what they brought stays. Those go first that brought the oldest
--- rows, as fsck takes it.
-DELETE FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'done' AND
-    -- include: first_done_at
-    < clock_timestamp() - %(age)s::interval;
-
--- name: job
--- One row of the queue, with all its columns.
-SELECT * FROM musehub_background_jobs WHERE job_id = %(job_id)s AND job_type = 'mpack.index';
+-- name: count_due
+-- How many jobs a claim without a limit would take, one after the other; in one pass.
+SELECT count(*)
+FROM (
+    SELECT
+        status, coalesce(lease_expires_at < statement_timestamp(), true) AS expired,
+        bool_or(status = 'running' AND lease_expires_at >= statement_timestamp())
+            OVER (PARTITION BY repo_id) AS held,
+        bool_or(status = 'pending' AND not_before IS NOT NULL AND not_before > statement_timestamp())
+            OVER (PARTITION BY repo_id ORDER BY created_at, job_id) AS behind
+    FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status IN ('pending', 'running')
+) AS unfinished
+WHERE (status = 'pending' AND NOT coalesce(held, false) AND NOT coalesce(behind, false))
+    OR (status = 'running' AND expired);

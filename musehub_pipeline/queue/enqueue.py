@@ -38,8 +38,8 @@ class Pushes:
         with self._database.transaction() as transaction:
             if transaction.row("lock_repo", {"repo_id": repo_id}) is None:
                 raise RepoNotFound(f"the repository {repo_id!r} has been deleted")
-            rows = transaction.rows("jobs_of_mpacks", {"repo_id": repo_id, "spellings": spellings})
-            present = {row["mpack_key"]: row["job_id"] for row in rows}
+            named = {"repo_id": repo_id, "spellings": spellings}
+            present: dict[str, str] = dict(transaction.tuples("jobs_of_mpacks", named))
             enqueued = {
                 payload["mpack_key"]: _enqueue(transaction, repo_id, payload)
                 for payload in payloads

@@ -23,7 +23,7 @@ from musehub_pipeline.domain.errors import (
 )
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Job, Status
 from musehub_pipeline.domain.result import Outcome, Result
-from musehub_pipeline.postgres.database import Database, Transaction
+from musehub_pipeline.postgres.database import Database, Row, Transaction
 from musehub_pipeline.queue.backoff import Backoff
 
 
@@ -62,7 +62,7 @@ class Lease(ABC):
         """Tell whether a later job has moved a branch of the job's repo."""
         parameters = {"job_id": self.claim.job_id, "branch": branch}
         with self.database.autocommit() as transaction:
-            return transaction.one("overtaken", parameters)["overtaken"]
+            return transaction.value("overtaken", parameters)
 
     def publish(self, result: Result, *, head: Head | None) -> None:
         """Move the branch's head, note the push and end the job as done: all of it, or nothing.
@@ -82,7 +82,7 @@ class Lease(ABC):
             if transaction.write("publish", self._fence() | done):
                 self._move_head(transaction, head)
                 self._note_push(transaction)
-            elif not transaction.rows("was_published", self._fence()):
+            elif not transaction.tuples("was_published", self._fence()):
                 lost = f"run {self.claim.run_id} no longer holds the lease"
                 raise Transient(Trouble.LEASE_LOST, lost)
 
@@ -216,6 +216,18 @@ class PastLease(Lease):
     def _note_push(self, transaction: Transaction) -> None:
         if self.status is Status.FAILED:
             self._touch_repo(transaction)
+
+
+def claim_of(row: Row, run_id: str, *, queued_seconds: float = 0.0) -> Claim:
+    """Return the claim of a row that a run has leased; a hub may have numbers of another type."""
+    return Claim(
+        job_id=row["job_id"],
+        repo_id=row["repo_id"],
+        attempt=int(row["attempt"]),
+        attempts_forgiven=int(row["attempts_forgiven"]),
+        run_id=run_id,
+        queued_seconds=queued_seconds,
+    )
 
 
 def _reason(error: JobError) -> dict[str, Any]:

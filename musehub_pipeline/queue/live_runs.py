@@ -45,7 +45,7 @@ class Runs:
             released = transaction.write("release_run", {"run_id": run_id})
             released += transaction.write("release_run_past", {"run_id": run_id})
             transaction.write("renew_run", {"run_id": run_id, "lease": self.lease})
-            transaction.rows("wake")
+            transaction.write("wake")
         return released
 
     def known(self, run_ids: Collection[str]) -> dict[str, KnownRun]:
@@ -53,8 +53,8 @@ class Runs:
         ids = sorted(run_ids)
         with self._database.transaction() as transaction:
             transaction.write("expect_runs", {"run_ids": ids, "lease": self.lease})
-            rows = transaction.rows("runs", {"run_ids": ids})
-        return {row["run_id"]: KnownRun(alive=row["alive"], claimed=row["claimed"]) for row in rows}
+            rows = transaction.tuples("runs", {"run_ids": ids})
+        return {run_id: KnownRun(alive=alive, claimed=claimed) for run_id, alive, claimed in rows}
 
     def forget(self) -> None:
         """Forget runs that died long ago."""

@@ -2,14 +2,41 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from musehub_pipeline.domain.backfill import Pace, PastJob, Selection
-from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
+from musehub_pipeline.domain.job import INDEX_VERSION, Status
 from musehub_pipeline.postgres.database import Database, Row
-from musehub_pipeline.queue.lease import PastLease
+from musehub_pipeline.queue.lease import PastLease, claim_of
 
 _JOBS_TIMED = 1_000
+
+
+class PastDay(TypedDict):
+    """How many jobs that were pushed on a day have ended, and what there is to do."""
+
+    day: datetime
+    ended: int
+    jobs: int  # to do
+    mpack_bytes: int  # of these
+    unmeasured: int  # of these, those whose size is not known, and not counted
+    current: int
+    failed: int
+    given_up: int  # of the selection, for `max_kills` runs have died over them since they ended
+
+
+class Standing(TypedDict):
+    """How far all is indexed again."""
+
+    at: datetime
+    current: int
+    outdated: int
+    outdated_bytes: int
+    given_up: int
+    before: int  # pushed earlier than what is looked at
+    failed: dict[str, int]  # by code
+    leased: int  # now
+    runs: int  # that hold these
 
 
 class Archive:
@@ -26,22 +53,13 @@ class Archive:
             rows = transaction.tuples("past_jobs", self._parameters(selection))
         return [PastJob(*row) for row in rows]
 
-    def days(self, selection: Selection) -> list[Row]:
-        """Return for each day: day, ended, jobs and mpack_bytes to do, current, failed, given_up.
-
-        Of the jobs to do, the size of those that are `unmeasured` is not known, and not counted.
-        Given up are those of the selection over which `max_kills` runs have died since they ended.
-        """
+    def days(self, selection: Selection) -> list[PastDay]:
+        """Return for each day of a selection how many jobs have ended, and what there is to do."""
         with self._database.transaction() as transaction:
-            return transaction.rows("past_days", self._parameters(selection))
+            return transaction.rows("past_days", self._parameters(selection), of=PastDay)
 
-    def standing(self, *, since: datetime) -> Row:
-        """Return how far all is indexed again that was pushed `since` then.
-
-        That is: at, current, outdated and outdated_bytes, failed by code, how many of all these are
-        given up, and how many are leased now by how many runs; `before` counts what was pushed
-        earlier.
-        """
+    def standing(self, *, since: datetime) -> Standing:
+        """Return how far all is indexed again that was pushed `since` then."""
         parameters = {
             "since": since,
             "index_version": INDEX_VERSION,
@@ -49,10 +67,9 @@ class Archive:
         }
         with self._database.transaction() as transaction:
             standing = transaction.one("past_standing", parameters)
-            failures = transaction.rows("past_failures", parameters)
+            failed = dict(transaction.tuples("past_failures", parameters))
             leases = transaction.one("past_leases")
-        failed = {row["error_code"]: row["jobs"] for row in failures}
-        return standing | {"failed": failed} | leases
+        return Standing(**standing, failed=failed, **leases)
 
     def pace(self) -> Pace | None:
         """Return how fast the newest of the jobs that are done went; None where none was timed."""
@@ -86,15 +103,8 @@ class Archive:
         }
 
     def _lease_of(self, row: Row, run_id: str) -> PastLease:
-        claim = Claim(
-            job_id=row["job_id"],
-            repo_id=row["repo_id"],
-            attempt=int(row["attempt"]),
-            attempts_forgiven=int(row["attempts_forgiven"]),
-            run_id=run_id,
-        )
         return PastLease(
-            claim=claim,
+            claim=claim_of(row, run_id),
             payload=row["payload"],
             status=Status(row["status"]),
             database=self._database,

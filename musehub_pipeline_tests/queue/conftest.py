@@ -6,6 +6,7 @@ import pytest
 
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.jobs import Jobs
 from musehub_pipeline.queue.live_runs import Runs
 from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
@@ -31,3 +32,10 @@ def runs(hub: Hub) -> Iterator[Runs]:
     """The runs that work on a hub's queue."""
     with Database(str(hub.settings.database_url)) as database:
         yield Runs(database, lease=LEASE)
+
+
+@pytest.fixture
+def jobs(hub: Hub) -> Iterator[Jobs]:
+    """The rows of a hub's queue."""
+    with Database(str(hub.settings.database_url)) as database:
+        yield Jobs(database)

@@ -6,6 +6,7 @@ from typing import Any
 from musehub_pipeline.domain.errors import Transient, Trouble
 from musehub_pipeline.queue.backoff import Backoff
 from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.jobs import Jobs
 from musehub_pipeline.queue.lease import LiveLease
 from musehub_pipeline_tests.hub import Hub
 
@@ -30,8 +31,8 @@ def claim_one(queue: Queue, run_id: str = "run") -> LiveLease:
     return lease
 
 
-def reason(queue: Queue, job_id: str) -> str:
-    return queue.explain(queue.require(job_id))
+def reason(jobs: Jobs, job_id: str) -> str:
+    return jobs.explain(jobs.require(job_id))
 
 
 def change(hub: Hub, job_id: str, assignment: str) -> None:

@@ -9,11 +9,10 @@ import pytest
 from musehub_pipeline.domain.backfill import PastJob
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.job import Claim
-from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.jobs import Jobs
 from musehub_pipeline.queue.lease import LiveLease
 from musehub_pipeline.queue.live_runs import Runs
-from musehub_pipeline.queue.operations import Operations
 from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.queue.queueing import (
@@ -188,22 +187,24 @@ def test_a_named_job_is_taken_out_of_its_backoff(hub: Hub, queue: Queue) -> None
     assert state(hub, other)["status"] == "pending"
 
 
-def test_a_named_job_waits_for_the_earlier_ones_that_are_not_named(hub: Hub, queue: Queue) -> None:
+def test_a_named_job_waits_for_the_earlier_ones_that_are_not_named(
+    hub: Hub, queue: Queue, jobs: Jobs
+) -> None:
     first, second, third = (hub.enqueue("r") for _ in range(3))
 
     assert named(queue, second) == named(queue, third, second) == []
-    assert reason(queue, second) == f"waits: job {first} of its repository is pending"
-    assert reason(queue, first) == "is pending"
+    assert reason(jobs, second) == f"waits: job {first} of its repository is pending"
+    assert reason(jobs, first) == "is pending"
     leases = queue.claim(run_id="run", limit=1, job_ids=[second, first])
     assert [lease.claim.job_id for lease in leases] == [first, second]
     assert named(queue, third) == []
     change(hub, first, "status = 'done'")
-    assert reason(queue, third) == f"waits: job {second} of its repository is running"
-    assert reason(queue, second) == "is held by run run"
+    assert reason(jobs, third) == f"waits: job {second} of its repository is running"
+    assert reason(jobs, second) == "is held by run run"
     leases[1].retry_later(TROUBLE, pause=NOW)
-    assert reason(queue, second) == "is pending again, STORAGE_UNAVAILABLE: the disk is full"
+    assert reason(jobs, second) == "is pending again, STORAGE_UNAVAILABLE: the disk is full"
     change(hub, second, "status = 'failed'")
-    assert reason(queue, second) == "failed, STORAGE_UNAVAILABLE: the disk is full"
+    assert reason(jobs, second) == "failed, STORAGE_UNAVAILABLE: the disk is full"
 
 
 def test_a_hub_may_allow_jobs_of_no_repo_and_they_hold_up_nobody(hub: Hub, queue: Queue) -> None:
@@ -241,14 +242,15 @@ def test_what_is_due_is_what_a_claim_takes(hub: Hub, queue: Queue) -> None:
     assert queue.has_due()
 
 
-def test_a_hub_may_keep_reasons_as_varchar(hub: Hub, queue: Queue, archive: Archive) -> None:
+def test_a_hub_may_keep_reasons_as_varchar(
+    hub: Hub, queue: Queue, jobs: Jobs, archive: Archive
+) -> None:
     for column in ("error", "error_code"):
         hub.sql(f"ALTER TABLE musehub_background_jobs ALTER {column} TYPE varchar")
     failed, cancelled = hub.enqueue("r"), hub.enqueue("s")
     claim_one(queue).retry_later(TROUBLE, pause=NOW)
     assert claim_one(queue).fail(Rejection(Fault.BAD_TEXT, "NUL"))
-    with Database(str(hub.settings.database_url)) as database:
-        assert Operations(database).cancel([cancelled]) == [cancelled]
+    assert jobs.cancel([cancelled]) == [cancelled]
     [again] = archive.claim([PastJob(failed, 2, 0)], run_id="again")
 
     assert again.fail(Rejection(Fault.BAD_TEXT, "NUL"))

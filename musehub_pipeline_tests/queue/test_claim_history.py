@@ -1,7 +1,6 @@
 """What the queue remembers of attempts, and what it tells of what waits."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
@@ -107,15 +106,3 @@ def test_a_new_job_is_noticed_at_once(hub: Hub, queue: Queue) -> None:
         assert not wait(0.05)
         hub.enqueue("r")
         assert wait(10)
-
-
-def test_rows_of_jobs_that_were_done_long_ago_may_be_forgotten(hub: Hub, queue: Queue) -> None:
-    old, young, failed = (hub.enqueue("r") for _ in range(3))
-    change(hub, old, "status = 'done', finished_at = now() - interval '8 days'")
-    change(hub, young, "status = 'done', finished_at = now() - interval '6 days'")
-    change(hub, failed, "status = 'failed', finished_at = now() - interval '8 days'")
-
-    assert queue.prune_done(older_than=timedelta(days=7)) == 1
-
-    left = hub.sql("SELECT job_id FROM musehub_background_jobs")
-    assert {row["job_id"] for row in left} == {young, failed}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from musehub_pipeline.domain.errors import JobError, JobNotFound, Transient, Trouble
+from musehub_pipeline.domain.errors import JobError, Transient, Trouble
 from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.lease import Head, LiveLease
 from musehub_pipeline_tests.hub import Hub
@@ -213,16 +213,6 @@ def test_an_expired_lease_cannot_publish_though_nobody_took_the_job(
         lease.publish(RESULT, head=head("new"))
 
     assert everything(hub) == expected
-
-
-def test_a_job_of_another_type_or_of_nobody_is_not_found(hub: Hub, queue: Queue) -> None:
-    other = hub.enqueue("r")
-    hub.sql("UPDATE musehub_background_jobs SET job_type = 'mail.send'")
-
-    for job_id in (other, "nobody's"):
-        assert queue.job(job_id) is None
-        with pytest.raises(JobNotFound, match=job_id):
-            queue.require(job_id)
 
 
 def test_publishing_twice_is_publishing_once(hub: Hub, queue: Queue, lease: LiveLease) -> None:

@@ -1,4 +1,4 @@
--- The statements of `operations.py`.
+-- The statements of `jobs.py`.
 
 -- fragment: filtered
 -- Jobs by status, repo, reason and age, where these are given.
@@ -8,6 +8,36 @@ WHERE j.job_type = 'mpack.index'
     AND (%(code)s::text IS NULL OR j.error_code = %(code)s::text)
     AND (%(older_than)s::interval IS NULL OR j.created_at < now() - %(older_than)s::interval)
     AND (%(newer_than)s::interval IS NULL OR j.created_at > now() - %(newer_than)s::interval)
+
+-- fragment: first_done_at
+-- When a job was done first, whenever it was indexed again.
+coalesce(
+    (jsonb_path_query_first(attempts, '$[*] ? (@.code == null).ended_at') #>> '{}')::timestamptz,
+    finished_at
+)
+
+-- name: job
+-- One row of the queue, with all its columns.
+SELECT * FROM musehub_background_jobs WHERE job_id = %(job_id)s AND job_type = 'mpack.index';
+
+-- name: blocking_job
+-- The oldest unfinished job of a job's repo that comes before it, or is under way.
+SELECT earlier.job_id, earlier.status
+FROM musehub_background_jobs AS earlier
+JOIN musehub_background_jobs AS j ON j.job_id = %(job_id)s AND j.repo_id = earlier.repo_id
+WHERE earlier.job_type = 'mpack.index' AND earlier.status IN ('pending', 'running')
+    AND earlier.job_id <> j.job_id
+    AND (earlier.status = 'running' OR (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id))
+ORDER BY earlier.created_at, earlier.job_id
+LIMIT 1;
+
+-- name: prune_done
+-- Forget jobs that were done long ago; what they brought stays. Those go first that brought the oldest
+-- rows, as fsck takes it.
+DELETE FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status = 'done' AND
+    -- include: first_done_at
+    < clock_timestamp() - %(age)s::interval;
 
 -- name: outcomes
 -- How some jobs stand.
@@ -26,49 +56,6 @@ LEFT JOIN musehub_repos AS r USING (repo_id)
 -- include: filtered
 ORDER BY j.created_at DESC, j.job_id DESC
 LIMIT %(limit)s;
-
--- name: standing
--- The unfinished part of the queue; `count_due` says how much of it is due.
-SELECT
-    clock_timestamp() AS at,
-    count(*) FILTER (WHERE status = 'pending') AS pending,
-    extract(
-        epoch FROM clock_timestamp()
-            - min(created_at) FILTER (WHERE status = 'pending' AND isfinite(created_at))
-    )::float AS oldest_pending_seconds,
-    count(*) FILTER (WHERE status = 'pending' AND not_before > clock_timestamp()) AS in_backoff,
-    count(*) FILTER (WHERE status = 'running') AS running,
-    count(*) FILTER (WHERE status = 'running' AND lease_expires_at < clock_timestamp())
-        AS expired_leases
-FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status IN ('pending', 'running');
-
--- name: failures
--- How many jobs failed of late, by reason, the most frequent first.
-SELECT error_code, count(*) AS jobs
-FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'failed' AND finished_at > now() - %(age)s::interval
-GROUP BY error_code
-ORDER BY jobs DESC, error_code;
-
--- name: throughput
--- What was done of late. A job waited in the queue until its first attempt, or its last where there is no history.
-SELECT
-    count(*) AS jobs,
-    coalesce(sum(bytes), 0)::bigint AS bytes,
-    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY elapsed_ms) AS elapsed_ms,
-    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY queue_wait_ms) AS queue_wait_ms
-FROM (
-    SELECT
-        (result ->> 'mpack_size_bytes')::numeric AS bytes,
-        (result ->> 'elapsed_ms')::float AS elapsed_ms,
-        CASE WHEN isfinite(created_at) THEN extract(epoch FROM coalesce(
-            (jsonb_path_query_first(attempts, '$[*].started_at ? (@ != null)') #>> '{}')::timestamptz,
-            started_at
-        ) - created_at)::float * 1000 END AS queue_wait_ms
-    FROM musehub_background_jobs
-    WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at > now() - %(age)s::interval
-) AS done;
 
 -- name: choose
 -- The jobs of a status that all the filters let through, locked, oldest first.
