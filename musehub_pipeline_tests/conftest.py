@@ -14,7 +14,7 @@ import pytest
 from musehub_pipeline.postgres import migrate
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
-from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.hub import Hub, disconnect
 from musehub_pipeline_tests.servers import ceph, debian
 from musehub_pipeline_tests.servers.moto import MotoS3, S3Server
 from musehub_pipeline_tests.servers.postgres import Postgres
@@ -98,7 +98,8 @@ def postgres() -> Iterator[Postgres]:
 def empty_database_url(postgres: Postgres) -> Iterator[str]:
     """A database without any table."""
     name = f"test_{uuid4().hex}"
-    yield postgres.create_database(name)
+    yield (url := postgres.create_database(name))
+    disconnect(url)
     postgres.drop_database(name)
 
 
@@ -106,7 +107,8 @@ def empty_database_url(postgres: Postgres) -> Iterator[str]:
 def database_url(postgres: Postgres) -> Iterator[str]:
     """A database with the tables, empty."""
     name = f"test_{uuid4().hex}"
-    yield postgres.create_database(name, TEMPLATE)
+    yield (url := postgres.create_database(name, TEMPLATE))
+    disconnect(url)
     postgres.drop_database(name)
 
 

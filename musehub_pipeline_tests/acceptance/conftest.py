@@ -8,7 +8,7 @@ import pytest
 
 from musehub_pipeline_tests.acceptance.dev import Dev
 from musehub_pipeline_tests.conftest import TEMPLATE, bare_environment, settings_of
-from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.hub import Hub, disconnect
 from musehub_pipeline_tests.servers.postgres import Postgres
 
 MOST_RUNS = 10
@@ -40,14 +40,14 @@ def busy(busy_of_all: Dev, request: pytest.FixtureRequest) -> Iterator[Dev]:
     yield from _lend(busy_of_all, request)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # idle as it is, it takes a tenth of a core
 def warm_of_all(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """What is lent as `warm`."""
     budgets = f"unpack_ms={UNPACK_BUDGET_MS}"
     yield from _share(postgres, tmp_path_factory.mktemp("warm"), MUSEHUB_PHASE_BUDGETS_MS=budgets)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def busy_of_all(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """What is lent as `busy`."""
     yield from _share(
@@ -64,17 +64,22 @@ def _share(postgres: Postgres, folder: Path, **variables: object) -> Iterator[De
         dev = Dev(hub, folder, **variables)
     try:
         yield dev
-        assert dev.stop() == 0
+        assert not dev.lives() or dev.stop() == 0
     finally:
         dev.end()
+        disconnect(str(hub.settings.database_url))
 
 
 def _lend(dev: Dev, request: pytest.FixtureRequest) -> Iterator[Dev]:
     failures = request.session.testsfailed
-    dev.begin_anew()
-    yield dev
-    print(dev.log()[-2000:], file=sys.stderr)
-    if request.session.testsfailed > failures:
-        dev.end()
-    else:
-        dev.settle()
+    is_as_it_was = False
+    try:
+        dev.begin_anew()
+        yield dev
+        if request.session.testsfailed == failures:
+            dev.settle()
+            is_as_it_was = True
+    finally:
+        print(dev.log()[-2000:], file=sys.stderr)
+        if not is_as_it_was:
+            dev.end()

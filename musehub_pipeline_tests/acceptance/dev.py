@@ -104,9 +104,13 @@ class Dev:
         _forget(str(self.hub.settings.database_url), metadata.tables)
         for place in _folder_of(self.hub).iterdir():
             shutil.rmtree(place)
-        if self._process is None or self._process.poll() is not None:
+        if not self.lives():
             self.start()
         _forget(self.dagster_database_url, _DAGSTERS_PAST)
+
+    def lives(self) -> bool:
+        """Tell whether it has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def settle(self) -> None:
         """Wait until every job has ended, and every run."""
@@ -170,7 +174,7 @@ class Dev:
 
     def end(self) -> None:
         """Leave nothing behind, whatever became of the test."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.lives():
             for group in psutil.Process(self._process.pid).children():
                 with suppress(ProcessLookupError):
                     os.killpg(group.pid, signal.SIGKILL)  # with runs whose code server has died
