@@ -81,6 +81,24 @@ class Settings(BaseSettings):
     )
     max_snapshots: int = Field(_LIMITS.snapshots, ge=1, description="Most snapshots of an mpack")
     max_commits: int = Field(_LIMITS.commits, ge=1, description="Most commits of an mpack")
+    max_commit_bytes: int = Field(
+        _LIMITS.commit_bytes,
+        ge=1,
+        le=1 << 27,  # with the most values of a commit, all that jsonb can hold
+        description="Largest commit, as it is packed, and as JSON",
+    )
+    max_snapshot_bytes: int = Field(
+        _LIMITS.snapshot_bytes, ge=1, le=1 << 27, description="Largest snapshot"
+    )
+    max_text_bytes: int = Field(
+        _LIMITS.text_bytes,
+        ge=1 << 16,  # what the reader reads at a time
+        le=1 << 27,
+        description="Longest text or binary inside of a commit or snapshot",
+    )
+    max_path_characters: int = Field(
+        _LIMITS.path_characters, ge=1, description="Longest path of a manifest"
+    )
 
     endpoint_url: str | None = Field(
         None,
@@ -159,6 +177,10 @@ class Settings(BaseSettings):
             objects=self.max_objects,
             snapshots=self.max_snapshots,
             commits=self.max_commits,
+            commit_bytes=self.max_commit_bytes,
+            snapshot_bytes=self.max_snapshot_bytes,
+            text_bytes=self.max_text_bytes,
+            path_characters=self.max_path_characters,
         )
 
     @property

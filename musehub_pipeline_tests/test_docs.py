@@ -1,12 +1,17 @@
 """The documentation says what the code does."""
 
 import re
+from dataclasses import fields
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from musehub_pipeline.domain.commit_meta import MAX_KEYS, MAX_VALUES
 from musehub_pipeline.domain.errors import Fault, Trouble
+from musehub_pipeline.domain.job import MAX_BRANCH_BYTES
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.packed import MAX_DEPTH, MAX_FIELDS
 from musehub_pipeline.domain.result import KEYS
 from musehub_pipeline.settings import Settings
 
@@ -39,6 +44,20 @@ def test_every_knob_is_explained_with_its_default() -> None:
     for name, default in VARIABLES.items():
         if isinstance(default, int) and not isinstance(default, bool):
             assert re.search(rf"`{name}` ({default}|{default:,})\b", knobs), name
+
+
+def test_every_limit_is_in_the_table_of_the_mpack_with_its_default() -> None:
+    section = (ROOT / "docs/mpack.md").read_text().partition("## Limits")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.*) \| ([\d,]+) \| (?:`(\w+)` )?\|$", section, re.M)
+
+    limits = {name: int(number.replace(",", "")) for _, number, name in rows if name}
+    constants = [int(number.replace(",", "")) for _, number, name in rows if not name]
+
+    per_mpack = {f"MUSEHUB_MAX_{field.name.upper()}" for field in fields(Limits)}
+    assert limits == {name: VARIABLES[name] for name in per_mpack}
+    assert constants == [MAX_FIELDS, MAX_KEYS, MAX_VALUES]
+    assert f"at most {MAX_BRANCH_BYTES} bytes" in section
+    assert f"at most {MAX_DEPTH} deep" in section
 
 
 def test_there_is_advice_for_every_reason_that_a_failed_job_can_have() -> None:

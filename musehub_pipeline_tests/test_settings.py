@@ -35,6 +35,10 @@ READ = {
     "max_objects": ("MUSEHUB_MAX_OBJECTS", "9", 9),
     "max_snapshots": ("MUSEHUB_MAX_SNAPSHOTS", "9", 9),
     "max_commits": ("MUSEHUB_MAX_COMMITS", "9", 9),
+    "max_commit_bytes": ("MUSEHUB_MAX_COMMIT_BYTES", "9", 9),
+    "max_snapshot_bytes": ("MUSEHUB_MAX_SNAPSHOT_BYTES", "9", 9),
+    "max_text_bytes": ("MUSEHUB_MAX_TEXT_BYTES", "65536", 65_536),
+    "max_path_characters": ("MUSEHUB_MAX_PATH_CHARACTERS", "9", 9),
     "endpoint_url": ("AWS_ENDPOINT_URL", "https://s3.example.org", "https://s3.example.org"),
     "region_name": ("AWS_REGION", "eu-central-1", "eu-central-1"),
     "profile_name": ("AWS_PROFILE", "hub", "hub"),
@@ -78,6 +82,10 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
         "max_objects": 2_000_000,
         "max_snapshots": 500_000,
         "max_commits": 500_000,
+        "max_commit_bytes": 64 << 20,
+        "max_snapshot_bytes": 64 << 20,
+        "max_text_bytes": 8 << 20,
+        "max_path_characters": 4_096,
         "endpoint_url": None,
         "region_name": None,
         "profile_name": None,
@@ -114,13 +122,26 @@ def test_what_is_read_is_reckoned_with_in_fitting_types() -> None:
             "max_objects": 2,
             "max_snapshots": 3,
             "max_mpack_bytes": 5,
+            "max_commit_bytes": 6,
+            "max_snapshot_bytes": 7,
+            "max_text_bytes": 1 << 16,
+            "max_path_characters": 8,
         }
     )
 
     assert settings.lease == timedelta(seconds=1.5)
     assert (settings.keep_runs, settings.keep_done) == (timedelta(days=8), timedelta(days=9))
     assert settings.phase_budgets == {"object_puts_ms": 5000.0, "elapsed_ms": 8000.0}
-    assert settings.limits == Limits(mpack_bytes=5, objects=2, snapshots=3, commits=1)
+    assert settings.limits == Limits(
+        mpack_bytes=5,
+        objects=2,
+        snapshots=3,
+        commits=1,
+        commit_bytes=6,
+        snapshot_bytes=7,
+        text_bytes=1 << 16,
+        path_characters=8,
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,6 +177,10 @@ def test_what_is_read_is_reckoned_with_in_fitting_types() -> None:
         ("MUSEHUB_MAX_OBJECTS", "0"),
         ("MUSEHUB_MAX_SNAPSHOTS", "x"),
         ("MUSEHUB_MAX_COMMITS", "1_"),
+        ("MUSEHUB_MAX_COMMIT_BYTES", "134217729"),
+        ("MUSEHUB_MAX_SNAPSHOT_BYTES", "134217729"),
+        ("MUSEHUB_MAX_TEXT_BYTES", "65535"),
+        ("MUSEHUB_MAX_PATH_CHARACTERS", "0"),
     ],
 )
 def test_a_value_that_is_not_valid_names_its_variable(

@@ -18,7 +18,15 @@ from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.objects.scratch import ScratchFile
 
 # What was accepted once is read, whatever the limits are today; nothing of it is kept in memory.
-_LIMITS = Limits(mpack_bytes=1 << 62, objects=1 << 32, snapshots=1 << 32, commits=1 << 32)
+_LIMITS = Limits(
+    mpack_bytes=1 << 62,
+    objects=1 << 32,
+    snapshots=1 << 32,
+    commits=1 << 32,
+    commit_bytes=1 << 32,
+    snapshot_bytes=1 << 32,
+    text_bytes=1 << 30,
+)
 
 # No mpack, or one with the right hash at which the reader stumbles, was never accepted: the push
 # supplied nothing.

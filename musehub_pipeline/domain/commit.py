@@ -1,19 +1,16 @@
 """A commit as a client packs it, and the row that the index stores for it."""
 
-import re
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
 from musehub_pipeline.domain import ids
+from musehub_pipeline.domain.commit_meta import check_meta, meta_json
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.job import check_branch
-
-_Decoded = TypeVar("_Decoded")
-
-# A NUL as JSON spells it, behind an even number of backslashes: jsonb cannot hold one.
-_JSON_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.packed import decode
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,24 +35,6 @@ class _Identified(msgspec.Struct, frozen=True):
     commit_id: str
 
 
-class _CommitMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What else is said of a commit: kept as it came; no id depends on it."""
-
-    metadata: dict[str, Any] | None = None
-    structured_delta: Any = None
-    sem_ver_bump: Any = None
-    breaking_changes: Any = None
-    agent_id: Any = None
-    model_id: Any = None
-    toolchain_id: Any = None
-    prompt_hash: Any = None
-    signature: Any = None
-    signer_key_id: Any = None
-    format_version: Any = None
-    reviewed_by: Any = None
-    test_runs: Any = None
-
-
 class CommitRow(NamedTuple):
     """A row of `musehub_commits`, but for its repo; ids in the stored spelling."""
 
@@ -66,12 +45,16 @@ class CommitRow(NamedTuple):
     author: str
     timestamp: datetime  # UTC
     snapshot_id: str
-    commit_meta: bytes  # JSON
+    commit_meta: bytes | bytearray  # JSON
+
+    @property
+    def size(self) -> int:
+        """About how much is sent for it."""
+        return len(self.commit_meta) + len(self.message) + len(self.author)
 
 
 _decoder = msgspec.msgpack.Decoder(Commit)
 _id_decoder = msgspec.msgpack.Decoder(_Identified)
-_meta_decoder = msgspec.msgpack.Decoder(_CommitMeta)
 _json = msgspec.json.Encoder()
 
 
@@ -95,24 +78,12 @@ def commit_id_of(raw: bytes) -> str:
     return commit_id
 
 
-def decode(decoder: msgspec.msgpack.Decoder[_Decoded], raw: bytes) -> _Decoded:
-    """Decode msgpack.
-
-    Raises:
-        Rejection: MPACK_MALFORMED, naming the field.
-    """
-    try:
-        return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejection(Fault.MPACK_MALFORMED, str(error)) from error
-
-
-def check_commit(commit: Commit, raw: bytes, *, verify_id: bool) -> bool:
+def check_commit(commit: Commit, raw: bytes, *, verify_id: bool, limits: Limits) -> bool:
     """Check all that a commit says by itself, and tell whether its id could be recomputed.
 
     Raises:
-        Rejection: BAD_ID, BAD_TEXT, BAD_TIMESTAMP or MPACK_MALFORMED, naming the field, or, where
-            `verify_id`, COMMIT_ID_MISMATCH.
+        Rejection: BAD_ID, BAD_TEXT, BAD_TIMESTAMP, MPACK_MALFORMED or LIMIT_EXCEEDED, naming the
+            field, or, where `verify_id`, COMMIT_ID_MISMATCH.
     """
     ids.check_id("commit_id", commit.commit_id)
     ids.check_id("snapshot_id", commit.snapshot_id)
@@ -125,7 +96,7 @@ def check_commit(commit: Commit, raw: bytes, *, verify_id: bool) -> bool:
         if "\0" in text:
             raise Rejection(Fault.BAD_TEXT, f"{name}: holds NUL")
     parse_timestamp(commit.committed_at, where="committed_at")
-    _meta_json(raw)
+    check_meta(raw, max_json_bytes=limits.commit_bytes)
     known = ids.is_commit_id_of(commit.commit_id, commit)
     if not known and verify_id:
         raise Rejection(
@@ -146,19 +117,8 @@ def row_of(commit: Commit, raw: bytes) -> CommitRow:
         author=commit.author,
         timestamp=parse_timestamp(commit.committed_at, where="committed_at"),
         snapshot_id=ids.stored(commit.snapshot_id),
-        commit_meta=_meta_json(raw),
+        commit_meta=meta_json(raw),
     )
-
-
-def _meta_json(raw: bytes) -> bytes:
-    meta = decode(_meta_decoder, raw)
-    try:
-        text = _json.encode(meta)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise Rejection(Fault.MPACK_MALFORMED, f"not representable as JSON: {error}") from error
-    if b"\\u0000" in text and _JSON_NUL.search(text):
-        raise Rejection(Fault.BAD_TEXT, "metadata: a text holds NUL")
-    return text
 
 
 def parse_timestamp(text: str, *, where: str) -> datetime:

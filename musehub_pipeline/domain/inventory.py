@@ -13,6 +13,7 @@ from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.commit import check_commit, commit_id_of, decode_commit
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.hashing import ContentVerifier
+from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.questions import InBulk
 from musehub_pipeline.domain.slices import Slice, Slices
 from musehub_pipeline.domain.snapshot import check_snapshot, decode_snapshot, snapshot_id_of
@@ -37,16 +38,15 @@ class Inventory:
     """The mpack reader's visitor: verifies every hash and keeps places, not contents.
 
     `verifier` is None where an mpack of these very bytes was verified before: its contents are not
-    hashed again. `repo` is asked what is known already. At most `max_named_objects` different
-    objects may be named. Without `pass_over` what the repo holds is checked and listed like what is
-    new. With `verify_ids` false, a commit or snapshot id of an unknown scheme is
-    counted, not rejected.
+    hashed again. `repo` is asked what is known already. No more different objects may be named than
+    may be held. Without `pass_over` what the repo holds is checked and listed like what is new.
+    With `verify_ids` false, a commit or snapshot id of an unknown scheme is counted, not rejected.
     """
 
     verifier: ContentVerifier | None
     repo: Repo
     verify_ids: bool
-    max_named_objects: int
+    limits: Limits
     pass_over: bool = True
     objects: Slices = field(default_factory=Slices)  # all, one for each item of the list
     missing_objects: Slices = field(default_factory=Slices)  # that storage lacks
@@ -117,23 +117,27 @@ class Inventory:
 
     def _check_snapshot(self, digest: bytes, offset: int, raw: bytes) -> None:
         snapshot = decode_snapshot(raw)
-        self.unverified_ids += not check_snapshot(snapshot, verify_id=self.verify_ids)
+        self.unverified_ids += not check_snapshot(
+            snapshot, verify_id=self.verify_ids, limits=self.limits
+        )
         # Snapshots that follow each other share most of what they name.
         named = set(snapshot.manifest.values())
         for object_id in named - self._last_named:
             ids.check_id("manifest", object_id)
             self.named_objects.add(ids.digest_of(object_id))
         self._last_named = named
-        if len(self.named_objects) > self.max_named_objects:
+        if len(self.named_objects) > self.limits.objects:
             raise Rejection(
                 Fault.LIMIT_EXCEEDED,
-                f"more than {self.max_named_objects} different objects are named",
+                f"more than {self.limits.objects} different objects are named",
             )
         self.snapshots.append(digest, offset, len(raw))
 
     def _check_commit(self, digest: bytes, offset: int, raw: bytes) -> None:
         commit = decode_commit(raw)
-        self.unverified_ids += not check_commit(commit, raw, verify_id=self.verify_ids)
+        self.unverified_ids += not check_commit(
+            commit, raw, verify_id=self.verify_ids, limits=self.limits
+        )
         self.named_snapshots.add(ids.digest_of(commit.snapshot_id))
         self.parents.setdefault(digest, tuple(map(ids.digest_of, commit.parents)))
         self.commits.append(digest, offset, len(raw))

@@ -11,5 +11,7 @@ class Limits:
     objects: int = 2_000_000  # held, or named; 48 bytes of index, 100 while unpacking, each
     snapshots: int = 500_000
     commits: int = 500_000
-    commit_bytes: int = 4 << 20  # one commit; decoded, the worst takes 120 times as much
+    commit_bytes: int = 64 << 20  # one commit, packed, and what is kept of it as JSON
     snapshot_bytes: int = 64 << 20  # one snapshot, half a million paths; takes 20 times as much
+    text_bytes: int = 8 << 20  # one text or binary inside of either: the reader's buffer
+    path_characters: int = 4096  # one path of a manifest

@@ -1,8 +1,8 @@
 """The mpack reader: one pass over a file, in bounded memory, that hands each item to a visitor.
 
 It knows the form of an mpack and nothing of what its items mean. It never holds more than one item
-and a read buffer. Contents of objects are handed on as places in the file; one larger than that
-buffer is not even read.
+and a read buffer. Contents of objects are handed on as places in the file; a large one is not even
+read.
 """
 
 from collections.abc import Callable, Container, Iterator
@@ -13,10 +13,10 @@ import msgpack  # pyright: ignore[reportMissingTypeStubs]
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.limits import Limits
 
-BUFFER_BYTES = 4 << 20
-"""Values up to about this size are read; larger contents, and what is ignored, passed over."""
+LONG_BYTES = 4 << 20
+"""Contents up to this size are read on the way; longer ones are passed over."""
 
-_READ_BYTES = 1 << 16
+_READ_BYTES = 1 << 16  # and the least text_bytes
 _OBJECT_KEYS = ("object_id", "content")
 _BIN32 = 0xC6
 _BIN_HEADER_BYTES = {0xC4: 2, 0xC5: 3, _BIN32: 5}
@@ -70,6 +70,7 @@ class _Reader:
         self._source = source
         self._visitor = visitor
         self._limits = limits
+        self._long_bytes = min(LONG_BYTES, limits.text_bytes)
         self._list_name = "mpack"  # the list that is read; outside of lists, the whole
         self._number: int | None = None  # of the item that is read, if one is
         self._seek(0)
@@ -82,7 +83,7 @@ class _Reader:
         except msgpack.OutOfData as error:
             raise self._malformed("the file ends in the middle of it") from error
         except msgpack.BufferFull as error:
-            message = f"a value is longer than {BUFFER_BYTES} bytes"
+            message = f"a value is longer than {self._limits.text_bytes} bytes"
             raise Rejection(Fault.LIMIT_EXCEEDED, message, item=self._where) from error
         except msgpack.StackError as error:
             raise self._malformed("nested too deeply") from error
@@ -168,13 +169,13 @@ class _Reader:
 
     def _content(self) -> tuple[int, int]:
         start = self._position
-        header = _BIN_HEADER_BYTES.get(self._stream.byte(start))
+        tag = self._stream.byte(start)
+        header = _BIN_HEADER_BYTES.get(tag)
         if header is None:
             raise Rejection(Fault.MPACK_MALFORMED, "content: not binary")
-        try:
-            self._unpacker.skip()
-        except msgpack.BufferFull:
+        if tag == _BIN32 and int.from_bytes(self._stream.slice(start + 1, 4)) > self._long_bytes:
             return self._pass_over(start)
+        self._unpacker.skip()
         return start + header, self._position - start - header
 
     def _pass_over(self, start: int) -> tuple[int, int]:
@@ -212,7 +213,7 @@ class _Reader:
             self._stream,
             raw=False,
             read_size=_READ_BYTES,
-            max_buffer_size=BUFFER_BYTES,
+            max_buffer_size=self._limits.text_bytes,  # what is longer does not fit
             max_array_len=0,
             max_map_len=0,
             max_ext_len=0,

@@ -5,12 +5,13 @@ from datetime import datetime
 import msgspec
 
 from musehub_pipeline.domain import ids
-from musehub_pipeline.domain.commit import decode, parse_timestamp
+from musehub_pipeline.domain.commit import parse_timestamp
 from musehub_pipeline.domain.errors import Fault, Rejection
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.packed import decode, fields_of, header_of
 
 # The least that an entry takes: a path of no bytes (1), and an id of 64 digits (2 + 64).
 _LEAST_ENTRY_BYTES = 67
-_MAX_PATH_CHARACTERS = 4096
 
 
 class _PackedSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +48,10 @@ def decode_snapshot(raw: bytes) -> Snapshot:
         Rejection: MPACK_MALFORMED or BAD_TIMESTAMP, naming the field.
     """
     packed = decode(_decoder, raw)
-    manifest_bytes = bytes(packed.manifest)
-    entries = _map_length(manifest_bytes)
+    fields_of(raw)  # of which none occurs twice
+    manifest_bytes = memoryview(packed.manifest)
+    header = header_of(manifest_bytes)
+    entries = header.length if header.kind == "map" else 0
     if entries * _LEAST_ENTRY_BYTES > len(manifest_bytes):
         raise Rejection(Fault.MPACK_MALFORMED, "manifest: its entries are too short for ids")
     manifest = decode(_manifest_decoder, manifest_bytes)
@@ -71,18 +74,7 @@ def snapshot_id_of(raw: bytes) -> str:
     return snapshot_id
 
 
-def _map_length(packed: bytes) -> int:
-    """Return the number of entries that a msgpack map's header promises; 0 for what is no map."""
-    match packed[:1]:
-        case b"\xde":
-            return int.from_bytes(packed[1:3])
-        case b"\xdf":
-            return int.from_bytes(packed[1:5])
-        case _:
-            return packed[0] & 0x0F if packed[0] & 0xF0 == 0x80 else 0  # noqa: PLR2004
-
-
-def check_snapshot(snapshot: Snapshot, *, verify_id: bool) -> bool:
+def check_snapshot(snapshot: Snapshot, *, verify_id: bool, limits: Limits) -> bool:
     """Check all that a snapshot says by itself, and tell whether its id could be recomputed.
 
     That the manifest's values are ids is left to the caller, who sees each distinct one once.
@@ -94,10 +86,10 @@ def check_snapshot(snapshot: Snapshot, *, verify_id: bool) -> bool:
     ids.check_id("snapshot_id", snapshot.snapshot_id)
     if "\0" in "".join(snapshot.manifest):
         raise Rejection(Fault.BAD_TEXT, "manifest: a path holds NUL")
-    if snapshot.manifest and max(map(len, snapshot.manifest)) > _MAX_PATH_CHARACTERS:
+    if snapshot.manifest and max(map(len, snapshot.manifest)) > limits.path_characters:
         raise Rejection(
             Fault.LIMIT_EXCEEDED,
-            f"manifest: a path is longer than {_MAX_PATH_CHARACTERS} characters",
+            f"manifest: a path is longer than {limits.path_characters} characters",
         )
     actual = ids.snapshot_hex(snapshot.manifest)
     known = actual == ids.hex_of(snapshot.snapshot_id)

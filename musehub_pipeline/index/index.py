@@ -9,8 +9,9 @@ repeated does not count those that it has brought before.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from itertools import chain, islice
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from musehub_pipeline.domain.commit import CommitRow
 from musehub_pipeline.domain.ids import digest_of, hex_of, id_of, stored
@@ -21,7 +22,7 @@ from musehub_pipeline.postgres.arrays import id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
 
 CHUNK_ROWS = 2_000
-CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
 WORTH_ASKING = 500
 """Rows from which on it is faster to ask which of them exist than to try to insert them all."""
 
@@ -37,6 +38,29 @@ class SnapshotRow(NamedTuple):
     snapshot_id: str
     manifest: bytes  # JSON
     created_at: datetime | None  # now, where None
+
+    @property
+    def size(self) -> int:
+        """About how much is sent for it."""
+        return len(self.manifest)
+
+
+Row = TypeVar("Row", SnapshotRow, CommitRow)
+Chunk = TypeVar("Chunk")
+
+
+def in_chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Yield rows in lists to insert: of some thousands, or of about a megabyte, or of one."""
+    chunk: list[Row] = []
+    size = 0
+    for row in rows:
+        if chunk and (len(chunk) == CHUNK_ROWS or size + row.size > _CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(row)
+        size += row.size
+    if chunk:
+        yield chunk
 
 
 class Index:
@@ -108,12 +132,12 @@ class Index:
 
     def insert_snapshots(self, repo_id: str, chunks: Iterable[Sequence[SnapshotRow]]) -> int:
         """Insert snapshots of the repo."""
-        parameters = (_columns(("ids", "manifests", "created"), chunk) for chunk in chunks)
+        parameters = map(partial(_columns, ("ids", "manifests", "created")), chunks)
         return self._write("insert_snapshots", parameters, {"repo_id": repo_id})
 
     def insert_commits(self, repo_id: str, chunks: Iterable[Sequence[CommitRow]]) -> int:
         """Insert commits of the repo: all of them or none, for they point at their parents."""
-        parameters = (_columns(CommitRow._fields, chunk) for chunk in chunks)
+        parameters = map(partial(_columns, CommitRow._fields), chunks)
         return self._write("insert_commits", parameters, {"repo_id": repo_id}, whole=True)
 
     def _ask(
@@ -153,7 +177,7 @@ class Index:
         begin = list(islice(chunks, 2))
         if len(begin) <= 1:  # a small push
             return sum(map(write, begin))
-        chunks = chain(begin, chunks)
+        chunks = chain(_drained(begin), chunks)
         if whole:
             with self._database.transaction() as transaction:
                 upcoming = ahead(chunks, pool=self._pool)
@@ -164,6 +188,12 @@ class Index:
             for transaction in tuple(under_way):
                 transaction.cancel()
             raise
+
+
+def _drained(chunks: list[Chunk]) -> Iterator[Chunk]:
+    """Yield what is in a list, which keeps none of it: a chunk may be large."""
+    while chunks:
+        yield chunks.pop(0)
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _read(
             verifier=None if verified else verifier,
             repo=repo,
             verify_ids=services.settings.id_policy == "verify",
-            max_named_objects=services.settings.limits.objects,
+            limits=services.settings.limits,
             pass_over=pass_over,
         )
         read_mpack(mpack, inventory, limits=services.settings.limits)

@@ -43,11 +43,11 @@ class TextArray(NamedTuple):
     binary: bytes
 
 
-def text_array(values: Iterable[str | bytes]) -> TextArray:
+def text_array(values: Iterable[str | bytes | bytearray]) -> TextArray:
     """Return texts, or what they are in UTF-8, as an array of one dimension."""
-    parts = [b""]
+    parts: list[bytes | bytearray] = [b""]
     for value in values:
-        encoded = value if isinstance(value, bytes) else value.encode()
+        encoded = value.encode() if isinstance(value, str) else value
         parts.append(_length(len(encoded)))
         parts.append(encoded)
     parts[0] = _header(1, 0, _TEXT_OID, len(parts) // 2, 1)

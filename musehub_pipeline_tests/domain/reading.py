@@ -56,7 +56,7 @@ def read(
             verifier=verifier,
             repo=Known(held),
             verify_ids=verify_ids,
-            max_named_objects=limits.objects,
+            limits=limits,
         )
         read_mpack(source, inventory, limits=limits)
         inventory.finish()

@@ -14,6 +14,7 @@ from musehub_pipeline.domain.commit import (
     row_of,
 )
 from musehub_pipeline.domain.errors import Rejection
+from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline_tests.domain.reading import array, mapping
 from musehub_pipeline_tests.factories import History, joined, pack
 
@@ -29,7 +30,7 @@ PLAIN: dict[str, Any] = {
 
 
 def check(raw: bytes, *, verify_id: bool = False) -> bool:
-    return check_commit(decode_commit(raw), raw, verify_id=verify_id)
+    return check_commit(decode_commit(raw), raw, verify_id=verify_id, limits=Limits())
 
 
 def row_in(raw: bytes) -> CommitRow:

@@ -8,7 +8,7 @@ import pytest
 
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import BUFFER_BYTES
+from musehub_pipeline.domain.mpack import LONG_BYTES
 from musehub_pipeline_tests.domain.reading import lengths, read, refusal, tiny_history, with_item
 from musehub_pipeline_tests.factories import History, pack, small_history
 
@@ -72,7 +72,7 @@ def test_an_object_may_occur_twice_and_be_empty() -> None:
 
 
 def test_contents_of_every_size_around_the_buffer_are_found_and_verified() -> None:
-    sizes = [BUFFER_BYTES + n for n in (-300_000, -6, -5, -4, -1, 0, 1)] + [3, BUFFER_BYTES * 2]
+    sizes = [LONG_BYTES + n for n in (-300_000, -6, -5, -4, -1, 0, 1)] + [3, LONG_BYTES * 2]
     history = History()
     for number, size in enumerate(sizes):
         history.add_object(bytes([number]) * size)
@@ -87,7 +87,7 @@ def test_contents_of_every_size_around_the_buffer_are_found_and_verified() -> No
     assert found == list(history.objects.values())
 
 
-@pytest.mark.parametrize("size", [1, BUFFER_BYTES - 1, BUFFER_BYTES * 2])
+@pytest.mark.parametrize("size", [1, LONG_BYTES - 1, LONG_BYTES * 2])
 def test_one_changed_byte_of_a_content_is_a_mismatch_named_with_its_object(size: int) -> None:
     history = History()
     history.add_object(b"fine")

@@ -1,5 +1,6 @@
 """The form of an mpack: what the reader takes, what it hands on, and what it refuses."""
 
+from hashlib import sha256
 from itertools import permutations
 from typing import Any
 
@@ -7,7 +8,7 @@ import msgpack
 import pytest
 
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import BUFFER_BYTES, read_mpack
+from musehub_pipeline.domain.mpack import LONG_BYTES, read_mpack
 from musehub_pipeline_tests.domain.reading import (
     Bytes,
     array,
@@ -21,11 +22,13 @@ from musehub_pipeline_tests.domain.reading import (
 from musehub_pipeline_tests.factories import History, pack, small_history
 
 LISTS = ("commits", "snapshots", "objects")
+TEXT_BYTES = Limits().text_bytes
 LENGTHS = {"commits": 4, "snapshots": 4, "objects": 14}  # in a small history
 EVERY_TYPE: tuple[Any, ...] = (
     *(None, True, 7, -1, 2**64 - 1, 1.5, "text", "x" * 70_000, b"bytes", [], {}),
     *([1, [2, {"a": [b""]}]], {"a": {7: None}}, msgpack.ExtType(5, b"x"), msgpack.Timestamp(1)),
 )
+CONTENT_ID = sha256(b"x" * 3 * (1 << 16)).hexdigest()
 
 
 def shortly(value: object) -> str:
@@ -142,6 +145,34 @@ def test_an_item_may_be_as_large_as_its_limit_and_no_larger(kind: str) -> None:
     )
 
 
+@pytest.mark.parametrize("before", [0, 1, 65_530, 70_000])
+@pytest.mark.parametrize("text", ["x", b"x"], ids=["text", "binary"])
+@pytest.mark.parametrize("place", ["commits", "snapshots", "nested", "future"])
+def test_a_text_may_be_as_long_as_its_limit_and_no_longer(
+    place: str, text: str | bytes, before: int
+) -> None:
+    limit = 1 << 16
+    for size in (limit - 1, limit, limit + 1):
+        content = {"pad": [0] * before, **tiny_history().content()}
+        content["objects"][0] |= {"content": b"x" * 3 * limit, "object_id": CONTENT_ID}
+        match place:
+            case "nested":
+                content["commits"][0]["future"] = [{"a": text * size}]
+            case "future":
+                content["future"] = [text * size]
+            case _:
+                content[place][0]["future"] = text * size
+        content |= {"snapshots": content.pop("snapshots"), "objects": content.pop("objects")}
+        limits = Limits(text_bytes=limit)
+
+        if size <= limit:
+            assert lengths(read(pack(content), limits=limits))["objects"] == 1
+        else:
+            code, message = refusal(pack(content), limits=limits)
+            assert code == "LIMIT_EXCEEDED"
+            assert message.endswith(f": a value is longer than {limit} bytes")
+
+
 def test_a_mpack_that_ends_anywhere_too_early_is_malformed() -> None:
     history = History()
     root = history.commit({"a": b"a", "leer": b""}, metadata={"k": [1, {"x": 1.5}]})
@@ -240,7 +271,7 @@ def test_a_content_that_is_not_binary_is_malformed(value: object) -> None:
 
 
 def test_a_large_text_in_the_place_of_a_content_is_malformed() -> None:
-    text = "x" * (BUFFER_BYTES + 1)
+    text = "x" * (LONG_BYTES + 1)
 
     assert refusal(with_item("objects", {"content": text})) == (
         "MPACK_MALFORMED",
@@ -248,7 +279,7 @@ def test_a_large_text_in_the_place_of_a_content_is_malformed() -> None:
     )
 
 
-@pytest.mark.parametrize("long", [b"x" * (BUFFER_BYTES + 1), "x" * (BUFFER_BYTES + 1)])
+@pytest.mark.parametrize("long", [b"x" * (TEXT_BYTES + 1), "x" * (TEXT_BYTES + 1)])
 def test_a_long_value_that_is_ignored_is_passed_over_unread(long: bytes | str) -> None:
     content = {"before": long, **tiny_history().content(), "after": long}
     content["objects"][0] |= {"thumbnail": long}
@@ -257,7 +288,7 @@ def test_a_long_value_that_is_ignored_is_passed_over_unread(long: bytes | str) -
     assert refusal(pack({"future": long})[:-1])[0] == "MPACK_MALFORMED"
     assert refusal(pack({"future": [long]})) == (
         "LIMIT_EXCEEDED",
-        f"mpack: a value is longer than {BUFFER_BYTES} bytes",
+        f"mpack: a value is longer than {TEXT_BYTES} bytes",
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain.errors import Rejection
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.packed import MAX_FIELDS
 from musehub_pipeline.domain.snapshot import (
     Snapshot,
     check_snapshot,
@@ -30,7 +32,7 @@ def with_manifest(manifest: bytes) -> bytes:
 
 def refusal_of(raw: bytes, *, verify_id: bool = False) -> tuple[str, str]:
     with pytest.raises(Rejection) as caught:
-        check_snapshot(decode_snapshot(raw), verify_id=verify_id)
+        check_snapshot(decode_snapshot(raw), verify_id=verify_id, limits=Limits())
     return caught.value.code.value, caught.value.message
 
 
@@ -137,11 +139,38 @@ def test_nul_in_a_path_is_refused(path: str) -> None:
     )
 
 
+def test_a_path_may_be_as_long_as_its_limit_and_no_longer() -> None:
+    limits = Limits(path_characters=9)
+    for length in (8, 9):
+        fine = decode_snapshot(pack(PLAIN | {"manifest": {"ü" * length: ONE}}))
+        check_snapshot(fine, verify_id=False, limits=limits)
+
+    long = decode_snapshot(pack(PLAIN | {"manifest": {"fine": ONE, "ü" * 10: ONE}}))
+    with pytest.raises(Rejection) as caught:
+        check_snapshot(long, verify_id=False, limits=limits)
+
+    assert str(caught.value) == ("LIMIT_EXCEEDED: manifest: a path is longer than 9 characters")
+
+
+def test_a_snapshot_has_each_of_its_keys_once_and_not_too_many() -> None:
+    pair = pack("snapshot_id") + pack(ONE)
+    twice = b"\x83" + pair + pack("manifest") + b"\x80" + pair
+    many = PLAIN | {str(number): 0 for number in range(MAX_FIELDS + 1 - len(PLAIN))}
+
+    assert refusal_of(twice) == ("MPACK_MALFORMED", "a key occurs twice")
+    assert refusal_of(pack(many)) == (
+        "LIMIT_EXCEEDED",
+        f"{MAX_FIELDS + 1} keys, where {MAX_FIELDS} are allowed",
+    )
+    many.popitem()
+    assert decode_snapshot(pack(many)).manifest == PLAIN["manifest"]
+
+
 @pytest.mark.parametrize("path", ["\\u0000", "\\", '"', "", "../a", "/", "ü/☃/\U0001f3b5", "\x01"])
 def test_any_other_path_survives_the_way_through_json(path: str) -> None:
     snapshot = decode_snapshot(pack(PLAIN | {"manifest": {path: ONE}}))
 
-    check_snapshot(snapshot, verify_id=False)
+    check_snapshot(snapshot, verify_id=False, limits=Limits())
     assert json.loads(manifest_json(snapshot)) == {path: f"sha256:{ONE}"}
 
 
@@ -158,11 +187,11 @@ def test_its_id_is_the_hash_of_the_manifest_as_it_was_spelled(prefix: str) -> No
     hex_digest = joined("a", ONE, "b/é", TWO)
     snapshot = decode_snapshot(pack(PLAIN | {"snapshot_id": prefix + hex_digest}))
 
-    assert check_snapshot(snapshot, verify_id=True) is True
+    assert check_snapshot(snapshot, verify_id=True, limits=Limits()) is True
 
 
 def test_an_unknown_scheme_is_refused_with_what_was_expected_or_only_noted() -> None:
-    assert check_snapshot(decode_snapshot(pack(PLAIN)), verify_id=False) is False
+    assert check_snapshot(decode_snapshot(pack(PLAIN)), verify_id=False, limits=Limits()) is False
 
     assert refusal_of(pack(PLAIN), verify_id=True) == (
         "SNAPSHOT_ID_MISMATCH",
