@@ -27,21 +27,28 @@ def test_objects_get_a_row_each_with_the_place_of_their_bytes(hub: Hub, index: I
     assert index.object_sizes({digest(1), digest(2), digest(9)}) == {digest(1): 0, digest(2): 2**40}
 
 
-def test_a_row_of_another_size_is_healed_and_one_of_the_same_left_alone(
+def test_a_row_of_another_size_or_place_is_healed_and_one_of_the_same_left_alone(
     hub: Hub, index: Index
 ) -> None:
-    index.insert_objects([[(digest(1), 5), (digest(2), 5)]], uri="s3://old/")
-    before = hub.sql("SELECT * FROM musehub_objects WHERE size_bytes = 5 ORDER BY object_id")
+    index.insert_objects([[(digest(1), 5), (digest(2), 5)]], uri=URI)
+    index.insert_objects([[(digest(4), 5)]], uri="s3://old/")
+    before = hub.sql("SELECT * FROM musehub_objects WHERE object_id = %(id)s", {"id": id_of(1)})
 
-    changed = index.insert_objects([[(digest(1), 5), (digest(2), 6), (digest(3), 7)]], uri=URI)
+    changed = index.insert_objects(
+        [[(digest(1), 5), (digest(2), 6), (digest(3), 7), (digest(4), 5)]], uri=URI
+    )
 
-    assert changed == 2
+    assert changed == 3
     assert index.object_sizes({digest(n) for n in (1, 2, 3)}) == {
         digest(1): 5,
         digest(2): 6,
         digest(3): 7,
     }
-    assert hub.sql("SELECT * FROM musehub_objects WHERE size_bytes = 5") == before[:1]
+    after = hub.sql("SELECT * FROM musehub_objects ORDER BY object_id")
+    assert after[:1] == before
+    assert [row["storage_uri"] for row in after] == [
+        f"{URI}{id_of(n)[7:9]}/{id_of(n)[7:]}" for n in (1, 2, 3, 4)
+    ]
 
 
 def test_writes_repeat_without_effect_and_count_only_what_is_new(hub: Hub, index: Index) -> None:

@@ -1,5 +1,7 @@
 """Leases without a job row, for the tests of what goes on beside the database."""
 
+from datetime import timedelta
+
 from musehub_pipeline.domain.job import Claim
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.lease import LiveLease
@@ -9,4 +11,6 @@ _NOWHERE = Database("postgresql://nowhere")  # nothing is connected before it is
 
 
 def lease_of(claim: Claim) -> LiveLease:
-    return LiveLease(claim=claim, payload={}, database=_NOWHERE, backoff=BACKOFF)
+    return LiveLease(
+        claim=claim, payload={}, database=_NOWHERE, backoff=BACKOFF, unread_for=timedelta(0)
+    )
