@@ -86,11 +86,10 @@ def test_what_is_there_at_the_second_read_is_indexed(patient_hub: Hub) -> None:
 
 def test_other_trouble_does_not_shorten_the_minute(patient_hub: Hub) -> None:
     job_id = spoil(patient_hub, None)
-    change(patient_hub, job_id, "attempt = 1, attempts = '[]'")
     change(
         patient_hub,
         job_id,
-        """attempts = jsonb_build_array(jsonb_build_object('attempt', 1, 'code',
+        """attempt = 1, attempts = jsonb_build_array(jsonb_build_object('attempt', 1, 'code',
             'STORAGE_UNAVAILABLE', 'ended_at', now() - interval '1 hour'))""",
     )
 
