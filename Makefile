@@ -10,7 +10,9 @@ STAMP = $(VENV)/.installed
 GIT ?=
 # The port of `make dev`.
 PORT ?=
-# Further arguments of `make test` and `make bench`.
+# Processes that run tests at a time; 0 runs them in pytest's own, as a debugger wants it.
+WORKERS ?= logical
+# Further arguments of `make test`, `make quick` and `make bench`.
 ARGS ?=
 
 export DAGSTER_DISABLE_TELEMETRY = 1
@@ -18,13 +20,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test check bench format clean
+.PHONY: help demo dev test quick check bench format clean
+
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+QUICK = $(addprefix musehub_pipeline_tests/,\
+    domain phases postgres queue index audit test_index_mpacks.py test_odd_rows.py test_docs.py)
 
 help: ## List these targets
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV); GIT=folder for demo, PORT=number for dev,"
-	@echo "  ARGS='...' for test and bench."
+	@echo "  WORKERS=number for test and quick, ARGS='...' for test, quick and bench."
 
 demo: $(STAMP) ## Push a repository's history and index it here, with nothing to set up (GIT=folder)
 	$(BIN)/musehub-pipeline demo $(if $(GIT),--git '$(GIT)')
@@ -33,7 +39,10 @@ dev: $(STAMP) ## Run the Dagster UI and daemon in the foreground (PORT=number)
 	$(BIN)/musehub-pipeline dev $(if $(PORT),--port '$(PORT)')
 
 test: $(STAMP) ## Run the test suite on real services (ARGS='-k word')
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+quick: $(STAMP) ## Run what takes a minute and tells most, as before a commit (ARGS='-k word')
+	$(PYTEST) -m 'not slow' $(QUICK) $(ARGS)
 
 check: $(STAMP) ## Check style, types, the direction of imports, and that Dagster loads the definitions
 	$(BIN)/ruff check .

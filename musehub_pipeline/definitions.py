@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from musehub_pipeline.orchestration.backfill import backfill_mpacks_job
-from musehub_pipeline.orchestration.jobs import index_mpacks_job
-from musehub_pipeline.orchestration.observation import MPACK_INDEX, phase_budgets
-from musehub_pipeline.orchestration.pruning import prune_history_schedule
+from musehub_pipeline.orchestration.assets import MPACK_INDEX, phase_budgets
+from musehub_pipeline.orchestration.backfill_mpacks import backfill_mpacks_job
+from musehub_pipeline.orchestration.index_mpacks import index_mpacks_job
+from musehub_pipeline.orchestration.prune_history import prune_history_schedule
 from musehub_pipeline.orchestration.resources import MusehubResource
 from musehub_pipeline.orchestration.sensor import pending_mpacks_sensor
 from musehub_pipeline.settings import first_day

@@ -65,6 +65,19 @@ def find_database(settings: Settings) -> str:
     return settings.database_url or _postgres(settings.home.expanduser().resolve())
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """Return this process's environment with resolved settings in it: see `resolve`.
+
+    Whoever is started with it uses the embedded services of this process, and starts none.
+    """
+    return os.environ | {
+        "MUSEHUB_HOME": str(settings.home),
+        "MUSEHUB_DATABASE_URL": str(settings.database_url),
+        "MUSEHUB_STORAGE_URL": str(settings.storage_url),
+        "MUSEHUB_SCRATCH_DIR": str(settings.scratch_root),
+    }
+
+
 @cache
 def _postgres(home: Path) -> str:
     """Start the PostgreSQL of a home, unless it runs, and return its URL."""

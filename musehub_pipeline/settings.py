@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from musehub_pipeline.domain.budgets import parse_budgets
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.objects.store import S3Options, parse_storage_url
+from musehub_pipeline.objects.storage_client import S3Options, parse_storage_url
 from musehub_pipeline.postgres.server import database_url
 
 _LIMITS = Limits()
@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     )
     retry_base_seconds: Seconds = Field(2, gt=0, description="Backoff after the first failure")
     retry_cap_seconds: Seconds = Field(600, gt=0, description="Longest backoff")
+    read_again_seconds: Seconds = Field(
+        60, ge=0, description="Seconds over which a missing or wrong mpack is read again"
+    )
     storage_threads: int = Field(16, ge=1, le=256, description="Requests to storage at a time")
     id_policy: Literal["verify", "record"] = Field(
         "verify", description="What to do with a commit or snapshot id of an unknown scheme"

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from select import select
+from threading import get_ident
 from typing import Any
 from uuid import uuid4
 
@@ -12,8 +14,34 @@ import psycopg
 from psycopg.rows import dict_row
 
 from musehub_pipeline import process_mpack_index_job
-from musehub_pipeline.objects.store import Store, open_store, parse_storage_url
+from musehub_pipeline.objects.storage_client import Store, open_store, parse_storage_url
 from musehub_pipeline.settings import Settings
+
+_connections: dict[tuple[str, int], psycopg.Connection[dict[str, Any]]] = {}
+"""Those to each database, by the threads that use them: to connect takes longer than to ask."""
+
+
+def _connection(database_url: str) -> psycopg.Connection[dict[str, Any]]:
+    key = (database_url, get_ident())
+    if key not in _connections or _is_gone(_connections[key]):
+        _connections[key] = psycopg.connect(database_url, autocommit=True, row_factory=dict_row)
+    return _connections[key]
+
+
+def _is_gone(connection: psycopg.Connection[Any]) -> bool:
+    """Tell whether the server has closed it, as it does where a test ends all connections."""
+    if not connection.closed:
+        readable, _, _ = select([connection.fileno()], [], [], 0)
+        if not readable:
+            return False
+        connection.close()
+    return True
+
+
+def disconnect(database_url: str) -> None:
+    """Close all connections to a database."""
+    for key in [key for key in _connections if key[0] == database_url]:
+        _connections.pop(key).close()
 
 
 @dataclass
@@ -30,11 +58,9 @@ class Hub:
     def sql(
         self, statement: str, parameters: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        with psycopg.connect(
-            str(self.settings.database_url), autocommit=True, row_factory=dict_row
-        ) as connection:
-            cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType]
-            return cursor.fetchall() if cursor.description is not None else []
+        connection = _connection(str(self.settings.database_url))
+        cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType]
+        return cursor.fetchall() if cursor.description is not None else []
 
     def create_repo(self, slug: str = "song", *, owner: str = "ada") -> str:
         repo_id = f"repo-{slug}"

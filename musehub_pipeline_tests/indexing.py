@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
-from musehub_pipeline.domain.backfill import Choice, Selection
+from musehub_pipeline.domain.backfill import Select, Selection
 from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.claim_jobs import claim_jobs, claim_past
@@ -15,13 +15,13 @@ from musehub_pipeline_tests.hub import Hub
 
 def index_all(hub: Hub) -> None:
     """Index all jobs that are due, batch by batch."""
-    while _run(hub, publish=True).items:
+    while index_batch(hub).items:
         pass
 
 
 def index_and_die(hub: Hub) -> None:
     """Write all that a batch has to write, and never end its jobs."""
-    _run(hub, publish=False)
+    index_batch(hub, publish=False)
 
 
 def index_again(
@@ -37,13 +37,13 @@ def index_again(
     `once_planned` happens when nothing is claimed yet, `meanwhile` when all has been written, and
     nothing is published.
     """
-    choice = Choice(
+    selection = Selection(
         since=datetime.min.replace(tzinfo=UTC),
         before=datetime.max.replace(tzinfo=UTC),
-        selection=Selection.ALL,
+        select=Select.ALL,
     )
     with open_services(hub.settings) as services:
-        jobs = [job for job in services.archive.plan(choice) if not only or job.job_id in only]
+        jobs = [job for job in services.archive.plan(selection) if not only or job.job_id in only]
         once_planned()
         batch = claim_past(services, run_id="again", jobs=jobs)
         for phase in PHASES:
@@ -54,9 +54,19 @@ def index_again(
     return {item.claim.job_id: item.outcome for item in batch.items}
 
 
-def _run(hub: Hub, *, publish: bool) -> Batch:
+def index_batch(
+    hub: Hub,
+    *,
+    run_id: str = "run",
+    before: Callable[[str], object] = lambda _: None,
+    publish: bool = True,
+) -> Batch:
+    """Index a batch of what is due; something may happen before each op, of whatever name."""
     with open_services(hub.settings) as services:
-        batch = claim_jobs(services, run_id="run")
+        before(claim_jobs.__name__)
+        batch = claim_jobs(services, run_id=run_id)
         for phase in PHASES:
+            before(phase.__name__)
             batch = phase(batch, services)
+        before(summarize.__name__)
         return summarize(batch, services) if publish else batch

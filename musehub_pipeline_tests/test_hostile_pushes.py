@@ -3,7 +3,8 @@
 import pytest
 
 from musehub_pipeline import JobFailed
-from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+from musehub_pipeline.orchestration.in_process import Runner
+from musehub_pipeline.orchestration.instance import dagster_instance
 from musehub_pipeline_tests.factories import History, pack, small_history
 from musehub_pipeline_tests.hub import Hub
 

@@ -5,7 +5,8 @@ import pytest
 from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.phases.services import open_services
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.operations import Operations
+from musehub_pipeline.queue.jobs import Jobs
+from musehub_pipeline.queue.status import queue_status
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_again, index_all
@@ -31,14 +32,14 @@ def test_a_job_of_no_time_that_python_knows_is_indexed_among_others(
     odd, _ = (hub.push(hub.create_repo(slug), MPACK, head=LAST) for slug in ("odd", "other"))
     change(hub, odd, f"created_at = {created_at}")
     with Database(str(hub.settings.database_url)) as database:
-        waiting = Operations(database).status()
-        assert [job["job_id"] for job in Operations(database).jobs(limit=9)].count(odd) == 1
+        waiting = queue_status(database)
+        assert [job["job_id"] for job in Jobs(database).newest(limit=9)].count(odd) == 1
 
         index_all(hub)
 
         assert (waiting["pending"], waiting["due"]) == (2, 2)
         assert 0 <= waiting["oldest_pending_seconds"] < float("inf")
-        after = Operations(database).status()
+        after = queue_status(database)
         assert (after["pending"], after["done_1h"]) == (0, 2)
     assert hub.sql("SELECT status FROM musehub_background_jobs") == [{"status": "done"}] * 2
 
@@ -85,11 +86,11 @@ def test_jobs_of_one_repo_go_in_the_order_of_times_that_python_does_not_know(hub
 
     with open_services(hub.settings) as services:
         claimed = services.queue.claim(run_id="run", limit=9)
-        assert [claim.job_id for claim, _ in claimed] == job_ids
+        assert [lease.claim.job_id for lease in claimed] == job_ids
         services.runs.end("run")
     with Database(str(hub.settings.database_url)) as database:
-        assert Operations(database).cancel(repo_id=repo_id) == job_ids
-        assert Operations(database).retry(repo_id=repo_id) == job_ids
+        assert Jobs(database).cancel(repo_id=repo_id) == job_ids
+        assert Jobs(database).retry(repo_id=repo_id) == job_ids
 
 
 def test_a_time_that_python_does_not_know_is_shown_to_who_asks(hub: Hub) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.objects.store import S3Options
+from musehub_pipeline.objects.storage_client import S3Options
 from musehub_pipeline.settings import Settings, first_day
 
 READ = {
@@ -27,6 +27,7 @@ READ = {
     "lease_seconds": ("MUSEHUB_LEASE_SECONDS", "1.5", 1.5),
     "retry_base_seconds": ("MUSEHUB_RETRY_BASE_SECONDS", "0.1", 0.1),
     "retry_cap_seconds": ("MUSEHUB_RETRY_CAP_SECONDS", "60", 60),
+    "read_again_seconds": ("MUSEHUB_READ_AGAIN_SECONDS", "90", 90),
     "storage_threads": ("MUSEHUB_STORAGE_THREADS", "256", 256),
     "id_policy": ("MUSEHUB_ID_POLICY", "record", "record"),
     "phase_budgets_ms": ("MUSEHUB_PHASE_BUDGETS_MS", "unpack_ms=1.5", "unpack_ms=1.5"),
@@ -46,6 +47,11 @@ READ = {
     "aws_session_token": ("AWS_SESSION_TOKEN", "token", "token"),
 }
 """The variable of each setting, a text for it that is not its default, and what that is read as."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUSEHUB_READ_AGAIN_SECONDS")
 
 
 def test_with_nothing_set_everything_lives_in_the_home() -> None:
@@ -68,6 +74,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
         "lease_seconds": 60,
         "retry_base_seconds": 2,
         "retry_cap_seconds": 600,
+        "read_again_seconds": 60,
         "storage_threads": 16,
         "id_policy": "verify",
         "phase_budgets_ms": "",

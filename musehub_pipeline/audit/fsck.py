@@ -1,14 +1,14 @@
 """The checks of `fsck`: each yields the rows at which an invariant does not hold."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from musehub_pipeline.audit.audit import Audit
-from musehub_pipeline.domain.breach import Breach, Invariant
+from musehub_pipeline.audit.fsck_tables import FsckTables
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.ids import is_id
 from musehub_pipeline.domain.limits import Limits
@@ -34,6 +34,41 @@ _NEVER_ACCEPTED = (Fault.BAD_PAYLOAD, Fault.MPACK_MALFORMED, Fault.BAD_ID)
 
 Progress = Callable[[int, int], None]
 """Takes how much is done, and how much there is."""
+
+
+class Invariant(StrEnum):
+    """What `fsck` checks; the values are what it prints."""
+
+    JOB_ENDS = "job_ends"  # a job is done, has failed with a reason, or is being worked on
+    MPACK_INDEXED = "mpack_indexed"  # all of a done job's mpack is in the index, once
+    COMMIT_COMPLETE = "commit_complete"  # its repo holds a commit's snapshot and parents
+    MANIFEST_COMPLETE = "manifest_complete"  # what it names has a row, and a ref of its repo
+    OBJECT_STORED = "object_stored"  # an object row has bytes of its size
+    HEAD_EXISTS = "head_exists"  # a branch stands at a commit of its repo
+    REF_SUPPLIED = "ref_supplied"  # a repo holds what was pushed to it, and nothing else
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Breach:
+    """One row at which an invariant does not hold."""
+
+    invariant: Invariant
+    table: str
+    key: Mapping[str, str]  # of the row, which may be the one that is missing
+    message: str
+
+    def __str__(self) -> str:
+        key = " ".join(f"{column}={value}" for column, value in self.key.items())
+        return f"{self.invariant}: {self.table} {key}: {self.message}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it JSON-ready."""
+        return {
+            "invariant": str(self.invariant),
+            "table": self.table,
+            "key": dict(self.key),
+            "message": self.message,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +119,12 @@ _REFS = _Question(
 class Fsck:
     """Goes over the index; `checked` says how much of what has been looked at."""
 
-    def __init__(self, audit: Audit, objects: ObjectStorage, *, scratch: Path) -> None:
-        self._audit = audit
+    def __init__(self, tables: FsckTables, objects: ObjectStorage, *, scratch: Path) -> None:
+        self._tables = tables
         self._objects = objects
         self._scratch = scratch
         self._mpacks = 0
-        self.checked = audit.counts()
+        self.checked = tables.counts()
 
     def checks(self) -> tuple[Check, ...]:
         """Return all checks, in the order in which they have to be made."""
@@ -114,13 +149,13 @@ class Fsck:
         report(total, total)
 
     def _manifests(self, report: Progress) -> Iterator[Breach]:
-        for looked_at in self._audit.note_named():
+        for looked_at in self._tables.note_named():
             report(looked_at, self.checked["snapshots"])
         yield from self._ask(_MANIFESTS)
 
     def _stored(self, report: Progress) -> Iterator[Breach]:
         noted = 0
-        for noted in self._audit.note_stored(self._objects.stored_objects()):
+        for noted in self._tables.note_stored(self._objects.stored_objects()):
             report(noted, max(noted, self.checked["objects"]))
         self.checked["stored_objects"] = noted
         yield from self._ask(_OBJECTS)
@@ -135,7 +170,7 @@ class Fsck:
                     message=f"its mpack cannot be read: {rejection}",
                 )
         self.checked["mpacks"] = self._mpacks
-        self._audit.analyze()
+        self._tables.analyze()
         for question in _SUPPLIED:
             yield from self._ask(question)
 
@@ -146,16 +181,16 @@ class Fsck:
         or is under way. So each of the repo's jobs accounts for what is in its mpack; those that
         are not done are only read where something is left to account for.
         """
-        if self._audit.note_unsupplied():
+        if self._tables.note_unsupplied():
             for _ in self._read_mpacks(report, done=False):
                 pass
-            self._audit.analyze()
-            self._audit.forget_supplied()
-        self.checked["object_refs_unjudged"] = self._audit.count_unjudged()
+            self._tables.analyze()
+            self._tables.forget_supplied()
+        self.checked["object_refs_unjudged"] = self._tables.count_unjudged()
         yield from self._ask(_REFS)
 
     def _ask(self, question: _Question) -> Iterator[Breach]:
-        for *key, message in self._audit.ask(question.statement):
+        for *key, message in self._tables.ask(question.statement):
             yield Breach(
                 invariant=question.invariant,
                 table=question.table,
@@ -167,20 +202,20 @@ class Fsck:
         self, report: Progress, *, done: bool
     ) -> Iterator[tuple[list[str], Rejection]]:
         """Note what is in mpacks, each read once; yield the jobs of those that cannot be read."""
-        total = self._audit.count_mpacks(done=done)
+        total = self._tables.count_mpacks(done=done)
         report(0, total)
-        rows = self._audit.mpacks(done=done)
+        rows = self._tables.mpacks(done=done)
         for number, (hex_digest, group) in enumerate(groupby(rows, key=lambda row: row[0]), 1):
             jobs = {repo_id: job_ids for _, repo_id, job_ids in group}
             try:
                 self._read_mpack(hex_digest)
             except Rejection as rejection:
                 if done or rejection.fault not in _NEVER_ACCEPTED:
-                    self._audit.note_unreadable(jobs)
+                    self._tables.note_unreadable(jobs)
                 yield [job_id for job_ids in jobs.values() for job_id in job_ids], rejection
             else:
                 pushes = [(repo_id, job_ids[0]) for repo_id, job_ids in jobs.items()]
-                self._audit.note_pushes(self._mpacks, pushes, done=done)
+                self._tables.note_pushes(self._mpacks, pushes, done=done)
             report(number, total)
 
     def _read_mpack(self, hex_digest: str | None) -> None:
@@ -192,7 +227,7 @@ class Fsck:
             size = self._objects.fetch_mpack(hex_digest, path, limit=_LIMITS.mpack_bytes)
             file = ScratchFile(path, size)
             try:
-                listing = Listing(partial(self._audit.note_item, self._mpacks))
+                listing = Listing(partial(self._tables.note_item, self._mpacks))
                 read_mpack(file, listing, limits=_LIMITS)
             finally:
                 file.close()

@@ -1,5 +1,5 @@
 -- The questions of `fsck.py`: each gives the rows that break an invariant. What is noted in the
--- tables fsck_*, `audit.sql` tells.
+-- tables fsck_*, `fsck_tables.sql` tells.
 
 -- name: fsck_jobs
 -- Jobs that ended without saying how, or that are running and nobody works on. `now()` is the moment
@@ -98,6 +98,23 @@ WHERE s.size_bytes IS DISTINCT FROM o.size_bytes AND (
 )
 ORDER BY o.object_id;
 
+-- fragment: supplied
+-- What done jobs supplied to their repos, each thing once, and how many rows it has.
+SELECT supplied.repo_id, supplied.id,
+    'job ' || supplied.job_id || ' supplied it, and it has ' || count(stored.repo_id) || ' rows'
+FROM (
+    SELECT i.kind, p.repo_id, i.id, min(p.job_id) AS job_id
+    FROM fsck_items AS i JOIN fsck_pushes AS p USING (mpack)
+    WHERE p.done
+    GROUP BY i.kind, p.repo_id, i.id
+) AS supplied
+
+-- fragment: not_one_row
+-- Only what has none, or several.
+GROUP BY supplied.repo_id, supplied.id, supplied.job_id
+HAVING count(stored.repo_id) <> 1
+ORDER BY supplied.repo_id, supplied.id;
+
 -- name: fsck_supplied_objects
 -- Objects of done jobs that have not one row.
 SELECT supplied.id, 'job ' || supplied.job_id || ' supplied it, and it has ' || count(o.object_id) || ' rows'
@@ -114,51 +131,24 @@ ORDER BY supplied.id;
 
 -- name: fsck_supplied_refs
 -- Objects of done jobs on which their repo has not one ref.
-SELECT
-    supplied.repo_id, supplied.id,
-    'job ' || supplied.job_id || ' supplied it, and it has ' || count(r.object_id) || ' rows'
-FROM (
-    SELECT p.repo_id, i.id, min(p.job_id) AS job_id
-    FROM fsck_items AS i JOIN fsck_pushes AS p USING (mpack)
-    WHERE p.done AND i.kind = 'object'
-    GROUP BY p.repo_id, i.id
-) AS supplied
-LEFT JOIN musehub_object_refs AS r ON r.repo_id = supplied.repo_id AND r.object_id = supplied.id
-GROUP BY supplied.repo_id, supplied.id, supplied.job_id
-HAVING count(r.object_id) <> 1
-ORDER BY supplied.repo_id, supplied.id;
+-- include: supplied
+LEFT JOIN musehub_object_refs AS stored ON stored.repo_id = supplied.repo_id AND stored.object_id = supplied.id
+WHERE supplied.kind = 'object'
+-- include: not_one_row
 
 -- name: fsck_supplied_snapshots
 -- Snapshots of done jobs that have not one row in their repo.
-SELECT
-    supplied.repo_id, supplied.id,
-    'job ' || supplied.job_id || ' supplied it, and it has ' || count(s.snapshot_id) || ' rows'
-FROM (
-    SELECT p.repo_id, i.id, min(p.job_id) AS job_id
-    FROM fsck_items AS i JOIN fsck_pushes AS p USING (mpack)
-    WHERE p.done AND i.kind = 'snapshot'
-    GROUP BY p.repo_id, i.id
-) AS supplied
-LEFT JOIN musehub_snapshots AS s ON s.repo_id = supplied.repo_id AND s.snapshot_id = supplied.id
-GROUP BY supplied.repo_id, supplied.id, supplied.job_id
-HAVING count(s.snapshot_id) <> 1
-ORDER BY supplied.repo_id, supplied.id;
+-- include: supplied
+LEFT JOIN musehub_snapshots AS stored ON stored.repo_id = supplied.repo_id AND stored.snapshot_id = supplied.id
+WHERE supplied.kind = 'snapshot'
+-- include: not_one_row
 
 -- name: fsck_supplied_commits
 -- Commits of done jobs that have not one row in their repo.
-SELECT
-    supplied.repo_id, supplied.id,
-    'job ' || supplied.job_id || ' supplied it, and it has ' || count(c.commit_id) || ' rows'
-FROM (
-    SELECT p.repo_id, i.id, min(p.job_id) AS job_id
-    FROM fsck_items AS i JOIN fsck_pushes AS p USING (mpack)
-    WHERE p.done AND i.kind = 'commit'
-    GROUP BY p.repo_id, i.id
-) AS supplied
-LEFT JOIN musehub_commits AS c ON c.repo_id = supplied.repo_id AND c.commit_id = supplied.id
-GROUP BY supplied.repo_id, supplied.id, supplied.job_id
-HAVING count(c.commit_id) <> 1
-ORDER BY supplied.repo_id, supplied.id;
+-- include: supplied
+LEFT JOIN musehub_commits AS stored ON stored.repo_id = supplied.repo_id AND stored.commit_id = supplied.id
+WHERE supplied.kind = 'commit'
+-- include: not_one_row
 
 -- name: fsck_refs
 -- Refs that no job of the repo accounts for, where all that may have been pushed can be read.

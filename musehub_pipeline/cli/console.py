@@ -1,35 +1,30 @@
-"""How commands speak: tables and progress for people on stderr and stdout, JSON for scripts."""
+"""How commands speak: lines and tables for people on stderr and stdout, JSON for scripts."""
 
 import json
 import sys
 import unicodedata
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
+from rich.text import Text
 
 from musehub_pipeline.domain.text import spelled
 
-# What strangers wrote is shown as it is: no markup, no emoji names.
-out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-err = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
-_pipe = Console(markup=False, emoji=False, highlight=False, width=10_000)
-
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}  # Unicode's categories of control, format and line end
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+class _PlainConsole(Console):
+    """Shows what strangers wrote as it is: no markup, no emoji names, nothing unseen."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Spell out what would command the terminal, in lines as in the cells of tables."""
+        return super().render_str(plain(text), **options)
 
 
 def plain(text: str) -> str:
@@ -40,6 +35,11 @@ def plain(text: str) -> str:
     return "".join(
         spelled(c) if unicodedata.category(c) in _UNSEEN and c not in "\t\n" else c for c in text
     )
+
+
+out = _PlainConsole(soft_wrap=True)
+err = _PlainConsole(stderr=True, soft_wrap=True)
+_pipe = _PlainConsole(width=10_000)
 
 
 def print_json(value: object) -> None:
@@ -109,42 +109,10 @@ def cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone().isoformat(sep=" ", timespec="seconds")
     if isinstance(value, dict | list):
-        return plain(json.dumps(value, default=_json_default, ensure_ascii=False))
-    return plain(str(value))
+        return json.dumps(value, default=_json_default, ensure_ascii=False)
+    return str(value)
 
 
 def duration(seconds: float | None) -> str | None:
     """Return seconds as days, hours, minutes and seconds."""
     return None if seconds is None else str(timedelta(seconds=round(seconds)))
-
-
-@contextmanager
-def progress_bar(description: str, unit: str) -> Generator[Callable[[int, int | None], None]]:
-    """Show a bar while the block runs; the function that it gives takes (done, total if known)."""
-    with _progress(unit) as progress:
-        task = progress.add_task(description, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-        progress.update(task, total=progress.tasks[0].completed)  # so that it stands full
-
-
-@contextmanager
-def phase_progress(total: int) -> Generator[tuple[Callable[[str], None], Callable[[int], None]]]:
-    """Show a bar of jobs, with the phase that is under way; gives functions to set each."""
-    with _progress("jobs") as progress:
-        task = progress.add_task("starting", total=total)
-        yield (
-            lambda phase: progress.update(task, description=phase),
-            lambda jobs: progress.advance(task, jobs),
-        )
-
-
-def _progress(unit: str) -> Progress:
-    columns: tuple[Any, ...] = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<20}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, console=err)

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import JsonFlag, out, print_json, print_rows
+from musehub_pipeline.cli.console import out, print_json, print_rows
+from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.postgres import migrate
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings

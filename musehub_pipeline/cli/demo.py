@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import err, out, print_pairs, progress_bar
+from musehub_pipeline.cli.console import err, out, print_pairs
 from musehub_pipeline.cli.index import EXIT_JOB_FAILED, drain
 from musehub_pipeline.cli.pack import warn_of_skipped
+from musehub_pipeline.cli.progress import progress_bar
 from musehub_pipeline.client.git import GitRepository
 from musehub_pipeline.client.git_objects import GitError
 from musehub_pipeline.client.pack import PackReport, pack
@@ -21,7 +22,7 @@ from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
 from musehub_pipeline.index.repos import Repo, Repos
 from musehub_pipeline.phases.services import open_database, open_objects
-from musehub_pipeline.queue.pushes import Pushes
+from musehub_pipeline.queue.enqueue import Pushes
 from musehub_pipeline.settings import Settings
 
 _OWNER = "demo"

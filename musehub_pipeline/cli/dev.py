@@ -18,7 +18,6 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import out
-from musehub_pipeline.cli.environment import environment_of
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.settings import Settings
 
@@ -40,13 +39,13 @@ def dev(
 
     It runs in the foreground; Ctrl-C or SIGTERM stops all of it.
     """
-    from musehub_pipeline.orchestration.home import restore_records, use_dagster_home, workspace
+    from musehub_pipeline.orchestration.instance import restore_records, use_dagster_home, workspace
 
     _check_port(port)
     settings = local.resolve(Settings.load())
     home = use_dagster_home(settings)
     # Dagster warns about its own commands.
-    environment = environment_of(settings) | {"PYTHONWARNINGS": "ignore"}
+    environment = local.environment(settings) | {"PYTHONWARNINGS": "ignore"}
     out.print(f"the UI will be on http://{_HOST}:{port}; runs are kept in {home}")
     command = [sys.executable, "-m", "dagster", "dev", "--host", _HOST, "--port", str(port)]
     command += ["--workspace", str(workspace())]

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.audit.audit import open_audit
-from musehub_pipeline.audit.fsck import Check, Fsck
-from musehub_pipeline.cli.console import JsonFlag, out, plain, print_json, progress_bar
-from musehub_pipeline.cli.filters import repo_option
-from musehub_pipeline.domain.breach import Breach
+from musehub_pipeline.audit.fsck import Breach, Check, Fsck
+from musehub_pipeline.audit.fsck_tables import open_tables
+from musehub_pipeline.cli.console import out, print_json
+from musehub_pipeline.cli.options import JsonFlag, repo_option
+from musehub_pipeline.cli.progress import progress_bar
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.scratch import scratch_folder
 from musehub_pipeline.phases.services import open_database, open_objects
@@ -53,8 +53,8 @@ def fsck(
         scratch_folder(settings.scratch_root) as scratch,
     ):
         repo_id = Repos(database).find(repo).repo_id if repo else None
-        with open_audit(database, repo_id=repo_id) as audit:
-            checking = Fsck(audit, objects, scratch=scratch)
+        with open_tables(database, repo_id=repo_id) as tables:
+            checking = Fsck(tables, objects, scratch=scratch)
             for check in checking.checks():
                 listed, number = _find(check)
                 breaches += listed
@@ -64,7 +64,7 @@ def fsck(
         print_json({"breaches": [breach.as_dict() for breach in breaches], "checked": checked})
     else:
         for breach in breaches:
-            out.print(plain(str(breach)))
+            out.print(str(breach))
         out.print(" ".join(f"{name}={number}" for name, number in checked.items()))
     if found:
         raise typer.Exit(EXIT_BREACH)

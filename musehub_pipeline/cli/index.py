@@ -6,19 +6,15 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     err,
-    phase_progress,
-    plain,
     print_json,
-    progress_bar,
 )
-from musehub_pipeline.cli.logs import logs_as_output
+from musehub_pipeline.cli.options import JsonFlag
+from musehub_pipeline.cli.progress import jobs_bar, progress_bar, shown_log
 from musehub_pipeline.cli.workers import Workers
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.phases.services import open_database, open_queue
-from musehub_pipeline.postgres.database import Row
-from musehub_pipeline.queue.operations import Operations
+from musehub_pipeline.queue.jobs import JobOutcome, Jobs
 from musehub_pipeline.settings import Settings
 
 EXIT_JOB_FAILED = 3
@@ -61,14 +57,13 @@ def index(
         raise typer.Exit(EXIT_JOB_FAILED)
 
 
-def drain_beside(settings: Settings, crew: Workers, number: int) -> list[Row]:
+def drain_beside(settings: Settings, crew: Workers, number: int) -> list[JobOutcome]:
     """Index all that is due in that many processes, with one progress bar; return how it stands.
 
     Raises:
         Transient: the database could not be reached.
     """
-    from musehub_pipeline.orchestration.home import use_dagster_home
-    from musehub_pipeline.orchestration.in_process import dagster_instance
+    from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
 
     use_dagster_home(settings)
     taken: dict[str, None] = {}
@@ -86,10 +81,10 @@ def drain_beside(settings: Settings, crew: Workers, number: int) -> list[Row]:
                         total = len(taken) + queue.count_due()
                     show(len(taken), total)
                 show(len(taken), len(taken))  # others may have taken the rest
-        return Operations(database).outcomes(list(taken))
+        return Jobs(database).outcomes(list(taken))
 
 
-def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -> list[Row]:
+def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -> list[JobOutcome]:
     """Index the named jobs, or all that are due, with a progress bar; return how they stand.
 
     With `everything`, what is due beside the named jobs is indexed too. How a named job stands that
@@ -99,22 +94,22 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
         JobNotFound: one of the named jobs does not exist.
         Transient: the database could not be reached.
     """
-    from musehub_pipeline.orchestration.home import use_dagster_home
-    from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+    from musehub_pipeline.orchestration.in_process import Runner
+    from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
 
     use_dagster_home(settings)
     taken: list[str] = []
     with open_database(settings) as database:
-        queue = open_queue(database, settings)
-        rows = [queue.require(job_id) for job_id in job_ids]
+        queue, jobs = open_queue(database, settings), Jobs(database)
+        rows = [jobs.require(job_id) for job_id in job_ids]
         named = bool(job_ids) and not everything
         remaining = [row["job_id"] for row in rows if named and row["status"] not in _FINAL]
         due = len(remaining) if named else queue.count_due()
         if due:
             with (
                 dagster_instance() as instance,
-                phase_progress(due) as (show_phase, advance),
-                logs_as_output(on_phase=show_phase),
+                jobs_bar(due) as (show_phase, advance),
+                shown_log(on_phase=show_phase),
             ):
                 runner = Runner(settings, instance)
                 while ended := runner.run(remaining):
@@ -123,10 +118,8 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
                     remaining = [job_id for job_id in remaining if job_id not in ended]
                     if not (remaining if named else queue.has_due()):
                         break
-        outcomes = Operations(database).outcomes(job_ids or taken)
+        outcomes = jobs.outcomes(job_ids or taken)
         for row in outcomes:
             if row["job_id"] in job_ids and row["job_id"] not in taken:
-                err.print(
-                    plain(f"job {row['job_id']} {queue.explain(queue.require(row['job_id']))}")
-                )
+                err.print(f"job {row['job_id']} {jobs.explain(jobs.require(row['job_id']))}")
     return outcomes

@@ -3,22 +3,21 @@
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     err,
     out,
-    plain,
     print_json,
     print_pairs,
     print_rows,
 )
-from musehub_pipeline.cli.filters import (
+from musehub_pipeline.cli.options import (
     CodeFilter,
+    JsonFlag,
     Limit,
     NewerThanFilter,
     OlderThanFilter,
@@ -28,10 +27,9 @@ from musehub_pipeline.domain.errors import JobNotFound
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
 from musehub_pipeline.index.repos import Repos
-from musehub_pipeline.phases.services import open_database, open_queue
+from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.operations import Filters, Operations
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.jobs import Filters, Jobs
 from musehub_pipeline.settings import Settings
 
 EXIT_REFUSED = 3
@@ -52,8 +50,8 @@ def list_jobs(
     as_json: JsonFlag = False,
 ) -> None:
     """List jobs, the newest first; stderr says if there are more than --limit allows."""
-    with _open_queue() as (database, _):
-        rows = Operations(database).jobs(
+    with _open_queue() as (database, jobs):
+        rows = jobs.newest(
             status=status,
             limit=limit + 1,
             **_filters(database, repo, code, older_than, newer_than),
@@ -87,14 +85,14 @@ def show_job(
     as_json: JsonFlag = False,
 ) -> None:
     """Show all that is known about a job: its row, how each attempt ended, and its result."""
-    with _open_queue() as (_, queue):
-        row = queue.require(job_id)
+    with _open_queue() as (_, jobs):
+        row = dict[str, Any](jobs.require(job_id))
     row["result"] = row["result"] and in_order(row["result"])
     if as_json:
         print_json(row)
         return
     result, attempts = row.pop("result"), row.pop("attempts")
-    print_pairs(row, title=plain(job_id))
+    print_pairs(row, title=job_id)
     if attempts:
         lines = ([_moment(attempt.get(name)) for name in _ATTEMPT] for attempt in attempts)
         print_rows(_ATTEMPT, lines, title="attempts")
@@ -125,10 +123,10 @@ def retry_jobs(
     """
     if bool(job_ids) + _are_given(repo, code, older_than, newer_than) + everything != 1:
         raise typer.BadParameter("give either jobs, or filters, or --all")
-    with _open_queue() as (database, queue):
+    with _open_queue() as (database, jobs):
         filters = _filters(database, repo, code, older_than, newer_than)
-        retried = Operations(database).retry(job_ids or None, **filters)
-        refused = _refusals(job_ids or (), retried, queue)
+        retried = jobs.retry(job_ids or None, **filters)
+        refused = _refusals(job_ids or (), retried, jobs)
     _report("retried", retried, refused, as_json=as_json, sentence="pending again")
 
 
@@ -151,19 +149,19 @@ def cancel_jobs(
     """
     if bool(job_ids) + _are_given(repo, code, older_than, newer_than) != 1:
         raise typer.BadParameter("give either jobs, or filters")
-    with _open_queue() as (database, queue):
+    with _open_queue() as (database, jobs):
         filters = _filters(database, repo, code, older_than, newer_than)
-        cancelled = Operations(database).cancel(job_ids or None, **filters)
-        refused = _refusals(job_ids or (), cancelled, queue, advice=_advise_to_terminate)
+        cancelled = jobs.cancel(job_ids or None, **filters)
+        refused = _refusals(job_ids or (), cancelled, jobs, advice=_advise_to_terminate)
     _report("cancelled", cancelled, refused, as_json=as_json, sentence="cancelled")
 
 
 @contextmanager
-def _open_queue() -> Generator[tuple[Database, Queue]]:
+def _open_queue() -> Generator[tuple[Database, Jobs]]:
     settings = local.resolve(Settings.load())
     # Whoever stops in the midst of a change, at Ctrl-Z say, holds up claims no longer than a lease.
     with open_database(settings, idle=settings.lease) as database:
-        yield database, open_queue(database, settings)
+        yield database, Jobs(database)
 
 
 def _are_given(*filters: object) -> bool:
@@ -196,16 +194,16 @@ def _moment(value: object) -> object:
 def _refusals(
     named: Sequence[str],
     changed: Sequence[str],
-    queue: Queue,
+    jobs: Jobs,
     *,
     advice: Callable[[str], str] = lambda _: "",
 ) -> dict[str, str]:
     """Return for each named job that was not changed why not."""
     refused = {}
     for job_id in named:
-        row = None if job_id in changed else queue.job(job_id)
+        row = None if job_id in changed else jobs.find(job_id)
         if row is not None:
-            refused[job_id] = f"job {job_id} {queue.explain(row)}{advice(row['status'])}"
+            refused[job_id] = f"job {job_id} {jobs.explain(row)}{advice(row['status'])}"
         elif job_id not in changed:
             refused[job_id] = str(JobNotFound(job_id))
     return refused
@@ -225,9 +223,9 @@ def _report(
         print_json({verb: changed, "refused": refused})
     else:
         for job_id in changed:
-            out.print(plain(job_id))
+            out.print(job_id)
         err.print(f"{len(changed)} {'job is' if len(changed) == 1 else 'jobs are'} {sentence}")
     for reason in refused.values():
-        err.print(plain(reason))
+        err.print(reason)
     if refused:
         raise typer.Exit(EXIT_REFUSED)

@@ -9,7 +9,7 @@ import psycopg
 import typer
 
 from musehub_pipeline.cli import backfill, db, jobs
-from musehub_pipeline.cli.console import err, plain
+from musehub_pipeline.cli.console import err
 from musehub_pipeline.cli.demo import demo
 from musehub_pipeline.cli.dev import dev
 from musehub_pipeline.cli.fsck import fsck
@@ -77,5 +77,5 @@ def report_errors(command: Callable[[], None]) -> None:
 
 
 def _fail(message: str) -> None:
-    err.print(plain(f"error: {message}"))
+    err.print(f"error: {message}")
     sys.exit(EXIT_ERROR)

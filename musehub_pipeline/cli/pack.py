@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from musehub_pipeline.cli.console import JsonFlag, err, print_json, print_pairs, progress_bar
+from musehub_pipeline.cli.console import err, print_json, print_pairs
+from musehub_pipeline.cli.options import JsonFlag
+from musehub_pipeline.cli.progress import progress_bar
 from musehub_pipeline.client import pack as packing
 
 

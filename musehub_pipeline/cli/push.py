@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import JsonFlag, out, print_json
-from musehub_pipeline.cli.filters import repo_option
+from musehub_pipeline.cli.console import out, print_json
+from musehub_pipeline.cli.options import JsonFlag, repo_option
 from musehub_pipeline.client import push as pushing
 from musehub_pipeline.domain.ids import is_id
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.phases.services import open_database, open_objects
-from musehub_pipeline.queue.pushes import Pushes
+from musehub_pipeline.queue.enqueue import Pushes
 from musehub_pipeline.settings import Settings
 
 RepoOption = Annotated[str, repo_option("The repository to push to.")]

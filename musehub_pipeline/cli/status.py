@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -11,20 +12,18 @@ from rich.table import Table
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
-    JsonFlag,
     duration,
     err,
     out,
     pairs_table,
-    plain,
     print_json,
     print_json_line,
     print_table,
 )
+from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.phases.services import open_database
-from musehub_pipeline.postgres.database import Row
-from musehub_pipeline.queue.operations import Operations
+from musehub_pipeline.queue.status import QueueStatus, queue_status
 from musehub_pipeline.settings import Settings
 
 
@@ -48,17 +47,17 @@ def status(
     """
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:
-        operations = Operations(database)
+        look = partial(queue_status, database)
         if watch:
             with suppress(KeyboardInterrupt):
-                _watch(operations.status, interval, as_json=as_json)
+                _watch(look, interval, as_json=as_json)
         elif as_json:
-            print_json(operations.status())
+            print_json(look())
         else:
-            print_table(_table(operations.status()))
+            print_table(_table(look()))
 
 
-def _watch(look: Callable[[], Row], interval: float, *, as_json: bool) -> None:
+def _watch(look: Callable[[], QueueStatus], interval: float, *, as_json: bool) -> None:
     if as_json:
         _repeat(lambda: print_json_line(look()), interval)
     elif not out.is_terminal:  # nothing can be drawn again in a pipe
@@ -75,10 +74,10 @@ def _repeat(show: Callable[[], None], interval: float) -> None:
         try:
             show()
         except Transient as error:
-            err.print(plain(str(error)))
+            err.print(str(error))
 
 
-def _table(row: Row) -> Table:
+def _table(row: QueueStatus) -> Table:
     failures = row["failures_24h"]
     by_code = ", ".join(f"{code} {jobs}" for code, jobs in failures.items())
     return pairs_table(

@@ -1,6 +1,13 @@
-"""The worker processes of `index --workers`, as their parent sees them."""
+"""The worker processes of `index --workers`, as their parent sees them, and as they see it.
+
+A worker indexes batch after batch. It writes a line of JSON to stdout for each: the jobs that it
+worked on, none where nothing was due. What is not due may become so, when another worker is done
+with a job of its repository; so it looks again, until its stdin ends: no worker has anything to do,
+or the parent is gone.
+"""
 
 import json
+import select
 import signal
 import subprocess
 import sys
@@ -11,14 +18,17 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Self
 
-from musehub_pipeline.cli.console import err, plain
-from musehub_pipeline.cli.environment import environment_of
+from musehub_pipeline import local
+from musehub_pipeline.cli.console import err, print_json_line
+from musehub_pipeline.cli.progress import shown_log
 from musehub_pipeline.domain.errors import PipelineError
+from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.settings import Settings
 
-_MODULE = "musehub_pipeline.cli.worker"
+_MODULE = "musehub_pipeline.cli.workers"
 _POLL_SECONDS = 1
 _STOP_SECONDS = 20
+_PAUSE_SECONDS = 0.2  # of a worker
 
 
 class WorkerDied(PipelineError):
@@ -57,7 +67,7 @@ class Workers:
 
     def start(self, number: int) -> None:
         """Start so many processes."""
-        environment = environment_of(self._settings)
+        environment = local.environment(self._settings)
         for _ in range(number):
             process = subprocess.Popen(
                 [sys.executable, "-m", _MODULE],
@@ -119,8 +129,50 @@ class Workers:
 
 def _show_lines(process: subprocess.Popen[str]) -> None:
     for line in process.stderr or ():
-        err.print(plain(line.rstrip("\n")))
+        err.print(line.rstrip("\n"))
 
 
 def _ending(code: int) -> str:
     return f"exit code {code}" if code > 0 else signal.Signals(-code).name
+
+
+def _work() -> None:
+    """Be a worker: index what is due until nothing is, here or with the other workers."""
+    from musehub_pipeline.orchestration.in_process import Runner
+    from musehub_pipeline.orchestration.instance import dagster_instance
+
+    settings = local.resolve(Settings.load())
+    with (
+        open_database(settings) as database,
+        dagster_instance() as instance,
+        shown_log(on_phase=lambda _: None),
+    ):
+        queue = open_queue(database, settings)
+        runner = Runner(settings, instance)
+        may_end = False
+        while True:
+            ended = runner.run() if queue.has_due() else []
+            print_json_line(ended)
+            if ended:
+                continue
+            if may_end:
+                return
+            may_end = _stdin_ends_within(_PAUSE_SECONDS)
+
+
+def _stdin_ends_within(seconds: float) -> bool:
+    readable, _, _ = select.select([sys.stdin], [], [], seconds)
+    return bool(readable)  # the parent writes nothing: all that can be read is the end
+
+
+def _stoppable_work() -> None:
+    try:
+        _work()
+    except KeyboardInterrupt:  # told to stop within a run, which has given its leases back
+        sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    from musehub_pipeline.cli.main import report_errors
+
+    report_errors(_stoppable_work)

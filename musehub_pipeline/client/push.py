@@ -14,7 +14,7 @@ from musehub_pipeline.domain.ids import PREFIX
 from musehub_pipeline.domain.job import Job, payload_of
 from musehub_pipeline.index.repos import Repo
 from musehub_pipeline.objects.object_storage import ObjectStorage
-from musehub_pipeline.queue.pushes import Pushes
+from musehub_pipeline.queue.enqueue import Pushes
 
 
 class NotAnMpack(PipelineError):

@@ -16,7 +16,7 @@ _PAUSE_SECONDS_A_JOB = 0.1
 _DECIMALS = 3
 
 
-class Selection(StrEnum):
+class Select(StrEnum):
     """Which of the jobs that have ended are indexed again."""
 
     OUTDATED = "outdated"  # done, by an older version of the pipeline
@@ -25,12 +25,12 @@ class Selection(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Selection:
     """The jobs that a backfill takes: of these days, of all repos or of one."""
 
     since: datetime  # by `created_at`
     before: datetime
-    selection: Selection = Selection.OUTDATED
+    select: Select = Select.OUTDATED
     codes: tuple[str, ...] = ()  # for FAILED; none: any
     repo_id: str | None = None
     ended_before: datetime | None = None  # leaves out what this backfill has ended already

@@ -66,6 +66,9 @@ class Trouble(Code):
     INTERNAL_ERROR = "INTERNAL_ERROR", "The pipeline itself failed; its log has the traceback."
 
 
+READ_AGAIN = {Fault.MPACK_MISSING, Fault.MPACK_HASH_MISMATCH}
+"""Faults that one look at storage does not prove: it may answer otherwise a moment later."""
+
 _CODES = {str(code) for code in (*Fault, *Trouble)}
 
 

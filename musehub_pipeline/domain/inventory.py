@@ -51,6 +51,7 @@ class Inventory:
     objects: Slices = field(default_factory=Slices)  # all, one for each item of the list
     missing_objects: Slices = field(default_factory=Slices)  # that storage lacks
     unheld_objects: Slices = field(default_factory=Slices)  # that the repo does not hold yet
+    unproven_objects: Slices = field(default_factory=Slices)  # stored by the word of a row alone
     snapshots: Slices = field(default_factory=Slices)  # that the repo lacks
     commits: Slices = field(default_factory=Slices)  # that the repo lacks
     held_snapshots: set[bytes] = field(default_factory=set)  # that were passed over
@@ -109,6 +110,8 @@ class Inventory:
             # What is stored in another size is not trusted: it is put, and healed.
             if sizes.get(place.digest) != place.size:
                 self.missing_objects.append(*place)
+            elif place.digest not in held or not self.pass_over:
+                self.unproven_objects.append(*place)
             if place.digest not in held:
                 self.unheld_objects.append(*place)
 

@@ -36,14 +36,13 @@ class _Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """The lease of one job by a run; `job_id`, `attempt` and `run_id` are the fencing token."""
+    """Which run has which job; `job_id`, `attempt` and `run_id` are the fencing token."""
 
     job_id: str
     repo_id: str
     attempt: int
     run_id: str
     attempts_forgiven: int = 0  # attempts before an operator tried the job again
-    former: Status | None = None  # done or failed, where the job is indexed again; else None
     # From the row's creation to the claim. It tells about the claim and is no part of the token.
     queued_seconds: float = field(default=0.0, compare=False)
 

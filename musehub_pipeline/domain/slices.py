@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Collection, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from musehub_pipeline.domain.ids import DIGEST_BYTES
@@ -57,6 +58,15 @@ class Slices:
                 previous = digests[row]
                 unique.append(previous, self._offsets[row], self._sizes[row])
         return unique
+
+    def joined(self, others: "Slices") -> "Slices":
+        """Return these and the others in order of their ids, each id once."""
+        if not others:
+            return self
+        both = Slices()
+        for item in chain(self, others):
+            both.append(*item)
+        return both.sorted_unique()
 
     def without(self, digests: Collection[bytes]) -> "Slices":
         """Return the items whose digest is not among `digests`."""

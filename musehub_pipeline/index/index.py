@@ -14,8 +14,9 @@ from itertools import chain, islice
 from typing import Any, NamedTuple, Self, TypeVar
 
 from musehub_pipeline.domain.commit import CommitRow
-from musehub_pipeline.domain.ids import digest_of, id_of
+from musehub_pipeline.domain.ids import digest_of, hex_of, id_of, stored
 from musehub_pipeline.domain.inventory import Kind
+from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline.parallel import ahead, in_threads
 from musehub_pipeline.postgres.arrays import id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
@@ -78,14 +79,13 @@ class Index:
     def existing_repos(self, repo_ids: Collection[str]) -> dict[str, bool]:
         """Return those of `repo_ids` that exist, and whether each has been deleted."""
         with self._database.autocommit() as transaction:
-            rows = transaction.rows("repos", {"repo_ids": list(set(repo_ids))})
-        return {row["repo_id"]: row["deleted"] for row in rows}
+            return dict(transaction.tuples("repos", {"repo_ids": list(set(repo_ids))}))
 
     def branch_head(self, repo_id: str, branch: str) -> str | None:
         """Return the commit id at which a branch stands; None where it has none."""
         with self._database.autocommit() as transaction:
-            row = transaction.row("branch_head", {"repo_id": repo_id, "branch": branch})
-        return row["head_commit_id"] if row else None
+            rows = transaction.tuples("branch_head", {"repo_id": repo_id, "branch": branch})
+        return rows[0][0] if rows else None
 
     def is_ancestor(self, repo_id: str, ancestor: bytes, descendants: Collection[bytes]) -> bool:
         """Tell whether a commit is one of `descendants`, or reached from them over parents."""
@@ -95,7 +95,14 @@ class Index:
             "descendants": [id_of(digest) for digest in sorted(descendants)],
         }
         with self._database.autocommit() as transaction:
-            return transaction.one("is_ancestor", parameters)["exists"]
+            return transaction.value("is_ancestor", parameters)
+
+    def verified(self, mpack_keys: Collection[str]) -> set[str]:
+        """Return those mpacks that this version has judged before; ids in the stored spelling."""
+        spellings = {spelling for key in mpack_keys for spelling in (key, hex_of(key))}
+        parameters = {"mpack_keys": sorted(spellings), "index_version": INDEX_VERSION}
+        with self._database.autocommit() as transaction:
+            return {stored(key) for (key,) in transaction.tuples("verified_mpacks", parameters)}
 
     def held(self, kind: Kind, repo_id: str, digests: Collection[bytes]) -> set[bytes]:
         """Return those of `digests` that the repo holds."""

@@ -27,6 +27,13 @@ WITH RECURSIVE line AS (
 )
 SELECT EXISTS (SELECT FROM line WHERE commit_id = %(ancestor)s);
 
+-- name: verified_mpacks
+-- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.
+SELECT DISTINCT payload ->> 'mpack_key' AS mpack_key
+FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status = 'done' AND index_version = %(index_version)s
+    AND payload ->> 'mpack_key' = ANY(%(mpack_keys)s);
+
 -- name: sizes_of_objects
 -- Which of the objects have a row, and of what size; one that tells none is healed like one that is wrong.
 SELECT object_id, size_bytes FROM musehub_objects
@@ -48,14 +55,15 @@ SELECT commit_id FROM musehub_commits
 WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(ids)b);
 
 -- name: insert_objects
--- Rows for stored bytes; a row of another size is healed.
+-- Rows for stored bytes; a row of another size, or of bytes that lay elsewhere, is healed.
 WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO musehub_objects AS existing (object_id, size_bytes, storage_uri, created_at)
 SELECT object_id, size_bytes, %(uri)s || substr(object_id, 8, 2) || '/' || substr(object_id, 8), now()
 FROM lazily, unnest(%(ids)b::text[], %(sizes)b::bigint[]) AS new (object_id, size_bytes)
 ON CONFLICT (object_id) DO UPDATE
 SET size_bytes = excluded.size_bytes, storage_uri = excluded.storage_uri
-WHERE existing.size_bytes IS DISTINCT FROM excluded.size_bytes;
+WHERE (existing.size_bytes, existing.storage_uri)
+    IS DISTINCT FROM (excluded.size_bytes, excluded.storage_uri);
 
 -- name: upsert_object_refs
 -- The repo's refs to objects that it supplied.

@@ -16,15 +16,9 @@ from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
 from musehub_pipeline.domain.ids import PREFIX, is_id
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.slices import Slice, Slices
-from musehub_pipeline.objects.durability import sync_filesystem
-from musehub_pipeline.objects.files import (
-    CHUNK_BYTES,
-    Buffer,
-    read_file,
-    removed_on_error,
-    write_hashing,
-)
-from musehub_pipeline.objects.store import S3Options, Store, open_store, parse_storage_url
+from musehub_pipeline.objects.directory import read_file, sync_filesystem
+from musehub_pipeline.objects.scratch import CHUNK_BYTES, Buffer, removed_on_error, write_hashing
+from musehub_pipeline.objects.storage_client import S3Options, Store, open_store, parse_storage_url
 from musehub_pipeline.parallel import in_threads
 
 if TYPE_CHECKING:
@@ -207,6 +201,30 @@ class ObjectStorage:
             sum(count.objects for count in counts), sum(count.size_bytes for count in counts)
         )
 
+    def find_lost(self, objects: Slices) -> Slices:
+        """Return those of the objects that are not stored in their size, though their rows say so.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        lost = Slices()
+        if not objects:
+            return lost
+        chunks = objects.chunks(rows=_SLICES_A_TASK)
+        threads = min(self._threads, -(-len(objects) // _SLICES_A_TASK))
+
+        def find(chunk: list[Slice]) -> list[Slice]:
+            return [item for item in chunk if not self._has(_object_key(item.digest), item.size)]
+
+        for found in in_threads(find, chunks, pool=self._pool, threads=threads):
+            for item in found:
+                lost.append(*item)
+        if lost:
+            _log.error(
+                "%s: %d objects have rows and no bytes: putting them again", self.url, len(lost)
+            )
+        return lost.sorted_unique()
+
     def stored_objects(self) -> Iterator[tuple[bytes, int]]:
         """Yield digest and size in bytes of every object that is stored, in no order.
 
@@ -231,8 +249,7 @@ class ObjectStorage:
                 sync_filesystem(self._place.directory)
 
     def _put(self, source: Source, item: Slice) -> bool:
-        hex_digest = item.digest.hex()
-        key = f"objects/{hex_digest[:2]}/{hex_digest}"
+        key = _object_key(item.digest)
         with self._errors(f"PUT {key}"):
             if item.size > _PART_BYTES:
                 return self._put_large(key, source, item)
@@ -289,6 +306,11 @@ class ObjectStorage:
             raise Transient(
                 Trouble.STORAGE_UNAVAILABLE, f"{self.url}: {request}: {first_line}"
             ) from error
+
+
+def _object_key(digest: bytes) -> str:
+    hex_digest = digest.hex()
+    return f"objects/{hex_digest[:2]}/{hex_digest}"
 
 
 def _upload(entry: "ObjectMeta") -> Upload:

@@ -1,38 +1,36 @@
 """Runs of the Dagster jobs in this process: for the command line, for tests, for one job row."""
 
-import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
 import dagster as dg
 
 from musehub_pipeline import local
-from musehub_pipeline.domain.backfill import Choice, Report
-from musehub_pipeline.domain.errors import Deferral, JobFailed, JobNotDone, PipelineError
+from musehub_pipeline.domain.backfill import Report, Selection
+from musehub_pipeline.domain.errors import (
+    READ_AGAIN,
+    Deferral,
+    JobFailed,
+    JobNotDone,
+    PipelineError,
+)
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result, in_order
-from musehub_pipeline.orchestration.backfill import backfill_mpacks_job
-from musehub_pipeline.orchestration.choice import BackfillConfig
-from musehub_pipeline.orchestration.home import OUR_TAGS, named_if_unavailable
-from musehub_pipeline.orchestration.jobs import index_mpacks_job
-from musehub_pipeline.orchestration.ops import ClaimConfig
+from musehub_pipeline.orchestration.backfill_config import BackfillConfig
+from musehub_pipeline.orchestration.backfill_mpacks import backfill_mpacks_job
+from musehub_pipeline.orchestration.index_mpacks import ClaimConfig, index_mpacks_job
+from musehub_pipeline.orchestration.instance import OUR_TAGS, dagster_instance, named_if_unavailable
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.pipeline import PHASES
-from musehub_pipeline.phases.services import open_database, open_queue
-from musehub_pipeline.postgres.database import Row
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.phases.services import open_database
+from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.jobs import JobRow, Jobs
 from musehub_pipeline.settings import Settings, first_day
-
-_NO_CAPTURE = {
-    "compute_logs": {
-        "module": "dagster._core.storage.noop_compute_log_manager",
-        "class": "NoOpComputeLogManager",
-    }
-}
 
 
 class Runner:
@@ -74,18 +72,18 @@ class BackfillRunner:
         self._job = dg.reconstructable(_backfill_job)
         self._instance = instance
 
-    def run(self, day: date, choice: Choice) -> tuple[str, Report]:
-        """Index again what a choice takes of a day; return the run's id, and what came of it.
+    def run(self, day: date, selection: Selection) -> tuple[str, Report]:
+        """Index again what a selection takes of a day; return the run's id, and what came of it.
 
         Raises:
             Exception: what an op raised; trouble of single jobs leaves them as they were.
             KeyboardInterrupt: the process was told to stop; what is done by then is done.
         """
         config = BackfillConfig(
-            select=choice.selection,
-            codes=list(choice.codes),
-            repo_id=choice.repo_id,
-            ended_before=choice.ended_before and choice.ended_before.isoformat(),
+            select=selection.select,
+            codes=list(selection.codes),
+            repo_id=selection.repo_id,
+            ended_before=selection.ended_before and selection.ended_before.isoformat(),
         )
         job = self._job.get_definition()
         tags = job.get_tags_for_partition_key(day.isoformat(), selected_asset_keys=None)
@@ -132,30 +130,11 @@ def _our_errors() -> Generator[None]:
         raise
 
 
-@contextmanager
-def dagster_instance() -> Generator[dg.DagsterInstance]:
-    """Open Dagster's instance: that of DAGSTER_HOME, else one that lives as long as the block.
-
-    It does not keep what this process prints: that is for the terminal, and to copy it took a
-    fifth of the time of a small run.
-
-    Raises:
-        RecordsUnavailable: its database cannot be reached.
-    """
-    if home := os.environ.get("DAGSTER_HOME"):
-        with named_if_unavailable():
-            # Despite its name it opens the folder as it is, for good, but for what it overrides.
-            opened = dg.DagsterInstance.local_temp(home, overrides=_NO_CAPTURE)
-    else:
-        opened = dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}})
-    with opened as instance:
-        yield instance
-
-
 def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Result:
     """Index one job in this process, through the Dagster job, and return its result.
 
-    A job that is done already is not indexed again: its stored result is returned.
+    A job that is done already is not indexed again: its stored result is returned. An mpack that is
+    missing, or wrong, is read again for as long as `Settings.read_again_seconds` says.
 
     Raises:
         JobFailed: the job ended failed, now or earlier.
@@ -167,21 +146,34 @@ def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Re
     """
     resolved = local.resolve(settings or Settings.load())
     with open_database(resolved) as database:
-        queue = open_queue(database, resolved)
-        row = queue.require(job_id)
+        jobs = Jobs(database)
+        row = jobs.require(job_id)
         if row["status"] not in {Status.DONE, Status.FAILED}:
             with dagster_instance() as instance:
-                Runner(resolved, instance).run([job_id])
-            row = queue.require(job_id)
-        return _result_of(row, queue)
+                row = _run_until_judged(row, Runner(resolved, instance), jobs, database)
+        return _result_of(row, jobs)
 
 
-def _result_of(row: Row, queue: Queue) -> Result:
+def _run_until_judged(row: JobRow, runner: Runner, jobs: Jobs, database: Database) -> JobRow:
+    """Run a job, and again as long as its mpack has to be read again; return its row."""
+    while True:
+        before = row
+        runner.run([row["job_id"]])
+        row = jobs.require(row["job_id"])
+        waits_for = row["not_before"] if row["status"] == Status.PENDING else None
+        if waits_for is None or row["error_code"] not in READ_AGAIN:
+            return row
+        if row["attempt"] == before["attempt"]:  # it was not claimed
+            return row
+        sleep(max(0.0, (waits_for - database.now()).total_seconds()))
+
+
+def _result_of(row: JobRow, jobs: Jobs) -> Result:
     job_id = row["job_id"]
     match row["status"]:
         case Status.DONE:
-            return in_order(row["result"])
+            return in_order(row["result"] or {})
         case Status.FAILED:
-            raise JobFailed(job_id, row["error_code"], row["error"])
+            raise JobFailed(job_id, str(row["error_code"]), str(row["error"]))
         case _:
-            raise JobNotDone(f"job {job_id} {queue.explain(row)}")
+            raise JobNotDone(f"job {job_id} {jobs.explain(row)}")

@@ -1,8 +1,9 @@
-"""Dagster's resource: its fields are what the UI shows; ops get the plain services of phases."""
+"""Dagster's resources: the services that ops get, and the IO manager, what passes between them."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
@@ -57,3 +58,32 @@ def fixed_resource(settings: Settings) -> dg.ResourceDefinition:
 
 MusehubServices = dg.ResourceParam[Services]
 """What an op asks for."""
+
+
+class HandOver(dg.IOManager):
+    """Keeps an output until it is taken, once: a run of many batches holds one at a time."""
+
+    def __init__(self) -> None:
+        self._outputs: dict[tuple[str, ...], Any] = {}
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Keep an output."""
+        self._outputs[tuple(context.get_identifier())] = obj
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """Give an output away."""
+        if context.upstream_output is None:
+            raise dg.DagsterInvariantViolationError("an input comes from no op")
+        key = tuple(context.upstream_output.get_identifier())
+        if key not in self._outputs:
+            raise dg.DagsterInvariantViolationError(
+                f"{'.'.join(key[1:])} is not in memory: execute all steps again, not only some"
+            )
+        return self._outputs.pop(key)
+
+
+@dg.io_manager(description="Memory, of this run's process.")
+def hand_over(context: dg.InitResourceContext) -> HandOver:
+    """Return what the ops of one run share."""
+    del context
+    return HandOver()

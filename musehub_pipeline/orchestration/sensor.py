@@ -1,7 +1,7 @@
 """The sensor on pending rows: looks at queue and runs, and requests what is missing.
 
-What that is, `domain.plan` decides. Nothing is derived from a cursor: the rows are the truth, and a
-tick that is lost costs nothing.
+What that is, `domain.run_requests` decides. Nothing is derived from a cursor: the rows are the
+truth, and a tick that is lost costs nothing.
 """
 
 import time
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from musehub_pipeline.domain.plan import MOST_COUNTED, Backlog, PlannedRun, plan_runs
-from musehub_pipeline.orchestration.home import code_locations
-from musehub_pipeline.orchestration.in_flight import in_flight
-from musehub_pipeline.orchestration.observation import note_rescued
+from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, PlannedRun, plan_runs
+from musehub_pipeline.orchestration.event_log import note_rescued
+from musehub_pipeline.orchestration.instance import code_locations
 from musehub_pipeline.orchestration.resources import MusehubServices
+from musehub_pipeline.orchestration.runs import in_flight
 from musehub_pipeline.phases.services import Services
 
 WAIT_SECONDS = 20.0

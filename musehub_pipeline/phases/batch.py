@@ -11,7 +11,8 @@ from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.result import Outcome, Result
 from musehub_pipeline.domain.slices import Slices
 from musehub_pipeline.objects.scratch import ScratchFile
-from musehub_pipeline.queue.queue import Rescued
+from musehub_pipeline.queue.claim import Rescued
+from musehub_pipeline.queue.lease import Lease
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,9 @@ class Contents:
     # What is new, sorted by id, each once; snapshots and commits all, where it is indexed again.
     missing_objects: Slices  # that storage lacks
     unheld_objects: Slices  # that the repo does not hold yet, whoever else does
+    # That have a row from elsewhere, or from long ago: whether their bytes still lie in storage is
+    # not known.
+    unproven_objects: Slices
     snapshots: Slices
     commits: Slices
     objects_total: int
@@ -32,7 +36,7 @@ class Contents:
 class Item:
     """One job on its way through the phases."""
 
-    claim: Claim
+    lease: Lease
     claimed_at: float  # monotonic seconds
     job: Job | None = None  # None where its payload cannot be read
     size_bytes: int | None = None  # of the mpack; None where storage has none
@@ -44,9 +48,9 @@ class Item:
     outcome: Outcome | None = None  # what `summarize` made of it
 
     @property
-    def again(self) -> bool:
-        """Whether the job had ended before: its rows are written again, no branch moves back."""
-        return self.claim.former is not None
+    def claim(self) -> Claim:
+        """What says which job it is, and which attempt."""
+        return self.lease.claim
 
     @property
     def holds_up(self) -> bool:
@@ -54,7 +58,7 @@ class Item:
 
         One that is indexed again and was not even unpacked brought nothing to lean on.
         """
-        return self.error is not None and (self.contents is not None or not self.again)
+        return self.error is not None and (self.contents is not None or self.lease.holds_repo)
 
     @property
     def parts(self) -> tuple[Job, ScratchFile, Contents]:

@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Any
 
 from musehub_pipeline.domain.backfill import PastJob
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.ids import hex_of
-from musehub_pipeline.domain.job import Claim, Job, Status
 from musehub_pipeline.phases.batch import Batch, Item
-from musehub_pipeline.phases.each_job import each_job, through_blips
+from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.over_batch import put_back_late
-from musehub_pipeline.phases.services import Services
-
-Claimed = Sequence[tuple[Claim, dict[str, Any]]]
+from musehub_pipeline.phases.services import Services, WorkServices
+from musehub_pipeline.postgres.blips import through_blips
+from musehub_pipeline.queue.lease import Lease
 
 
 def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) -> Batch:
@@ -27,13 +25,13 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
     Raises:
         Transient: DATABASE_UNAVAILABLE.
     """
-    through_blips(partial(services.heartbeat.begin, run_id))
+    services.heartbeat.begin(run_id)
     rescued = through_blips(services.queue.rescue)
     limit = services.settings.batch_jobs
-    claimed = through_blips(
+    leases = through_blips(
         partial(services.queue.claim, run_id=run_id, limit=limit, job_ids=job_ids)
     )
-    batch = put_back_late(_batch(claimed, services, run_id=run_id), services.queue)
+    batch = put_back_late(_batch(leases, services, run_id=run_id))
     return replace(batch, rescued=tuple(rescued))
 
 
@@ -43,22 +41,19 @@ def claim_past(services: Services, *, run_id: str, jobs: Sequence[PastJob]) -> B
     Raises:
         Transient: DATABASE_UNAVAILABLE.
     """
-    through_blips(partial(services.heartbeat.begin, run_id))
-    claimed = through_blips(partial(services.archive.claim, jobs, run_id=run_id))
-    return _batch(claimed, services, run_id=run_id)
+    services.heartbeat.begin(run_id)
+    leases = through_blips(partial(services.archive.claim, jobs, run_id=run_id))
+    return _batch(leases, services, run_id=run_id)
 
 
-def _batch(claimed: Claimed, services: Services, *, run_id: str) -> Batch:
+def _batch(leases: Sequence[Lease], services: WorkServices, *, run_id: str) -> Batch:
     now = monotonic()
-    payloads = {claim.job_id: payload for claim, payload in claimed}
-    batch = Batch(
-        run_id=run_id, items=tuple(Item(claim=claim, claimed_at=now) for claim, _ in claimed)
-    )
-    repo_ids = [claim.repo_id for claim, _ in claimed]
+    batch = Batch(run_id=run_id, items=tuple(Item(lease=each, claimed_at=now) for each in leases))
+    repo_ids = [lease.claim.repo_id for lease in leases]
     repos = through_blips(partial(services.index.existing_repos, repo_ids))
 
     def read(item: Item) -> Item:
-        job = _job(payloads[item.claim.job_id], item.claim)
+        job = item.lease.job()
         deleted = repos.get(item.claim.repo_id)
         if deleted is None:
             raise Rejection(Fault.REPO_UNKNOWN, f"no repository {item.claim.repo_id!r}")
@@ -69,18 +64,6 @@ def _batch(claimed: Claimed, services: Services, *, run_id: str) -> Batch:
     return _within_bytes(
         each_job(batch, "claim_jobs", read, together=True), services.settings.batch_bytes
     )
-
-
-def _job(payload: dict[str, Any], claim: Claim) -> Job:
-    """Read a payload; of a job that ended, so that no branch can move back."""
-    job = Job.from_payload(payload)
-    match claim.former:
-        case Status.DONE:
-            return replace(job, head=None)  # it has moved its branch
-        case Status.FAILED:
-            return replace(job, force=False)
-        case _:
-            return job
 
 
 def _within_bytes(batch: Batch, batch_bytes: int) -> Batch:

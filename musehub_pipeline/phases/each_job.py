@@ -8,17 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from time import monotonic, sleep
-from typing import TypeVar
+from time import monotonic
 
 from musehub_pipeline.domain.errors import Deferral, JobError, Transient, Trouble
 from musehub_pipeline.domain.result import TIMING_OF_PHASE
 from musehub_pipeline.phases.batch import Batch, Item
-
-Answer = TypeVar("Answer")
+from musehub_pipeline.postgres.blips import through_blips
 
 _THREADS = 8
-_BLIP_SECONDS = (0.2, 1.0, 3.0)
 
 _log = logging.getLogger("musehub_pipeline.phases")
 _progress = logging.getLogger("musehub_pipeline.progress")
@@ -96,22 +93,6 @@ def _attempt(item: Item, work: Callable[[Item], Item]) -> tuple[Item, float]:
         message = f"{type(error).__name__}: {error}"
         item = replace(item, error=Transient(Trouble.INTERNAL_ERROR, message))
     return item, monotonic() - started
-
-
-def through_blips(work: Callable[[], Answer]) -> Answer:
-    """Do `work`, again where the database was away for a moment: it costs no attempt.
-
-    Raises:
-        Transient: DATABASE_UNAVAILABLE, where it stays away.
-    """
-    for pause in _BLIP_SECONDS:
-        try:
-            return work()
-        except Transient as error:
-            if error.code is not Trouble.DATABASE_UNAVAILABLE:
-                raise
-            sleep(pause)
-    return work()
 
 
 def _conclude(

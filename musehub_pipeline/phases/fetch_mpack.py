@@ -7,10 +7,10 @@ from musehub_pipeline.domain.ids import hex_of
 from musehub_pipeline.objects.scratch import ScratchFile
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
-from musehub_pipeline.phases.services import Services
+from musehub_pipeline.phases.services import WorkServices
 
 
-def fetch_mpack(batch: Batch, services: Services) -> Batch:
+def fetch_mpack(batch: Batch, services: WorkServices) -> Batch:
     """Stream every mpack to local scratch, hashing it on the way: the hash must be its key."""
 
     def fetch(item: Item) -> Item:

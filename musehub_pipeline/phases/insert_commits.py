@@ -8,17 +8,17 @@ from musehub_pipeline.domain.slices import Slice
 from musehub_pipeline.index.index import WORTH_ASKING, in_chunks
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
-from musehub_pipeline.phases.services import Services
+from musehub_pipeline.phases.services import WorkServices
 
 
-def insert_commits(batch: Batch, services: Services) -> Batch:
+def insert_commits(batch: Batch, services: WorkServices) -> Batch:
     """Insert the commits that the repo lacks."""
 
     def insert(item: Item) -> Item:
         _, mpack, contents = item.parts
         repo_id = item.claim.repo_id
         many = len(contents.commits) >= WORTH_ASKING
-        asked = contents.commits.digests() if many and not item.again else ()
+        asked = contents.commits.digests() if many and item.lease.passes_over else ()
         held = services.index.held("commit", repo_id, set(asked))
         rows = map(partial(_row, mpack), contents.commits.without(held))
         inserted = services.index.insert_commits(repo_id, in_chunks(rows))

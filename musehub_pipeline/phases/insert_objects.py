@@ -3,10 +3,10 @@
 from musehub_pipeline.index.index import CHUNK_ROWS
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
-from musehub_pipeline.phases.services import Services
+from musehub_pipeline.phases.services import WorkServices
 
 
-def insert_objects(batch: Batch, services: Services) -> Batch:
+def insert_objects(batch: Batch, services: WorkServices) -> Batch:
     """Upsert the objects that had no row, or one of another size, into `musehub_objects`."""
 
     def insert(item: Item) -> Item:

@@ -9,10 +9,10 @@ from musehub_pipeline.domain.snapshot import decode_snapshot, manifest_json
 from musehub_pipeline.index.index import WORTH_ASKING, SnapshotRow, in_chunks
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
-from musehub_pipeline.phases.services import Services
+from musehub_pipeline.phases.services import WorkServices
 
 
-def insert_snapshots(batch: Batch, services: Services) -> Batch:
+def insert_snapshots(batch: Batch, services: WorkServices) -> Batch:
     """Insert the manifests that the repo lacks; those it has are not even decoded.
 
     Where a job is indexed again, all are.
@@ -22,7 +22,7 @@ def insert_snapshots(batch: Batch, services: Services) -> Batch:
         _, mpack, contents = item.parts
         repo_id = item.claim.repo_id
         many = len(contents.snapshots) >= WORTH_ASKING
-        asked = contents.snapshots.digests() if many and not item.again else ()
+        asked = contents.snapshots.digests() if many and item.lease.passes_over else ()
         held = services.index.held("snapshot", repo_id, set(asked))
         rows = map(partial(_row, mpack), contents.snapshots.without(held))
         inserted = services.index.insert_snapshots(repo_id, in_chunks(rows))

@@ -8,11 +8,11 @@ from musehub_pipeline.phases.insert_commits import insert_commits
 from musehub_pipeline.phases.insert_objects import insert_objects
 from musehub_pipeline.phases.insert_snapshots import insert_snapshots
 from musehub_pipeline.phases.put_objects import put_objects
-from musehub_pipeline.phases.services import Services
+from musehub_pipeline.phases.services import WorkServices
 from musehub_pipeline.phases.unpack import unpack
 from musehub_pipeline.phases.upsert_object_refs import upsert_object_refs
 
-Phase = Callable[[Batch, Services], Batch]
+Phase = Callable[[Batch, WorkServices], Batch]
 
 PHASES: tuple[Phase, ...] = (
     fetch_mpack,

@@ -1,16 +1,25 @@
 """Store the bytes of objects, before any row: no row ever points at bytes that are not there."""
 
+from dataclasses import replace
+
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
-from musehub_pipeline.phases.services import Services
+from musehub_pipeline.phases.services import WorkServices
 
 
-def put_objects(batch: Batch, services: Services) -> Batch:
-    """Store the bytes that storage lacks, in parallel, straight from scratch."""
+def put_objects(batch: Batch, services: WorkServices) -> Batch:
+    """Store the bytes that storage lacks, in parallel, straight from scratch.
+
+    A row is no proof that they are there. Where the repo gets its first ref to an object that
+    another has, and where a job is indexed again, storage is asked, and what is gone is put again.
+    """
 
     def put(item: Item) -> Item:
         _, mpack, contents = item.parts
-        count = services.objects.put_objects(mpack, contents.missing_objects)
+        lost = services.objects.find_lost(contents.unproven_objects)
+        missing = contents.missing_objects.joined(lost)
+        count = services.objects.put_objects(mpack, missing)
+        item = replace(item, contents=replace(contents, missing_objects=missing))
         return item.counted(objects_put=count.objects, object_bytes_put=count.size_bytes)
 
     # Bytes are on disk before the rows that name them: one sync for the whole batch.

@@ -1,4 +1,4 @@
-"""What the phases work with: from settings to open services, for as long as a run lasts."""
+"""What a run works with: from settings to open services, for as long as the run lasts."""
 
 import gc
 from collections.abc import Generator
@@ -11,28 +11,42 @@ from musehub_pipeline.index.index import Index
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.objects.scratch import scratch_folder
-from musehub_pipeline.objects.store import S3Options
+from musehub_pipeline.objects.storage_client import S3Options
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.archive import Archive
+from musehub_pipeline.queue.backoff import Backoff
+from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.heartbeat import Heartbeat
-from musehub_pipeline.queue.queue import Queue
-from musehub_pipeline.queue.runs import Runs
+from musehub_pipeline.queue.jobs import Jobs
+from musehub_pipeline.queue.live_runs import Runs
+from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Services:
-    """What the phases work with."""
+class HubServices:
+    """The hub's repos and jobs: what there is to do, and which runs are at it."""
 
     queue: Queue
+    jobs: Jobs
     archive: Archive
     repos: Repos
     runs: Runs
     heartbeat: Heartbeat
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkServices:
+    """What a run does its work with."""
+
     index: Index
     objects: ObjectStorage
     scratch: Path
     settings: Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services(HubServices, WorkServices):
+    """All of it: a phase asks for the part that it uses."""
 
 
 @contextmanager
@@ -50,17 +64,17 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         # Who says nothing for a lease's time has lost its jobs, and may not lock others out.
         database = stack.enter_context(open_database(settings, idle=settings.lease))
         objects = stack.enter_context(open_objects(settings, s3=s3))
-        queue = open_queue(database, settings)
         runs = Runs(database, lease=settings.lease)
         index = stack.enter_context(Index(database))
         scratch = stack.enter_context(scratch_folder(settings.scratch_root))
         yield Services(
-            queue=queue,
+            queue=open_queue(database, settings),
+            jobs=Jobs(database),
             archive=open_archive(database, settings),
             repos=Repos(database),
             runs=runs,
             # The last to come is the first to go: leases are given back before anything waits.
-            heartbeat=stack.enter_context(Heartbeat(queue, runs)),
+            heartbeat=stack.enter_context(Heartbeat(runs)),
             index=index,
             objects=objects,
             scratch=scratch,
@@ -100,12 +114,13 @@ def open_objects(settings: Settings, *, s3: S3Options | None = None) -> ObjectSt
 
 def open_queue(database: Database, settings: Settings) -> Queue:
     """Return the queue of a database, as the settings want it."""
-    return Queue(
-        database,
-        lease=settings.lease,
+    backoff = Backoff(
+        read_again=timedelta(seconds=settings.read_again_seconds),
         max_attempts=settings.max_attempts,
-        max_kills=settings.max_kills,
+        base_seconds=settings.retry_base_seconds,
+        cap_seconds=settings.retry_cap_seconds,
     )
+    return Queue(database, lease=settings.lease, backoff=backoff, max_kills=settings.max_kills)
 
 
 def open_archive(database: Database, settings: Settings) -> Archive:

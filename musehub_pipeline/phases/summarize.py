@@ -1,17 +1,15 @@
 """Publish what is done, give back what is not, and say how each job fared."""
 
 import logging
-import random
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from time import monotonic
 
-from musehub_pipeline.domain.budgets import Excess, over_budget
-from musehub_pipeline.domain.errors import Deferral, JobError, Rejection, Trouble
-from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Status
+from musehub_pipeline.domain.budgets import Budgets, Excess, over_budget
+from musehub_pipeline.domain.errors import JobError
+from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline.domain.result import (
     COUNTS,
     TIMINGS,
@@ -25,10 +23,10 @@ from musehub_pipeline.domain.result import (
     retry_line,
 )
 from musehub_pipeline.phases.batch import Batch, Item
-from musehub_pipeline.phases.each_job import each_job, through_blips
-from musehub_pipeline.phases.services import Services
-from musehub_pipeline.queue.publishing import Head
-from musehub_pipeline.settings import Settings
+from musehub_pipeline.phases.each_job import each_job
+from musehub_pipeline.phases.services import WorkServices
+from musehub_pipeline.postgres.blips import through_blips
+from musehub_pipeline.queue.lease import Head
 
 _DECIMALS = 3
 
@@ -43,7 +41,7 @@ _ENDS = {
 _log = logging.getLogger("musehub_pipeline.index")
 
 
-def summarize(batch: Batch, services: Services) -> Batch:
+def summarize(batch: Batch, services: WorkServices) -> Batch:
     """End every job of the batch: head and `done` in one fenced transaction, or the reason why not.
 
     Raises:
@@ -52,7 +50,7 @@ def summarize(batch: Batch, services: Services) -> Batch:
     # To give back the space of a large file takes longer than to publish what was in it.
     with ThreadPoolExecutor(1, thread_name_prefix="scratch") as pool:
         closed = pool.submit(_close_mpacks, batch)
-        ended = _end(batch, services)
+        ended = _end(batch, services.settings.phase_budgets)
         closed.result()
     return ended
 
@@ -66,14 +64,13 @@ def _close_mpacks(batch: Batch) -> None:
                 _log.warning("job %s: its scratch file stays: %s", item.claim.job_id, error)
 
 
-def _end(batch: Batch, services: Services) -> Batch:
+def _end(batch: Batch, budgets: Budgets) -> Batch:
     results: list[Result] = []
     lines: list[tuple[int, str]] = []
 
     def publish(item: Item) -> Item:
         result = _result(item, batch)
-        ledger = services.archive if item.again else services.queue
-        ledger.publish(item.claim, result, head=_head(item))
+        item.lease.publish(result, head=_head(item))
         results.append(result)
         lines.append((logging.INFO, done_line(result)))
         _log.info("%s", done_line(result), extra={"action": "job_done", "result": result})
@@ -85,10 +82,10 @@ def _end(batch: Batch, services: Services) -> Batch:
         if item.error is None:
             items.append(item)
         else:
-            outcome, line = _give_up(item, item.error, services)
+            outcome, line = _give_up(item, item.error)
             items.append(replace(item, outcome=outcome))
             lines.append(line)
-    excesses = over_budget(results, services.settings.phase_budgets)
+    excesses = over_budget(results, budgets)
     lines += _point_out(excesses)
     return replace(
         ended, items=tuple(items), results=tuple(results), lines=tuple(lines), excesses=excesses
@@ -127,10 +124,10 @@ def _head(item: Item) -> Head | None:
     return Head(branch=job.branch, commit_id=job.head, expected=contents.old_head)
 
 
-def _give_up(item: Item, error: JobError, services: Services) -> tuple[Outcome, tuple[int, str]]:
+def _give_up(item: Item, error: JobError) -> tuple[Outcome, tuple[int, str]]:
     """End or put back a job that did not go well; return the level and text of its line too."""
     claim = item.claim
-    outcome = through_blips(partial(_settle, claim, error, services))
+    outcome = through_blips(partial(item.lease.settle, error))
     action, level, line = _ENDS[outcome]
     code = str(error.code)
     text = line(job_id=claim.job_id, repo_id=claim.repo_id, code=code, message=error.message)
@@ -151,39 +148,3 @@ def _point_out(excesses: tuple[Excess, ...]) -> list[tuple[int, str]]:
         _log.warning("%s", text, extra={"action": "job_over_budget", "job": job})
         lines.append((logging.WARNING, text))
     return lines
-
-
-def _settle(claim: Claim, error: JobError, services: Services) -> Outcome:
-    if claim.former is not None:
-        return _leave(claim, error, services)
-    settings, queue = services.settings, services.queue
-    spent = not isinstance(error, Deferral)
-    attempts = claim.attempt - claim.attempts_forgiven
-    if error.code is not Trouble.LEASE_LOST:
-        if isinstance(error, Rejection) or (spent and attempts >= settings.max_attempts):
-            if queue.fail(claim, error):
-                return Outcome.FAILED
-        else:
-            delay = backoff(attempts, settings) if spent else timedelta(0)
-            if queue.release(claim, error, delay=delay, spent=spent):
-                return Outcome.PUT_BACK
-    return Outcome.LOST
-
-
-def _leave(claim: Claim, error: JobError, services: Services) -> Outcome:
-    """Leave a job that could not be indexed again as it was; a failed one may have a new reason."""
-    if error.code is not Trouble.LEASE_LOST:
-        if claim.former is Status.FAILED and isinstance(error, Rejection):
-            if services.archive.fail(claim, error):
-                return Outcome.FAILED
-        elif services.archive.release(claim):
-            return Outcome.KEPT
-    return Outcome.LOST
-
-
-def backoff(attempt: int, settings: Settings) -> timedelta:
-    """Return how long a job waits after its `attempt`-th failure: exponential, with full jitter."""
-    # In seconds: what has doubled thirty times may be more than a timedelta holds.
-    doubled = settings.retry_base_seconds * 2 ** min(attempt - 1, 30)
-    longest = min(settings.retry_cap_seconds, doubled)
-    return timedelta(seconds=longest * random.random())  # noqa: S311  spreads load, guards nothing

@@ -7,20 +7,21 @@ from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.hashing import ContentVerifier
 from musehub_pipeline.domain.ids import digest_of, id_of
 from musehub_pipeline.domain.inventory import Inventory, Kind
-from musehub_pipeline.domain.job import Claim, Job
+from musehub_pipeline.domain.job import Job
 from musehub_pipeline.domain.mpack import read_mpack
 from musehub_pipeline.objects.scratch import ScratchFile
 from musehub_pipeline.phases.batch import Batch, Contents, Item
-from musehub_pipeline.phases.each_job import each_job, through_blips
+from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.holdings import Holdings
 from musehub_pipeline.phases.over_batch import put_back_late
-from musehub_pipeline.phases.services import Services
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.phases.services import WorkServices
+from musehub_pipeline.postgres.blips import through_blips
+from musehub_pipeline.queue.lease import Lease
 
 _NAMED_IN_MESSAGE = 3
 
 
-def unpack(batch: Batch, services: Services) -> Batch:
+def unpack(batch: Batch, services: WorkServices) -> Batch:
     """Read every mpack once, verify every hash, and check that all it names is supplied or held.
 
     Raises:
@@ -29,7 +30,7 @@ def unpack(batch: Batch, services: Services) -> Batch:
     repos: dict[str, Holdings] = {}
     repo_ids = [item.claim.repo_id for item in batch.live]
     mpack_keys = {item.job.mpack_key for item in batch.live if item.job}
-    verified = through_blips(partial(services.queue.verified, mpack_keys))
+    verified = through_blips(partial(services.index.verified, mpack_keys))
     most, known = services.settings.limits.objects, 0
 
     def judge(item: Item) -> Item:
@@ -38,21 +39,26 @@ def unpack(batch: Batch, services: Services) -> Batch:
             raise RuntimeError(f"job {item.claim.job_id} has not been fetched")
         nonlocal known
         # What is new takes memory until the run ends. What is indexed again is mostly held.
-        if known >= most and not item.again:
+        if known >= most and item.lease.holds_repo:
             raise Deferral(Trouble.OVER_BATCH, f"the batch is full at {known} rows")
         repo = repos.setdefault(repo_id, Holdings(repo_id, services.index))
         inventory = _read(
-            mpack, services, repo, verified=job.mpack_key in verified, pass_over=not item.again
+            mpack,
+            services,
+            repo,
+            verified=job.mpack_key in verified,
+            pass_over=item.lease.passes_over,
         )
         verified.add(job.mpack_key)
         _check_count(job, inventory)
         _check_references(inventory, repo)
-        old_head = _judge_head(item.claim, job, inventory, repo, services.queue)
+        old_head = _judge_head(item.lease, job, inventory, repo)
         if repo_ids.count(repo_id) > 1:
             repo.supply(job, inventory)
         contents = Contents(
             missing_objects=inventory.missing_objects.sorted_unique(),
             unheld_objects=inventory.unheld_objects.sorted_unique(),
+            unproven_objects=inventory.unproven_objects.sorted_unique(),
             snapshots=inventory.snapshots.sorted_unique(),
             commits=inventory.commits.sorted_unique(),
             objects_total=len(inventory.objects),
@@ -62,11 +68,11 @@ def unpack(batch: Batch, services: Services) -> Batch:
         known += len(inventory.objects) + len(inventory.snapshots) + len(inventory.commits)
         return replace(item, contents=contents)
 
-    return put_back_late(each_job(batch, "unpack", judge), services.queue)
+    return put_back_late(each_job(batch, "unpack", judge))
 
 
 def _read(
-    mpack: ScratchFile, services: Services, repo: Holdings, *, verified: bool, pass_over: bool
+    mpack: ScratchFile, services: WorkServices, repo: Holdings, *, verified: bool, pass_over: bool
 ) -> Inventory:
     with ContentVerifier(mpack) as verifier:
         inventory = Inventory(
@@ -121,9 +127,7 @@ def _check_references(inventory: Inventory, repo: Holdings) -> None:
     check("commit", parents, commits, Fault.PARENT_NOT_HELD)
 
 
-def _judge_head(
-    claim: Claim, job: Job, inventory: Inventory, repo: Holdings, queue: Queue
-) -> str | None:
+def _judge_head(lease: Lease, job: Job, inventory: Inventory, repo: Holdings) -> str | None:
     """Check that the branch may move to the job's head; return where it stands now."""
     if job.head is None or job.branch is None:
         return None
@@ -137,7 +141,7 @@ def _judge_head(
     if old is None or repo.descends(head, digest_of(old), inventory.parents):
         return old
     # It may have been tried again by hand, long after others pushed to the branch.
-    if job.force and not queue.overtaken(claim.job_id, branch=job.branch):
+    if job.force and not lease.overtaken(job.branch):
         return old
     raise Rejection(
         Fault.NON_FAST_FORWARD,

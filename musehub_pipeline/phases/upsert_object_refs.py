@@ -3,10 +3,10 @@
 from musehub_pipeline.index.index import CHUNK_ROWS
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
-from musehub_pipeline.phases.services import Services
+from musehub_pipeline.phases.services import WorkServices
 
 
-def upsert_object_refs(batch: Batch, services: Services) -> Batch:
+def upsert_object_refs(batch: Batch, services: WorkServices) -> Batch:
     """Upsert the repo's claim on every object that its mpack supplied and it did not hold."""
 
     def upsert(item: Item) -> Item:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, LiteralString, Self, cast
+from typing import Any, LiteralString, Self, TypeVar, cast
 
 import psycopg
 from psycopg import errors, sql
 from psycopg.abc import Buffer
 from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
+from psycopg.rows import kwargs_row
 from psycopg.types.datetime import TimestamptzBinaryLoader, TimestamptzLoader
 from psycopg.types.json import set_json_loads
 from sqlalchemy import PoolProxiedConnection, create_engine, event
@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from musehub_pipeline.domain.errors import QueryFailed
 from musehub_pipeline.postgres import arrays
 from musehub_pipeline.postgres.server import (
+    UTF8,
     connect,
     database_url,
     is_transient,
@@ -37,6 +38,9 @@ _FIRST = datetime(1, 1, 2, tzinfo=UTC)  # a day within Python's years, to be sho
 _LAST = datetime(9999, 12, 30, tzinfo=UTC)
 
 Row = dict[str, Any]
+Parameters = Mapping[str, Any] | None
+T = TypeVar("T")
+Of = Callable[..., T]
 
 
 class Database:
@@ -58,6 +62,7 @@ class Database:
             pool_size=_POOL_SIZE,
             max_overflow=0,
             connect_args=patience(self.url)
+            | UTF8
             | {
                 # A prepared statement keeps the plan that it got while its table was empty.
                 "prepare_threshold": None,
@@ -122,7 +127,7 @@ class Database:
             Transient: DATABASE_UNAVAILABLE.
         """
         with self.transaction() as transaction:
-            return transaction.one("now")["now"]
+            return transaction.value("now")
 
     @contextmanager
     def notices(self, channel: LiteralString) -> Generator[Callable[[float], bool]]:
@@ -155,17 +160,17 @@ class Database:
 
 
 class Transaction:
-    """Runs named statements on one connection."""
+    """Runs named statements on one connection. A row is an `of` of its columns."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
-        self._cursor = connection.cursor(row_factory=dict_row)
 
-    def rows(self, name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+    def rows(self, name: str, parameters: Parameters = None, *, of: Of[T] = Row) -> list[T]:
         """Return the rows of the statement `name`."""
-        return self._cursor.execute(statement(name), parameters).fetchall()
+        cursor = self._connection.cursor(row_factory=kwargs_row(of))
+        return cursor.execute(statement(name), parameters).fetchall()
 
-    def tuples(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def tuples(self, name: str, parameters: Parameters = None) -> list[tuple[Any, ...]]:
         """Return the rows of the statement `name` as tuples: for thousands of them."""
         return self._connection.cursor().execute(statement(name), parameters).fetchall()
 
@@ -175,14 +180,19 @@ class Transaction:
             cursor.itersize = _STREAMED_ROWS
             yield from cursor.execute(statement(name), parameters)
 
-    def row(self, name: str, parameters: Mapping[str, Any] | None = None) -> Row | None:
+    def row(self, name: str, parameters: Parameters = None, *, of: Of[T] = Row) -> T | None:
         """Return the first row of the statement `name`, if it gives any."""
-        return self._cursor.execute(statement(name), parameters).fetchone()
+        return next(iter(self.rows(name, parameters, of=of)), None)
 
-    def one(self, name: str, parameters: Mapping[str, Any] | None = None) -> Row:
+    def one(self, name: str, parameters: Parameters = None, *, of: Of[T] = Row) -> T:
         """Return the row of the statement `name`, which always gives exactly one."""
-        [row] = self.rows(name, parameters)
+        [row] = self.rows(name, parameters, of=of)
         return row
+
+    def value(self, name: str, parameters: Parameters = None) -> Any:
+        """Return the one value of the one row of the statement `name`."""
+        [(value,)] = self.tuples(name, parameters)
+        return value
 
     def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Return the columns and rows of a statement that may only read."""
@@ -202,9 +212,9 @@ class Transaction:
         with suppress(psycopg.Error):  # the server is away: it waits no longer either
             self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
 
-    def write(self, name: str, parameters: Mapping[str, Any] | None = None) -> int:
+    def write(self, name: str, parameters: Parameters = None) -> int:
         """Run the statement `name` and return how many rows it inserted or changed."""
-        return max(0, self._cursor.execute(statement(name), parameters).rowcount)
+        return max(0, self._connection.execute(statement(name), parameters).rowcount)
 
 
 def _driver(lent: PoolProxiedConnection) -> psycopg.Connection[Any]:

@@ -24,12 +24,14 @@ def upgrade(database: Database) -> str:
     """Create or upgrade the tables, in one transaction; return the revision they are at.
 
     Raises:
-        SchemaMismatch: tables of the hub are there that cannot work.
+        SchemaMismatch: tables of the hub are there that cannot work, or the database cannot hold
+            every text.
         Transient: DATABASE_UNAVAILABLE.
     """
     try:
         with database.engine.begin() as connection:
             connection.execute(_LOCK)
+            _check_encoding(connection)
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -56,6 +58,16 @@ def current(database: Database) -> str | None:
 def latest() -> str:
     """Return the revision that this version of the pipeline works with."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def _check_encoding(connection: Connection) -> None:
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise SchemaMismatch(
+            f"the database stores its texts in {encoding}, which cannot hold all that is pushed."
+            " The pipeline needs a database that was made with"
+            " CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8';"
+        )
 
 
 def _revision(connection: Connection) -> str | None:

@@ -20,6 +20,10 @@ _PATIENCE: dict[str, Any] = {
     "tcp_user_timeout": 20_000,  # milliseconds
 }
 
+UTF8 = {"client_encoding": "UTF8"}
+"""What every connection asks for, whatever URL, role or environment say: bulk statements send their
+texts as UTF-8, and a server that took them for something else would store other texts."""
+
 _TRANSIENT_SQLSTATES = ("08", "25006", "25P03", "3D000", "40", "53", "55", "57", "58")
 """Classes and codes: connection, read-only after a failover, idle too long, no such database (yet),
 rollback (deadlock), resources, not available, operator, system."""
@@ -58,7 +62,7 @@ def connect(url: URL) -> psycopg.Connection[Any]:
     """
     # As the pool does, which reads several hosts in a way of its own.
     arguments, options = url.get_dialect()().create_connect_args(url)
-    return psycopg.connect(*arguments, autocommit=True, **{**patience(url), **options})
+    return psycopg.connect(*arguments, autocommit=True, **{**patience(url), **options, **UTF8})
 
 
 def ensure_database(existing: URL, name: str) -> bool:

@@ -4,17 +4,16 @@ However it ends: what the run still holds then is given back, and no attempt is 
 """
 
 import logging
+from functools import partial
 from threading import Event, Thread
-from time import monotonic, sleep
 from typing import Self
 
 from musehub_pipeline.domain.errors import Transient
-from musehub_pipeline.queue.queue import Queue
-from musehub_pipeline.queue.runs import Runs
+from musehub_pipeline.postgres.blips import through_blips, when_back
+from musehub_pipeline.queue.live_runs import Runs
 
 _BEATS_A_LEASE = 4
 _END_PATIENCE_SECONDS = 20.0
-_END_PAUSE_SECONDS = 1.0
 
 _log = logging.getLogger("musehub_pipeline.heartbeat")
 
@@ -26,8 +25,7 @@ class Heartbeat:
     lost it cannot publish.
     """
 
-    def __init__(self, queue: Queue, runs: Runs) -> None:
-        self._queue = queue
+    def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self._ended = Event()
         self._run_id = ""
@@ -45,17 +43,12 @@ class Heartbeat:
 
     def _end(self) -> None:
         """Give back what is held: a lease that expires tells that its job has killed the run."""
-        deadline = monotonic() + _END_PATIENCE_SECONDS
-        while True:
-            try:
-                released = self._runs.end(self._run_id)
-            except Transient as error:
-                if monotonic() > deadline:
-                    _log.warning("run %s: its leases will expire: %s", self._run_id, error)
-                    return
-                sleep(_END_PAUSE_SECONDS)
-            else:
-                break
+        end = partial(self._runs.end, self._run_id)
+        try:
+            released = when_back(end, within_seconds=_END_PATIENCE_SECONDS)
+        except Transient as error:
+            _log.warning("run %s: its leases will expire: %s", self._run_id, error)
+            return
         if released:
             _log.warning("run %s was stopped: %d jobs are given back", self._run_id, released)
 
@@ -63,18 +56,18 @@ class Heartbeat:
         """Say that `run_id` is alive, and renew its leases from now on, and those of no other run.
 
         Raises:
-            Transient: DATABASE_UNAVAILABLE.
+            Transient: DATABASE_UNAVAILABLE, where it stays away.
         """
-        self._runs.begin(run_id)
+        through_blips(partial(self._runs.begin, run_id))
         self._run_id = run_id
         if self._thread is None:
             self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
             self._thread.start()
 
     def _beat(self) -> None:
-        pause = self._queue.lease / _BEATS_A_LEASE
+        pause = self._runs.lease / _BEATS_A_LEASE
         while not self._ended.wait(pause.total_seconds()):
             try:
-                self._queue.renew(self._run_id)
+                self._runs.renew(self._run_id)
             except Exception as error:
                 _log.warning("run %s: its leases could not be renewed: %s", self._run_id, error)

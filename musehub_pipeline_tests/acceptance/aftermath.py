@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from musehub_pipeline_tests.acceptance.conftest import ENDED, LEASE_SECONDS, Dev
+from musehub_pipeline_tests.acceptance.dev import ENDED, LEASE_SECONDS, Dev
 from musehub_pipeline_tests.acceptance.publications import publications
 
 TICK_SECONDS = 5 + 5
 """The sensor looks every five seconds within a tick, and Dagster takes five between two."""
-SLOW_SECONDS = 10
-"""What a machine may take longer, whose few cores are busy with starting the next runs."""
+SLOW_SECONDS = 90
+"""What a busy machine may take longer: less than what Dagster gives a run that does not start."""
 
 
 def holders(dev: Dev) -> list[str]:
@@ -36,4 +36,3 @@ def assert_drained(dev: Dev, jobs: Sequence[str]) -> None:
     dev.wait(lambda: {run["status"] for run in dev.runs()} <= ENDED, seconds=180)
     assert publications(dev.hub) == sorted(jobs)
     assert dev.breaches() == []
-    assert dev.stop() == 0

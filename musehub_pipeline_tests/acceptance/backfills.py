@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from musehub_pipeline.orchestration.home import OUR_TAGS
-from musehub_pipeline_tests.acceptance.conftest import Dev
+from musehub_pipeline.orchestration.instance import OUR_TAGS
+from musehub_pipeline_tests.acceptance.dev import Dev
 
 _LAUNCH = """
     mutation ($parameters: LaunchBackfillParams!) {

@@ -1,211 +1,85 @@
-"""`musehub-pipeline dev` as an operator runs it, on a database and a directory of the test."""
+"""Dagster under which the tests work: one that many share, or one of a test's own."""
 
-import json
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, LiteralString
 
-import psutil
-import psycopg
 import pytest
-from psycopg.rows import dict_row
-from sqlalchemy import make_url
 
-from musehub_pipeline_tests.cli.terminal import PROGRAM, finish
-from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.acceptance.dev import Dev
+from musehub_pipeline_tests.conftest import TEMPLATE, bare_environment, settings_of
+from musehub_pipeline_tests.hub import Hub, disconnect
+from musehub_pipeline_tests.servers.postgres import Postgres
 
-_START_SECONDS = 180
-_STOP_SECONDS = 60
-LEASE_SECONDS = 5
-RUN = "multiprocessing.spawn"
-"""What is part of the command line of a run's process."""
-ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-"""What Dagster calls runs that are over."""
-
-
-class Dev:
-    """The UI, the daemon and the code server, in processes of their own."""
-
-    def __init__(self, hub: Hub, folder: Path, *, records: str = "dagster") -> None:
-        self.hub = hub
-        url = make_url(str(hub.settings.database_url))
-        beside = url.set(database=f"{url.database}_{records}")
-        self.dagster_database_url = beside.render_as_string(hide_password=False)
-        self.environment = dict(os.environ) | {
-            "MUSEHUB_HOME": str(folder / "home"),
-            "MUSEHUB_DATABASE_URL": str(hub.settings.database_url),
-            "MUSEHUB_STORAGE_URL": str(hub.settings.storage_url),
-            "MUSEHUB_LEASE_SECONDS": str(LEASE_SECONDS),
-        }
-        self.url = ""
-        self._log = folder / "dev.log"
-        self._log.touch()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._beside: list[subprocess.Popen[str]] = []
-
-    def start(self) -> None:
-        """Start it and wait until the UI answers."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [PROGRAM, "dev", "--port", str(port)],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self.wait(self._answers, seconds=_START_SECONDS)
-
-    def start_beside(
-        self, *arguments: object, through: Sequence[str] = ()
-    ) -> subprocess.Popen[str]:
-        """Start a command on the same settings, `through` another one where that is given."""
-        process = subprocess.Popen(
-            [*through, PROGRAM, *map(str, arguments)],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._beside.append(process)
-        return process
-
-    def breaches(self) -> list[dict[str, Any]]:
-        """Return what `fsck` finds."""
-        return json.loads(finish(self.start_beside("fsck", "--json")).out)["breaches"]
-
-    def _answers(self) -> bool:
-        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            urllib.request.urlopen(f"{self.url}/server_info", timeout=10)
-            return True
-        return False
-
-    def kill(self, running: str) -> None:
-        """Kill those of its processes in whose command line that stands; all of them for ""."""
-        assert self._process is not None
-        victims = self.processes(running)
-        if not running:
-            victims.append(psutil.Process(self._process.pid))
-        assert victims
-        for process in victims:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-
-    def wait_until_ended(self) -> None:
-        """Wait until it has ended, as it does without its daemon."""
-        assert self._process is not None
-        self._process.wait(_STOP_SECONDS)
-
-    def tell_to_stop(self) -> None:
-        """Send SIGTERM."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-
-    def stop(self) -> int:
-        """Tell it to stop, and return its exit code."""
-        assert self._process is not None
-        self.tell_to_stop()
-        return self._process.wait(_STOP_SECONDS)
-
-    def end(self) -> None:
-        """Leave nothing behind, whatever became of the test."""
-        if self._process is not None and self._process.poll() is None:
-            for group in psutil.Process(self._process.pid).children():
-                with suppress(ProcessLookupError):
-                    os.killpg(group.pid, signal.SIGKILL)  # with runs whose code server has died
-            self._process.kill()
-            self._process.wait()
-        for process in self._beside:
-            with process:  # closes its pipes
-                process.kill()  # one that has ended is left alone
-
-    def processes(self, running: str) -> list[psutil.Process]:
-        """Return those of its processes in whose command line that stands."""
-        found: list[psutil.Process] = []
-        assert self._process is not None
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self._process.pid).children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    if running in " ".join(child.cmdline()):
-                        found.append(child)
-        return found
-
-    def wait(self, until: Callable[[], bool], *, seconds: float) -> None:
-        """Wait until something is so; fail with the end of the log where it does not come about."""
-        deadline = time.monotonic() + seconds
-        while not until():
-            if time.monotonic() > deadline:
-                message = f"waited {seconds} s in vain\n{self.statuses()}\n{self.log()[-4000:]}"
-                raise AssertionError(message)
-            time.sleep(0.1)
-
-    def log(self) -> str:
-        """Return what its processes have written to stdout and stderr."""
-        return self._log.read_text(errors="replace")
-
-    def statuses(self) -> dict[str, int]:
-        """Return how many jobs there are of each status."""
-        rows = self.hub.sql(
-            "SELECT status, count(*) AS jobs FROM musehub_background_jobs GROUP BY status"
-        )
-        return {row["status"]: row["jobs"] for row in rows}
-
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Return what the UI's server answers to a question of GraphQL."""
-        request = urllib.request.Request(
-            f"{self.url}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            told = json.load(answer)
-        assert "errors" not in told, told
-        return told["data"]
-
-    def runs(self, job: str = "index_mpacks") -> list[dict[str, Any]]:
-        """Return Dagster's runs of a job: run_id, status, and their times."""
-        return self._records(
-            "SELECT run_id, status, create_timestamp AT TIME ZONE 'UTC' AS requested_at,"
-            "   to_timestamp(start_time) AS started_at, to_timestamp(end_time) AS ended_at"
-            " FROM runs WHERE pipeline_name = %(job)s ORDER BY id",
-            {"job": job},
-        )
-
-    def said(self, run_id: str) -> list[str]:
-        """Return what a run has put into Dagster's log itself, oldest first."""
-        rows = self._records(
-            "SELECT event::jsonb ->> 'user_message' AS line FROM event_logs"
-            " WHERE run_id = %(run_id)s AND dagster_event_type IS NULL ORDER BY id",
-            {"run_id": run_id},
-        )
-        return [row["line"] for row in rows]
-
-    def _records(
-        self, statement: LiteralString, parameters: dict[str, str] | None = None
-    ) -> list[dict[str, Any]]:
-        with psycopg.connect(self.dagster_database_url, row_factory=dict_row) as connection:
-            return connection.execute(statement, parameters).fetchall()
+MOST_RUNS = 10
+"""As many runs as dagster.yaml allows at once."""
+UNPACK_BUDGET_MS = 150
+"""A small push is unpacked in a tenth of that, whatever the machine is busy with."""
 
 
 @pytest.fixture
 def dev(hub: Hub, tmp_path: Path) -> Iterator[Dev]:
-    """It is not started yet; whatever is left of it in the end is killed."""
+    """One of the test's own, not started yet; whatever is left of it in the end is killed."""
     dev = Dev(hub, tmp_path)
     try:
         yield dev
     finally:
         dev.end()
         print(dev.log()[-2000:], file=sys.stderr)
+
+
+@pytest.fixture
+def warm(warm_of_all: Dev, request: pytest.FixtureRequest) -> Iterator[Dev]:
+    """One that runs already and has seen no push, and that the test leaves as it was."""
+    yield from _lend(warm_of_all, request)
+
+
+@pytest.fixture
+def busy(busy_of_all: Dev, request: pytest.FixtureRequest) -> Iterator[Dev]:
+    """The same, where each push gets a run of its own, and many run at a time."""
+    yield from _lend(busy_of_all, request)
+
+
+@pytest.fixture(scope="package")  # idle as it is, it takes a tenth of a core
+def warm_of_all(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """What is lent as `warm`."""
+    budgets = f"unpack_ms={UNPACK_BUDGET_MS}"
+    yield from _share(postgres, tmp_path_factory.mktemp("warm"), MUSEHUB_PHASE_BUDGETS_MS=budgets)
+
+
+@pytest.fixture(scope="package")
+def busy_of_all(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """What is lent as `busy`."""
+    yield from _share(
+        postgres,
+        tmp_path_factory.mktemp("busy"),
+        MUSEHUB_BATCH_JOBS=1,
+        MUSEHUB_MAX_CONCURRENT_RUNS=MOST_RUNS,
+    )
+
+
+def _share(postgres: Postgres, folder: Path, **variables: object) -> Iterator[Dev]:
+    with bare_environment():
+        hub = Hub(settings_of(postgres.create_database(folder.name, TEMPLATE), folder))
+        dev = Dev(hub, folder, **variables)
+    try:
+        yield dev
+        assert not dev.lives() or dev.stop() == 0
+    finally:
+        dev.end()
+        disconnect(str(hub.settings.database_url))
+
+
+def _lend(dev: Dev, request: pytest.FixtureRequest) -> Iterator[Dev]:
+    failures = request.session.testsfailed
+    is_as_it_was = False
+    try:
+        dev.begin_anew()
+        yield dev
+        if request.session.testsfailed == failures:
+            dev.settle()
+            is_as_it_was = True
+    finally:
+        print(dev.log()[-2000:], file=sys.stderr)
+        if not is_as_it_was:
+            dev.end()

@@ -10,6 +10,15 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
+TABLES = (
+    "musehub_objects",
+    "musehub_object_refs",
+    "musehub_snapshots",
+    "musehub_commits",
+    "musehub_branches",  # in the midst of what `summarize` publishes
+)
+"""Those that a run writes to, in this order."""
+
 _LOCK = 3_141_592  # any number that no other advisory lock has
 
 _WAIT = sql.SQL("PERFORM pg_advisory_xact_lock_shared({});").format(_LOCK)

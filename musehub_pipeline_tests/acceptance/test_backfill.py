@@ -3,9 +3,9 @@
 from datetime import date
 from itertools import pairwise
 
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline_tests.acceptance.backfills import Backfills
-from musehub_pipeline_tests.acceptance.conftest import LEASE_SECONDS, RUN, Dev
+from musehub_pipeline_tests.acceptance.dev import LEASE_SECONDS, RUN, Dev
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications
 from musehub_pipeline_tests.acceptance.pushes import make_past, push_many
 from musehub_pipeline_tests.indexing import index_all

@@ -9,11 +9,10 @@ import pytest
 
 from musehub_pipeline_tests.acceptance.backfills import Backfills
 from musehub_pipeline_tests.acceptance.browser import Browser, open_browser
-from musehub_pipeline_tests.acceptance.conftest import Dev
+from musehub_pipeline_tests.acceptance.dev import Dev
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications
 from musehub_pipeline_tests.acceptance.pushes import make_past, push_many
-from musehub_pipeline_tests.indexing import index_all
-from musehub_pipeline_tests.orchestration.backfilling import failed_pushes
+from musehub_pipeline_tests.orchestration.backfilling import date_failures_back, push_bad
 
 DAYS = [date(2025, 1, day) for day in (6, 7, 8)]
 A_DAY = 4
@@ -25,29 +24,28 @@ TAGS = {
 
 
 def test_backfills_are_launched_and_show_what_they_took(
-    dev: Dev, tmp_path: Path, pytestconfig: pytest.Config
+    warm: Dev, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    hub = dev.hub
+    hub = warm.hub
     jobs = push_many(hub, repos=len(DAYS) * A_DAY, each=1)
-    index_all(hub)
+    warm.settle()
     make_past(hub, DAYS)
-    failed = {
-        repo: failed_pushes(hub, hub.create_repo(repo), day=str(DAYS[0]))
-        for repo in ("lost", "other")
-    }
+    failed = {repo: push_bad(hub, hub.create_repo(repo)) for repo in ("lost", "other")}
+    warm.settle()
+    for bad in failed.values():
+        date_failures_back(hub, bad, day=str(DAYS[0]))
     count_publications(hub)
-    dev.start()
 
     pictures = pytestconfig.rootpath / ".artefacts" / "backfill_ui"
-    with open_browser(url=dev.url, pictures=pictures, home=tmp_path) as browser:
+    with open_browser(url=warm.url, pictures=pictures, home=tmp_path) as browser:
         backfill = launch(browser, DAYS[:1], tags={"musehub/dry_run": "true"})
-        status, [run] = Backfills(dev).finish(backfill, seconds=180)
+        status, [run] = Backfills(warm).finish(backfill, seconds=180)
         assert status == "COMPLETED_SUCCESS"
         assert_report(browser, run.run_id, planned=A_DAY, indexed=0, batches=0)
         assert publications(hub) == []
 
         backfill = launch(browser, DAYS, tags={})
-        status, runs = Backfills(dev).finish(backfill, seconds=180)
+        status, runs = Backfills(warm).finish(backfill, seconds=180)
         assert status == "COMPLETED_SUCCESS"
         assert [run.day for run in runs] == [str(day) for day in DAYS]
         assert_succeeded(browser, backfill)
@@ -55,7 +53,7 @@ def test_backfills_are_launched_and_show_what_they_took(
             assert_report(browser, run.run_id, planned=A_DAY, current=0, indexed=A_DAY, batches=1)
 
         backfill = launch(browser, DAYS[:1], tags=TAGS)
-        status, [run] = Backfills(dev).finish(backfill, seconds=180)
+        status, [run] = Backfills(warm).finish(backfill, seconds=180)
         assert (status, run.day) == ("COMPLETED_SUCCESS", str(DAYS[0]))
         assert_report(browser, run.run_id, planned=1, current=0, indexed=0, batches=1)
         browser.picture("backfill-report-by-tags")
@@ -73,7 +71,6 @@ def test_backfills_are_launched_and_show_what_they_took(
 
     assert publications(hub) == sorted(jobs)
     assert {urlsplit(address).hostname for address in browser.addresses} == {"127.0.0.1"}
-    assert dev.stop() == 0
 
 
 def launch(browser: Browser, days: Sequence[date], *, tags: Mapping[str, str]) -> str:

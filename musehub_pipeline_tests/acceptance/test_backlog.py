@@ -2,7 +2,7 @@
 
 import pytest
 
-from musehub_pipeline_tests.acceptance.conftest import Dev
+from musehub_pipeline_tests.acceptance.dev import Dev
 from musehub_pipeline_tests.acceptance.pushes import push_many
 
 MOST_RUNS = 20
@@ -10,14 +10,13 @@ MOST_RUNS = 20
 
 @pytest.mark.parametrize(("repos", "each"), [(200, 5), (1, 1000)])
 def test_a_thousand_pushes_are_done_in_few_runs_and_in_order(
-    dev: Dev, repos: int, each: int
+    warm: Dev, repos: int, each: int
 ) -> None:
-    dev.start()
-    jobs = push_many(dev.hub, repos=repos, each=each)
+    jobs = push_many(warm.hub, repos=repos, each=each)
 
-    dev.wait(lambda: dev.statuses() == {"done": 1000}, seconds=1200)
+    warm.wait(lambda: warm.statuses() == {"done": 1000}, seconds=1200)
 
-    rows = dev.hub.sql(
+    rows = warm.hub.sql(
         "SELECT job_id, repo_id, attempt, finished_at FROM musehub_background_jobs"
         " ORDER BY finished_at"
     )
@@ -27,7 +26,6 @@ def test_a_thousand_pushes_are_done_in_few_runs_and_in_order(
         assert order[row["job_id"]] > last.get(row["repo_id"], -1)
         last[row["repo_id"]] = order[row["job_id"]]
     assert {row["attempt"] for row in rows} == {1}
-    dev.wait(lambda: {run["status"] for run in dev.runs()} == {"SUCCESS"}, seconds=60)
-    assert len(dev.runs()) <= MOST_RUNS
-    assert dev.breaches() == []
-    assert dev.stop() == 0
+    warm.wait(lambda: {run["status"] for run in warm.runs()} == {"SUCCESS"}, seconds=60)
+    assert len(warm.runs()) <= MOST_RUNS
+    assert warm.breaches() == []

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from musehub_pipeline_tests.acceptance.conftest import LEASE_SECONDS, Dev
+from musehub_pipeline_tests.acceptance.dev import LEASE_SECONDS, Dev
 from musehub_pipeline_tests.acceptance.pushes import push_many
 from musehub_pipeline_tests.cli.terminal import finish
 from musehub_pipeline_tests.hub import Hub

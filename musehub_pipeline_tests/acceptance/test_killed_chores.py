@@ -3,7 +3,7 @@
 from typing import Any
 
 from musehub_pipeline_tests.acceptance.aftermath import SLOW_SECONDS, TICK_SECONDS
-from musehub_pipeline_tests.acceptance.conftest import LEASE_SECONDS, RUN, Dev
+from musehub_pipeline_tests.acceptance.dev import LEASE_SECONDS, RUN, Dev
 from musehub_pipeline_tests.acceptance.gate import Gate
 
 LOCATION = {
@@ -42,26 +42,24 @@ def status(dev: Dev, run_id: str) -> str:
     return dev.ask(_STATUS, run=run_id)["runOrError"]["status"]
 
 
-def test_pruning_and_a_check_by_hand_that_are_killed_are_ended(dev: Dev) -> None:
-    dev.start()
-    with Gate(dev.dagster_database_url) as gate:
+def test_pruning_and_a_check_by_hand_that_are_killed_are_ended(warm: Dev) -> None:
+    with Gate(warm.dagster_database_url) as gate:
         gate.stand_before_ops(OPS)
         runs: list[str] = []
         for selector in (PRUNING, CHECK):
-            runs.append(launch(dev, selector))
-            dev.wait(lambda: gate.waiting() == len(runs), seconds=180)
-        assert [status(dev, run_id) for run_id in runs] == ["STARTED", "STARTED"]
+            runs.append(launch(warm, selector))
+            warm.wait(lambda: gate.waiting() == len(runs), seconds=180)
+        assert [status(warm, run_id) for run_id in runs] == ["STARTED", "STARTED"]
 
-        dev.kill(RUN)
+        warm.kill(RUN)
 
-        dev.wait(
-            lambda: [status(dev, run_id) for run_id in runs] == ["FAILURE", "FAILURE"],
+        warm.wait(
+            lambda: [status(warm, run_id) for run_id in runs] == ["FAILURE", "FAILURE"],
             seconds=LEASE_SECONDS + TICK_SECONDS + SLOW_SECONDS,
         )
 
     # What nobody kills goes well.
-    again = [launch(dev, selector) for selector in (PRUNING, CHECK)]
-    dev.wait(
-        lambda: [status(dev, run_id) for run_id in again] == ["SUCCESS", "SUCCESS"], seconds=180
+    again = [launch(warm, selector) for selector in (PRUNING, CHECK)]
+    warm.wait(
+        lambda: [status(warm, run_id) for run_id in again] == ["SUCCESS", "SUCCESS"], seconds=180
     )
-    assert dev.stop() == 0

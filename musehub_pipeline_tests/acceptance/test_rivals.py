@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from musehub_pipeline_tests.acceptance.conftest import ENDED, Dev
+from musehub_pipeline_tests.acceptance.dev import ENDED, Dev
 from musehub_pipeline_tests.acceptance.gate import Gate
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications
 from musehub_pipeline_tests.acceptance.pushes import push_many

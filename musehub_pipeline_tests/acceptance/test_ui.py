@@ -9,29 +9,27 @@ import pytest
 from musehub_pipeline.domain.budgets import BUDGET_KEYS
 from musehub_pipeline.domain.result import TIMING_OF_PHASE
 from musehub_pipeline_tests.acceptance.browser import Browser, open_browser
-from musehub_pipeline_tests.acceptance.conftest import Dev
+from musehub_pipeline_tests.acceptance.conftest import UNPACK_BUDGET_MS
+from musehub_pipeline_tests.acceptance.dev import Dev
 from musehub_pipeline_tests.factories import History, small_history
 
 STEPS = ["claim_jobs", *TIMING_OF_PHASE, "summarize"]
 COMPARED_MS = 100
-BUDGET_MS = 150  # a small push is unpacked in a tenth of that, whatever the disk is busy with
 
 
 def test_the_ui_shows_three_pushes_and_asks_nobody_else(
-    dev: Dev, tmp_path: Path, pytestconfig: pytest.Config
+    warm: Dev, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    dev.environment["MUSEHUB_PHASE_BUDGETS_MS"] = f"unpack_ms={BUDGET_MS}"
-    dev.start()
     results = [
-        push(dev, "song-1", small_history()),
-        push(dev, "song-2", small_history()),
-        push(dev, "symphony", large_history()),
+        push(warm, "song-1", small_history()),
+        push(warm, "song-2", small_history()),
+        push(warm, "symphony", large_history()),
     ]
-    dev.wait(lambda: {run["status"] for run in dev.runs()} == {"SUCCESS"}, seconds=60)
-    assert [run["run_id"] for run in dev.runs()] == [result["run_id"] for result in results]
+    warm.wait(lambda: {run["status"] for run in warm.runs()} == {"SUCCESS"}, seconds=60)
+    assert [run["run_id"] for run in warm.runs()] == [result["run_id"] for result in results]
 
     pictures = pytestconfig.rootpath / ".artefacts" / "ui"
-    with open_browser(url=dev.url, pictures=pictures, home=tmp_path) as browser:
+    with open_browser(url=warm.url, pictures=pictures, home=tmp_path) as browser:
         browser.open(f"/runs/{results[-1]['run_id']}")
         assert_bars_in_proportion(browser, results[-1])
         assert_run_failed_its_check(browser)
@@ -41,7 +39,6 @@ def test_the_ui_shows_three_pushes_and_asks_nobody_else(
         assert_check_names_the_job(browser, results[-1])
 
     assert {urlsplit(address).hostname for address in browser.addresses} == {"127.0.0.1"}
-    assert dev.stop() == 0
 
 
 def large_history() -> History:
@@ -107,7 +104,7 @@ def assert_check_names_the_job(browser: Browser, result: dict[str, Any]) -> None
         result["repo_id"],
         "unpack_ms",
         str(result["unpack_ms"]).removesuffix(".0"),
-        str(BUDGET_MS),
+        str(UNPACK_BUDGET_MS),
     ]
     assert_last_stands_out(points["jobs_over_budget"])
 

@@ -6,9 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from musehub_pipeline.audit.audit import open_audit
-from musehub_pipeline.audit.fsck import Fsck
-from musehub_pipeline.domain.breach import Breach
+from musehub_pipeline.audit.fsck import Breach, Fsck
+from musehub_pipeline.audit.fsck_tables import open_tables
 from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline_tests.factories import small_history
@@ -99,9 +98,9 @@ def check(
     with (
         Database(str(hub.settings.database_url)) as database,
         ObjectStorage(str(hub.settings.storage_url), s3=hub.settings.s3) as objects,
-        open_audit(database, repo_id=repo_id) as audit,
+        open_tables(database, repo_id=repo_id) as tables,
     ):
-        fsck = Fsck(audit, objects, scratch=scratch)
+        fsck = Fsck(tables, objects, scratch=scratch)
         for each in fsck.checks():
             meanwhile()
             breaches += each.find(lambda _done, _total: None)

@@ -6,7 +6,7 @@ All of it on a directory; the tests of the command have S3 too.
 import obstore
 import pytest
 
-from musehub_pipeline.audit import audit as audit_module
+from musehub_pipeline.audit import fsck_tables
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.postgres import database as database_module
 from musehub_pipeline_tests.audit.checking import (
@@ -88,8 +88,8 @@ def test_pushes_that_wait_or_were_rejected_are_no_breach(world: World) -> None:
 def test_what_does_not_fit_into_one_batch_is_not_lost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_module, "BATCH_ROWS", 3)
-    monkeypatch.setattr(audit_module, "_PORTION_SNAPSHOTS", 2)
+    monkeypatch.setattr(fsck_tables, "BATCH_ROWS", 3)
+    monkeypatch.setattr(fsck_tables, "_BATCH_SNAPSHOTS", 2)
     monkeypatch.setattr(database_module, "_STREAMED_ROWS", 2)
 
     assert found(world.hub) == []

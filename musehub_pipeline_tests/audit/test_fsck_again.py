@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 from musehub_pipeline.domain.result import Outcome
-from musehub_pipeline.phases.services import open_database, open_queue
+from musehub_pipeline.phases.services import open_database
+from musehub_pipeline.queue.jobs import Jobs
 from musehub_pipeline_tests.audit.checking import (
     NOT_MSGPACK,
     SNAPSHOTS,
@@ -100,7 +101,7 @@ def test_nothing_is_found_where_a_job_was_indexed_again_before_its_past_was_prun
     assert index_again(hub, only=[world.full]) == {world.full: Outcome.DONE}
 
     with open_database(hub.settings) as database:
-        pruned = open_queue(database, hub.settings).prune_done(older_than=timedelta(days=5))
+        pruned = Jobs(database).prune_done(older_than=timedelta(days=5))
 
     assert pruned == 5
     breaches, checked = check(hub)

@@ -7,13 +7,13 @@ from unittest.mock import patch
 
 import dagster as dg
 
-from musehub_pipeline.cli.environment import environment_of
+from musehub_pipeline import local
 from musehub_pipeline.orchestration.in_process import BackfillRunner
 from musehub_pipeline_tests.acceptance.pushes import make_past
 from musehub_pipeline_tests.benchmarks.bench import Bench, checkpoint
 from musehub_pipeline_tests.benchmarks.drain import by_runs, pushed
 from musehub_pipeline_tests.benchmarks.figures import Figure, interleave, seconds, speed
-from musehub_pipeline_tests.benchmarks.past import choice_of, days_of, outdated
+from musehub_pipeline_tests.benchmarks.past import days_of, outdated, selection_of
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_all
 
@@ -44,7 +44,7 @@ def by_backfill(bench: Bench, instance: dg.DagsterInstance) -> float:
 
 def index_again(hub: Hub, instance: dg.DagsterInstance, days: Sequence[date]) -> None:
     """Index again as `backfill run` does: in this process, a run a day."""
-    with patch.dict(os.environ, environment_of(hub.settings)):
+    with patch.dict(os.environ, local.environment(hub.settings)):
         runner = BackfillRunner(instance)
         for day in days:
-            runner.run(day, choice_of([day]))
+            runner.run(day, selection_of([day]))

@@ -18,8 +18,7 @@ import psycopg
 
 from musehub_pipeline.domain.job import payload_of
 from musehub_pipeline.objects.object_storage import ObjectStorage
-from musehub_pipeline.orchestration.home import use_dagster_home
-from musehub_pipeline.orchestration.in_process import dagster_instance
+from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.pipeline import PHASES, Phase

@@ -9,7 +9,7 @@ from uuid import uuid4
 import dagster as dg
 
 from musehub_pipeline.domain.job import Status
-from musehub_pipeline.orchestration import ops
+from musehub_pipeline.orchestration import index_mpacks
 from musehub_pipeline.orchestration.in_process import Runner
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.pipeline import PHASES
@@ -78,13 +78,14 @@ def overhead(bench: Bench) -> Iterator[Figure]:
 def nothing_is_shown() -> Iterator[None]:
     """Switch off, for the block, all that the ops tell Dagster."""
     silent: dict[str, Callable[..., Any]] = {
-        "log_run": lambda *_, **__: None,
+        "log_lines": lambda *_, **__: None,
+        "materialize": lambda *_, **__: None,
         "batch_metadata": lambda *_, **__: {},
         "jobs_metadata": lambda *_, **__: {},
     }
     with ExitStack() as stack:
         for name, function in silent.items():
-            stack.enter_context(patch.object(ops, name, function))
+            stack.enter_context(patch.object(index_mpacks, name, function))
         yield
 
 

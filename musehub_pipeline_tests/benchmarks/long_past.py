@@ -11,12 +11,12 @@ from typing import Any
 import psycopg
 from sqlalchemy import make_url
 
-from musehub_pipeline.cli.environment import environment_of
+from musehub_pipeline import local
 from musehub_pipeline.phases.services import Services, open_services
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications
 from musehub_pipeline_tests.benchmarks.bench import Bench, checkpoint
 from musehub_pipeline_tests.benchmarks.figures import Figure, Pair, amount, interleave, seconds
-from musehub_pipeline_tests.benchmarks.past import choice_of, days_of, fill, outdated
+from musehub_pipeline_tests.benchmarks.past import days_of, fill, outdated, selection_of
 from musehub_pipeline_tests.cli.terminal import PROGRAM
 from musehub_pipeline_tests.hub import Hub
 
@@ -49,8 +49,8 @@ def long_past(bench: Bench) -> Iterator[Figure]:
 
 def _plan(services: Services, days: Sequence[date], jobs: int) -> None:
     """Plan as `backfill plan` does, and as the runs of all days do."""
-    assert sum(day["jobs"] for day in services.archive.days(choice_of(days))) == jobs
-    assert sum(len(services.archive.plan(choice_of([day]))) for day in days) == jobs
+    assert sum(day["jobs"] for day in services.archive.days(selection_of(days))) == jobs
+    assert sum(len(services.archive.plan(selection_of([day]))) for day in days) == jobs
 
 
 def _index_again(hub: Hub, days: Sequence[date], jobs: int) -> Figure:
@@ -122,7 +122,7 @@ def _run(hub: Hub, *arguments: str) -> dict[str, Any]:
 def _environment(hub: Hub) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
     lease = {"MUSEHUB_LEASE_SECONDS": str(_LEASE_SECONDS)}
-    return inherited | environment_of(hub.settings) | lease
+    return inherited | local.environment(hub.settings) | lease
 
 
 def _job_ids(hub: Hub) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from musehub_pipeline.domain.backfill import Choice
+from musehub_pipeline.domain.backfill import Selection
 from musehub_pipeline_tests.acceptance.pushes import make_past, push_many
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_all
@@ -18,12 +18,12 @@ def days_of(number: int) -> list[date]:
     return [_FIRST_DAY + timedelta(days=day) for day in range(number)]
 
 
-def choice_of(days: Sequence[date]) -> Choice:
+def selection_of(days: Sequence[date]) -> Selection:
     """Return what a backfill of these days takes."""
     first, last = (
         datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (days[0], days[-1])
     )
-    return Choice(since=first, before=last + timedelta(days=1))
+    return Selection(since=first, before=last + timedelta(days=1))
 
 
 def fill(hub: Hub, *, jobs: int, days: Sequence[date]) -> None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-from musehub_pipeline.objects.durability import sync_filesystem
-from musehub_pipeline.objects.store import Store, open_store, parse_storage_url
+from musehub_pipeline.objects.directory import sync_filesystem
+from musehub_pipeline.objects.storage_client import Store, open_store, parse_storage_url
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.fetch_mpack import fetch_mpack
 from musehub_pipeline.phases.put_objects import put_objects

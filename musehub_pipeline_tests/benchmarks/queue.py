@@ -8,8 +8,8 @@ from typing import LiteralString
 import dagster as dg
 import psycopg
 
-from musehub_pipeline.domain.plan import MOST_COUNTED
-from musehub_pipeline.orchestration.home import code_locations
+from musehub_pipeline.domain.run_requests import MOST_COUNTED
+from musehub_pipeline.orchestration.instance import code_locations
 from musehub_pipeline.orchestration.sensor import watch
 from musehub_pipeline.phases.services import Services, open_services
 from musehub_pipeline.postgres.statements import statement

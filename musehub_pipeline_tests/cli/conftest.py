@@ -1,6 +1,5 @@
 """The command line finds its services in the environment, as it does with an operator."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +13,7 @@ import yaml
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.cli.orphans import MPACKS, backdate
 from musehub_pipeline_tests.cli.terminal import Finished, Git, run
-from musehub_pipeline_tests.conftest import s3_settings
+from musehub_pipeline_tests.conftest import bare_environment, s3_settings
 from musehub_pipeline_tests.hub import Hub
 
 _ONE_FILE_FOR_ALL_RUNS = {
@@ -25,10 +24,8 @@ _ONE_FILE_FOR_ALL_RUNS = {
 
 @pytest.fixture(scope="session")
 def dagster_home() -> Iterator[Path]:
-    """One Dagster home for all, in memory where there is such a place: making it takes long."""
-    memory = Path("/dev/shm")
-    place = memory if os.access(memory, os.W_OK) else None
-    with TemporaryDirectory(prefix="dagster-", dir=place) as folder:
+    """One Dagster home for all: making it takes long."""
+    with TemporaryDirectory(prefix="dagster-") as folder:
         ours = resources.files("musehub_pipeline.orchestration").joinpath("dagster.yaml")
         configuration = yaml.safe_load(ours.read_text())
         event_log = _ONE_FILE_FOR_ALL_RUNS | {"config": {"base_dir": folder}}
@@ -111,14 +108,11 @@ class Demo:
 @pytest.fixture(scope="session")
 def demo() -> Iterator[Demo]:
     """The first demo on a bare machine: with no variable set and an empty home."""
-    with TemporaryDirectory(prefix="home-") as folder, pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith(("MUSEHUB_", "AWS_", "DAGSTER_")):
-                patch.delenv(name)
+    with TemporaryDirectory(prefix="home-") as folder:
         home = Path(folder).resolve() / "home"  # short, as sockets want it
         git = Git(home.parent / "song")
         git.commit("begin", {"a": b"a", "deep/b": b"b"})
         git.commit("go on", {"c": b"c"})
-        finished = run("demo", "--git", git.path, home=home)
-        patch.undo()
+        with bare_environment():
+            finished = run("demo", "--git", git.path, home=home)
         yield Demo(home, git, finished)

@@ -17,7 +17,7 @@ from typing import Any
 from musehub_pipeline.cli.main import main
 
 PROGRAM = str(Path(sys.executable).with_name("musehub-pipeline"))
-SECONDS = 90
+SECONDS = 300
 
 _GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,

@@ -132,7 +132,7 @@ def test_sigterm_while_the_services_start_leaves_nothing_either(demo: Demo, port
     process.send_signal(signal.SIGTERM)
     finish(process)
 
-    deadline = time.monotonic() + 4
+    deadline = time.monotonic() + SECONDS
     while processes_of(home) and time.monotonic() < deadline:
         time.sleep(0.1)  # a server that is still starting may take a moment to stop
     try:

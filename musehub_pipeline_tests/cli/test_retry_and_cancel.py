@@ -7,7 +7,7 @@ import pytest
 
 from musehub_pipeline.phases.services import open_queue
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline_tests.cli.terminal import call
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
@@ -85,7 +85,7 @@ def test_a_retried_job_goes_before_what_came_after_it(hub: Hub, queue: Queue) ->
 
     call("jobs", "retry", failed)
 
-    claims = [claim.job_id for claim, _ in queue.claim(run_id="run", limit=9)]
+    claims = [lease.claim.job_id for lease in queue.claim(run_id="run", limit=9)]
     assert claims == [failed, later]
 
 

@@ -10,7 +10,15 @@ import psycopg
 import pytest
 
 from musehub_pipeline_tests.cli.conftest import Demo
-from musehub_pipeline_tests.cli.terminal import call, finish, processes_of, run, start, wait_until
+from musehub_pipeline_tests.cli.terminal import (
+    Git,
+    call,
+    finish,
+    processes_of,
+    run,
+    start,
+    wait_until,
+)
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
 
@@ -131,11 +139,11 @@ def test_a_worker_that_is_killed_is_named_and_the_others_go_on(
 
 
 def test_the_workers_share_the_embedded_services_of_their_parent(
-    demo: Demo, tmp_path: Path
+    demo: Demo, git: Git, tmp_path: Path
 ) -> None:
     mpack = tmp_path / "some.mpack"
-    demo.git.commit("again", {"again": os.urandom(8)})
-    assert run("pack", demo.git.path, "-o", mpack, home=demo.home).code == 0
+    git.commit("again", {"again": os.urandom(8)})
+    assert run("pack", git.path, "-o", mpack, home=demo.home).code == 0
     for slug in ("one", "two"):
         run("push", mpack, "--repo", f"ada/{slug}", "--create", home=demo.home)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgpack
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -139,6 +140,7 @@ def mutated(mpack: bytes, kind: str, at: int, new: bytes) -> bytes:
             return before + after[:20] + after
 
 
+@pytest.mark.slow
 @thoroughly
 @given(changes=mutations)
 def test_a_mpack_of_mutated_bytes_is_accepted_or_refused(
@@ -164,6 +166,7 @@ def places_of(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PLACES = [place for place in places_of(VALID.content()) if place]
 
 
+@pytest.mark.slow
 @thoroughly
 @given(
     place=st.sampled_from(PLACES),

@@ -4,10 +4,12 @@ import json
 from datetime import UTC, datetime
 
 from musehub_pipeline.domain.commit import decode_commit, row_of
+from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline.index.index import CHUNK_ROWS, Index, Kind, SnapshotRow
 from musehub_pipeline_tests.factories import pack
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.index.indexed import TIME, URI, commit, digest, id_of
+from musehub_pipeline_tests.queue.queueing import change
 
 
 def test_objects_get_a_row_each_with_the_place_of_their_bytes(hub: Hub, index: Index) -> None:
@@ -25,21 +27,28 @@ def test_objects_get_a_row_each_with_the_place_of_their_bytes(hub: Hub, index: I
     assert index.object_sizes({digest(1), digest(2), digest(9)}) == {digest(1): 0, digest(2): 2**40}
 
 
-def test_a_row_of_another_size_is_healed_and_one_of_the_same_left_alone(
+def test_a_row_of_another_size_or_place_is_healed_and_one_of_the_same_left_alone(
     hub: Hub, index: Index
 ) -> None:
-    index.insert_objects([[(digest(1), 5), (digest(2), 5)]], uri="s3://old/")
-    before = hub.sql("SELECT * FROM musehub_objects WHERE size_bytes = 5 ORDER BY object_id")
+    index.insert_objects([[(digest(1), 5), (digest(2), 5)]], uri=URI)
+    index.insert_objects([[(digest(4), 5)]], uri="s3://old/")
+    before = hub.sql("SELECT * FROM musehub_objects WHERE object_id = %(id)s", {"id": id_of(1)})
 
-    changed = index.insert_objects([[(digest(1), 5), (digest(2), 6), (digest(3), 7)]], uri=URI)
+    changed = index.insert_objects(
+        [[(digest(1), 5), (digest(2), 6), (digest(3), 7), (digest(4), 5)]], uri=URI
+    )
 
-    assert changed == 2
+    assert changed == 3
     assert index.object_sizes({digest(n) for n in (1, 2, 3)}) == {
         digest(1): 5,
         digest(2): 6,
         digest(3): 7,
     }
-    assert hub.sql("SELECT * FROM musehub_objects WHERE size_bytes = 5") == before[:1]
+    after = hub.sql("SELECT * FROM musehub_objects ORDER BY object_id")
+    assert after[:1] == before
+    assert [row["storage_uri"] for row in after] == [
+        f"{URI}{id_of(n)[7:9]}/{id_of(n)[7:]}" for n in (1, 2, 3, 4)
+    ]
 
 
 def test_writes_repeat_without_effect_and_count_only_what_is_new(hub: Hub, index: Index) -> None:
@@ -202,3 +211,19 @@ def test_repos_and_heads_are_looked_up(hub: Hub, index: Index) -> None:
 
     assert known == {"repo-song": False, "repo-gone": True}
     assert [index.branch_head("repo-song", name) for name in ("main", "other")] == ["x", None]
+
+
+def test_an_mpack_counts_as_verified_once_a_job_of_this_version_is_done(
+    hub: Hub, index: Index
+) -> None:
+    repo_id = hub.create_repo()
+    hexes = {state: f"{number:064x}" for number, state in enumerate(("done", "old", "failed"))}
+    jobs = {state: hub.enqueue(repo_id, mpack_key=text) for state, text in hexes.items()}
+    keys = {f"sha256:{text}" for text in hexes.values()}
+    assert index.verified(keys) == set()
+
+    change(hub, jobs["done"], f"status = 'done', index_version = {INDEX_VERSION}")
+    change(hub, jobs["old"], f"status = 'done', index_version = {INDEX_VERSION - 1}")
+    change(hub, jobs["failed"], f"status = 'failed', index_version = {INDEX_VERSION}")
+
+    assert index.verified(keys) == {f"sha256:{hexes['done']}"}

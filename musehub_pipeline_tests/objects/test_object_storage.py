@@ -13,9 +13,9 @@ from musehub_pipeline.domain.errors import Rejection, SettingsError, Transient
 from musehub_pipeline.domain.slices import Slices
 from musehub_pipeline.objects import object_storage
 from musehub_pipeline.objects.object_storage import ObjectStorage, PutCount
-from musehub_pipeline.objects.store import StorageUrl, parse_storage_url
+from musehub_pipeline.objects.storage_client import StorageUrl, parse_storage_url
 from musehub_pipeline.settings import Settings
-from musehub_pipeline_tests.conftest import s3_settings
+from musehub_pipeline_tests.conftest import CEPH, s3_settings
 from musehub_pipeline_tests.domain.reading import Bytes
 from musehub_pipeline_tests.hub import Hub
 
@@ -45,7 +45,7 @@ def stored(hub: Hub) -> dict[str, bytes]:
     return {object_id[-64:]: content for object_id, content in hub.stored_objects().items()}
 
 
-@pytest.fixture(params=["directory", "moto", "ceph"])
+@pytest.fixture(params=["directory", "moto", CEPH])
 def any_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Hub:
     """A hub's storage of each kind in turn; its database is not needed here."""
     (tmp_path / "store").mkdir()

@@ -7,7 +7,7 @@ import pytest
 
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.objects.object_storage import ObjectStorage
-from musehub_pipeline.objects.store import S3Options
+from musehub_pipeline.objects.storage_client import S3Options
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.conftest import s3_settings
 from musehub_pipeline_tests.hub import Hub

@@ -1,11 +1,12 @@
 """A day of old pushes, and the job that indexes them again, as a test runs it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
@@ -27,17 +28,27 @@ def old_pushes(hub: Hub, slugs: str, *, day: str = DAY) -> list[str]:
 
 
 def failed_pushes(hub: Hub, repo_id: str, *, day: str = DAY) -> dict[str, str]:
-    """Push what cannot be indexed; return the jobs by their codes."""
-    jobs = {
+    """Push what cannot be indexed and have it fail; return the jobs by their codes."""
+    jobs = push_bad(hub, repo_id)
+    index_all(hub)
+    date_failures_back(hub, jobs, day=day)
+    return jobs
+
+
+def push_bad(hub: Hub, repo_id: str) -> dict[str, str]:
+    """Push what cannot be indexed; return the jobs by the codes that they will fail with."""
+    return {
         "MPACK_MALFORMED": hub.push(repo_id, b"\xc1"),
         "MPACK_MISSING": hub.enqueue(repo_id, mpack_key="0" * 64),
     }
-    index_all(hub)
+
+
+def date_failures_back(hub: Hub, jobs: Mapping[str, str], *, day: str = DAY) -> None:
+    """Have jobs, which must have failed with their codes, been pushed on a day."""
     assert {code: hub.job(job_id)["error_code"] for code, job_id in jobs.items()} == {
         code: code for code in jobs
     }
     date_back(hub, list(jobs.values()), day=day)
-    return jobs
 
 
 def date_back(hub: Hub, jobs: list[str], *, day: str = DAY) -> None:

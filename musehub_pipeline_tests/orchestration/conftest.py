@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from musehub_pipeline.orchestration.in_process import dagster_instance
+from musehub_pipeline.orchestration.instance import dagster_instance
 
 
 @pytest.fixture

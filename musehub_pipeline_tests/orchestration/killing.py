@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
-import time
 
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.backfilling import DAY, environment
+from musehub_pipeline_tests.waiting import wait_for
 
 _RUN = f"""
 from musehub_pipeline.definitions import build_defs
@@ -34,14 +34,25 @@ def interfere_no_more(hub: Hub) -> None:
     hub.sql("DROP FUNCTION interfere CASCADE")
 
 
-def asleep(hub: Hub) -> bool:
-    """Tell whether a run waits for the database, which sleeps."""
-    return bool(hub.sql(_ASLEEP))
+def asleep(hub: Hub) -> int:
+    """Return how many runs wait for the database, which sleeps."""
+    return len(hub.sql(_ASLEEP))
 
 
 def end_sleep(hub: Hub) -> None:
     """End what a killed run had asked for: the database notices its death only after a lease."""
     hub.sql(f"SELECT pg_terminate_backend(pid, 10000) FROM ({_ASLEEP}) AS run")
+
+
+def let_leases_end(hub: Hub) -> list[str]:
+    """Have a lease's time pass; return the jobs that were held by whoever died."""
+    return [
+        row["job_id"]
+        for row in hub.sql(
+            "UPDATE musehub_background_jobs SET lease_expires_at = now() - interval '1 s'"
+            " WHERE lease_expires_at > now() RETURNING job_id"
+        )
+    ]
 
 
 def kill_at(hub: Hub, job_id: str, **variables: str) -> None:
@@ -54,11 +65,8 @@ def kill_at(hub: Hub, job_id: str, **variables: str) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        for _ in range(1200):
-            if asleep(hub):
-                break
-            assert child.poll() is None
-            time.sleep(0.1)
+        wait_for(lambda: asleep(hub) or child.poll() is not None)
+        assert child.poll() is None
     finally:
         child.kill()
         child.wait()

@@ -4,8 +4,8 @@ from typing import Any
 
 import dagster as dg
 
+from musehub_pipeline.orchestration.assets import MPACK_INDEX, phase_budgets
 from musehub_pipeline.orchestration.in_process import Runner
-from musehub_pipeline.orchestration.observation import MPACK_INDEX, phase_budgets
 from musehub_pipeline_tests.hub import Hub
 
 

@@ -7,9 +7,8 @@ import pytest
 
 from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.domain.result import TIMINGS
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB, backfill_mpacks, days_from
-from musehub_pipeline.orchestration.handover import HandOver, hand_over
-from musehub_pipeline.orchestration.resources import fixed_resource
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB, backfill_mpacks, days_from
+from musehub_pipeline.orchestration.resources import HandOver, fixed_resource, hand_over
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.settings import first_day
 from musehub_pipeline_tests.factories import History

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from musehub_pipeline.domain.backfill import Choice, PastJob, Selection
-from musehub_pipeline.phases.plan_past import plan_past
+from musehub_pipeline.domain.backfill import PastJob, Select, Selection
+from musehub_pipeline.phases.plan_backfill import plan_backfill
 from musehub_pipeline.phases.services import open_services
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
@@ -75,9 +75,9 @@ def test_a_plan_asks_storage_for_the_sizes_that_were_never_noted(
     )
 
     with open_services(hub.settings) as services:
-        jobs = plan_past(
+        jobs = plan_backfill(
             services,
-            Choice(since=MIDNIGHT, before=MIDNIGHT + timedelta(days=1), selection=Selection.ALL),
+            Selection(since=MIDNIGHT, before=MIDNIGHT + timedelta(days=1), select=Select.ALL),
         )
 
     keys = {job_id: hub.job(job_id)["payload"].get("mpack_key") for job_id in (*failed, bare)}

@@ -11,18 +11,7 @@ from musehub_pipeline_tests.orchestration.backfilling import (
     old_pushes,
     report,
 )
-from musehub_pipeline_tests.orchestration.killing import kill_at
-
-
-def let_leases_end(hub: Hub) -> list[str]:
-    """Have a lease's time pass; return the jobs that were held by whoever died."""
-    return [
-        row["job_id"]
-        for row in hub.sql(
-            "UPDATE musehub_background_jobs SET lease_expires_at = now() - interval '1 s'"
-            " WHERE lease_expires_at > now() RETURNING job_id"
-        )
-    ]
+from musehub_pipeline_tests.orchestration.killing import kill_at, let_leases_end
 
 
 def test_what_kills_its_runs_goes_alone_and_is_given_up(

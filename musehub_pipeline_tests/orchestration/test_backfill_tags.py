@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.orchestration.backfill import BACKFILL_JOB
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.backfilling import (
     backfill,

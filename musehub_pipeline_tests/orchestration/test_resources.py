@@ -8,7 +8,7 @@ import pytest
 
 from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.domain.errors import SettingsError
-from musehub_pipeline.orchestration.home import use_dagster_home
+from musehub_pipeline.orchestration.instance import use_dagster_home
 from musehub_pipeline.orchestration.resources import MusehubResource
 from musehub_pipeline.phases.services import Services
 from musehub_pipeline.settings import Settings

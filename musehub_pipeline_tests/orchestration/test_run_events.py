@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from musehub_pipeline.orchestration.home import use_dagster_home
-from musehub_pipeline.orchestration.in_process import Runner, dagster_instance
+from musehub_pipeline.orchestration.in_process import Runner
+from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 

@@ -9,7 +9,7 @@ import pytest
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.orchestration.home import LOCATION_TAG, OUR_TAGS
+from musehub_pipeline.orchestration.instance import LOCATION_TAG, OUR_TAGS
 from musehub_pipeline.orchestration.resources import fixed_resource
 from musehub_pipeline.orchestration.sensor import pending_mpacks_sensor
 from musehub_pipeline.phases.services import Services, open_services

@@ -12,6 +12,7 @@ from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Transient
 from musehub_pipeline.domain.job import Claim
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
+from musehub_pipeline_tests.phases.leases import lease_of
 
 GONE = Rejection(Fault.REPO_UNKNOWN, "gone")
 DOWN = Transient(Trouble.STORAGE_UNAVAILABLE, "down")
@@ -24,7 +25,10 @@ def batch(*repos: str) -> Batch:
         Claim(job_id=f"{number}", repo_id=repo_id, attempt=1, run_id="run")
         for number, repo_id in enumerate(repos)
     )
-    return Batch(run_id="run", items=tuple(Item(claim=claim, claimed_at=0.0) for claim in claims))
+    return Batch(
+        run_id="run",
+        items=tuple(Item(lease=lease_of(claim), claimed_at=0.0) for claim in claims),
+    )
 
 
 def failing(**errors: Exception) -> Callable[[Item], Item]:

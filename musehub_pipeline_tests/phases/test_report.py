@@ -10,6 +10,7 @@ from musehub_pipeline.domain.job import Claim
 from musehub_pipeline.domain.result import COUNTS, Outcome
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.report import excess_rows, figures, job_rows, percentile
+from musehub_pipeline_tests.phases.leases import lease_of
 
 LOST = Transient(Trouble.LEASE_LOST, "gone")
 
@@ -22,7 +23,7 @@ def item(
     error: JobError | None = None,
 ) -> Item:
     claim = Claim(job_id=job_id, repo_id="r", attempt=1, run_id="run", queued_seconds=queued)
-    return Item(claim=claim, claimed_at=0.0, outcome=outcome, error=error)
+    return Item(lease=lease_of(claim), claimed_at=0.0, outcome=outcome, error=error)
 
 
 def result(job_id: str, ms: float) -> dict[str, Any]:

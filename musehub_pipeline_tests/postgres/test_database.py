@@ -48,7 +48,7 @@ def sleepers(database: Database) -> int:
 
 def backend(database: Database) -> int:
     with database.transaction() as transaction:
-        return transaction._cursor.connection.info.backend_pid
+        return transaction._connection.info.backend_pid
 
 
 def terminate(server: Postgres, pid: int) -> None:
@@ -136,7 +136,7 @@ def test_a_connection_that_is_killed_is_transient_and_the_next_one_works(
     def work() -> None:
         with database.transaction() as transaction:
             transaction.write("create_repo", REPO)
-            terminate(postgres, transaction._cursor.connection.info.backend_pid)
+            terminate(postgres, transaction._connection.info.backend_pid)
             transaction.write("create_repo", REPO | {"repo_id": "s", "slug": "s"})
 
     with Database(database_url) as database:
@@ -155,7 +155,7 @@ def test_a_connection_that_is_killed_before_the_commit_is_transient(
     def work() -> None:
         with database.transaction() as transaction:
             transaction.write("create_repo", REPO)
-            terminate(postgres, transaction._cursor.connection.info.backend_pid)
+            terminate(postgres, transaction._connection.info.backend_pid)
 
     with Database(database_url) as database:
         with pytest.raises(Transient, match=r"^DATABASE_UNAVAILABLE: "):

@@ -8,15 +8,24 @@ import pytest
 from musehub_pipeline.postgres.statements import files, statement
 
 FILES = [file.read_text("utf-8") for file in files()]
-NAMES = [name for file in FILES for name in re.findall(r"^-- name: *(.*)$", file, re.MULTILINE)]
+
+
+def found(heading: str) -> list[str]:
+    line = re.compile(rf"^ *-- {heading}: *(.*)$", re.MULTILINE)
+    return [name for file in FILES for name in line.findall(file)]
+
+
+NAMES = found("name")
 # What cannot be planned: it is run, and makes the tables that the statements after it need.
 DEFINITION = re.compile(r"(--.*\n)*(CREATE|ANALYZE) ")
 SETTING = re.compile(r"(--.*\n)*SET ")
 
 
-def test_no_two_statements_share_a_name() -> None:
-    assert sorted(NAMES) == sorted(set(NAMES))
-    assert all(re.fullmatch(r"\w+", name) for name in NAMES)
+@pytest.mark.parametrize("heading", ["name", "fragment"])
+def test_no_two_share_a_name(heading: str) -> None:
+    names = found(heading)
+    assert sorted(names) == sorted(set(names))
+    assert all(re.fullmatch(r"\w+", name) for name in names)
 
 
 def test_a_statement_is_what_stands_under_its_name() -> None:
@@ -25,6 +34,24 @@ def test_a_statement_is_what_stands_under_its_name() -> None:
         "SELECT head_commit_id FROM musehub_branches"
         " WHERE repo_id = %(repo_id)s AND name = %(branch)s;"
     )
+
+
+def test_a_fragment_stands_where_it_is_included_as_deep_as_that_line() -> None:
+    assert statement("expired_leases") == (
+        "-- Whether a run died, so that a claim would first take its jobs back.\n"
+        "SELECT 1\n"
+        "-- What a run has left that died, or a program before this one, which knew no leases.\n"
+        "FROM musehub_background_jobs\n"
+        "WHERE job_type = 'mpack.index' AND status = 'running'\n"
+        "    AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())\n"
+        "LIMIT 1;"
+    )
+    assert "\n        SELECT FROM musehub_background_jobs AS earlier\n" in statement("due")
+
+
+def test_what_is_a_fragment_stands_in_several_places() -> None:
+    included = found("include")
+    assert {name for name in included if included.count(name) > 1} == set(found("fragment"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,7 +67,7 @@ def test_an_unknown_name_is_an_error() -> None:
 def test_postgresql_can_plan_every_statement(database_url: str) -> None:
     planned = []
     with psycopg.connect(database_url) as connection:
-        for name in NAMES:
+        for name in sorted(NAMES, key=lambda name: not DEFINITION.match(statement(name))):
             parameters: dict[str, str] = {}
 
             def numbered(found: re.Match[str], known: dict[str, str] = parameters) -> str:

@@ -5,17 +5,19 @@ from collections.abc import Iterator
 import pytest
 
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.archive import Archive
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.jobs import Jobs
+from musehub_pipeline.queue.live_runs import Runs
+from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.queue.queueing import LEASE
+from musehub_pipeline_tests.queue.queueing import BACKOFF, LEASE
 
 
 @pytest.fixture
 def queue(hub: Hub) -> Iterator[Queue]:
     """The queue of a hub, in which a job has two attempts."""
     with Database(str(hub.settings.database_url)) as database:
-        yield Queue(database, lease=LEASE, max_attempts=2, max_kills=3)
+        yield Queue(database, lease=LEASE, backoff=BACKOFF, max_kills=3)
 
 
 @pytest.fixture
@@ -23,3 +25,17 @@ def archive(hub: Hub) -> Iterator[Archive]:
     """The past of a hub's queue, in which three runs may die over a job."""
     with Database(str(hub.settings.database_url)) as database:
         yield Archive(database, lease=LEASE, max_kills=3)
+
+
+@pytest.fixture
+def runs(hub: Hub) -> Iterator[Runs]:
+    """The runs that work on a hub's queue."""
+    with Database(str(hub.settings.database_url)) as database:
+        yield Runs(database, lease=LEASE)
+
+
+@pytest.fixture
+def jobs(hub: Hub) -> Iterator[Jobs]:
+    """The rows of a hub's queue."""
+    with Database(str(hub.settings.database_url)) as database:
+        yield Jobs(database)

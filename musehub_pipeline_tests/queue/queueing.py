@@ -3,34 +3,36 @@
 from datetime import timedelta
 from typing import Any
 
-from musehub_pipeline.domain.errors import Deferral, Transient, Trouble
-from musehub_pipeline.domain.job import Claim
-from musehub_pipeline.queue.queue import Queue
+from musehub_pipeline.domain.errors import Transient, Trouble
+from musehub_pipeline.queue.backoff import Backoff
+from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.jobs import Jobs
+from musehub_pipeline.queue.lease import LiveLease
 from musehub_pipeline_tests.hub import Hub
 
 LEASE = timedelta(minutes=1)
+BACKOFF = Backoff(max_attempts=2, base_seconds=2, cap_seconds=600, read_again=timedelta(seconds=60))
 NOW = timedelta(0)
-LATE = Deferral(Trouble.OVER_BATCH, "the batch is full")
 TROUBLE = Transient(Trouble.STORAGE_UNAVAILABLE, "the disk is full")
 
 
 def claimed(queue: Queue, run_id: str = "run", *, limit: int = 100) -> list[str]:
     """Claim as a run does, which first takes back what runs that died have left."""
     queue.rescue()
-    return [claim.job_id for claim, _ in queue.claim(run_id=run_id, limit=limit)]
+    return [lease.claim.job_id for lease in queue.claim(run_id=run_id, limit=limit)]
 
 
 def named(queue: Queue, *job_ids: str) -> list[str]:
-    return [claim.job_id for claim, _ in queue.claim(run_id="run", limit=1, job_ids=job_ids)]
+    return [lease.claim.job_id for lease in queue.claim(run_id="run", limit=1, job_ids=job_ids)]
 
 
-def claim_one(queue: Queue, run_id: str = "run") -> Claim:
-    [(claim, _)] = queue.claim(run_id=run_id, limit=1)
-    return claim
+def claim_one(queue: Queue, run_id: str = "run") -> LiveLease:
+    [lease] = queue.claim(run_id=run_id, limit=1)
+    return lease
 
 
-def reason(queue: Queue, job_id: str) -> str:
-    return queue.explain(queue.require(job_id))
+def reason(jobs: Jobs, job_id: str) -> str:
+    return jobs.explain(jobs.require(job_id))
 
 
 def change(hub: Hub, job_id: str, assignment: str) -> None:

@@ -11,7 +11,7 @@ from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline.phases.services import Services, open_services
 from musehub_pipeline.phases.summarize import summarize
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.runs import KnownRun, Runs
+from musehub_pipeline.queue.live_runs import KnownRun, Runs
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
@@ -72,8 +72,8 @@ def test_a_run_without_a_heartbeat_keeps_nothing(brief: Settings) -> None:
         time.sleep(1.5)
 
         services.queue.rescue()
-        [(claim, _)] = services.queue.claim(run_id="next", limit=10)
-    assert (claim.job_id, claim.attempt) == (job_id, 2)
+        [lease] = services.queue.claim(run_id="next", limit=10)
+    assert (lease.claim.job_id, lease.claim.attempt) == (job_id, 2)
 
 
 def test_a_run_is_alive_from_its_claim_until_a_lease_after_its_end(brief: Settings) -> None:

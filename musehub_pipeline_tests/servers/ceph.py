@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from musehub_pipeline_tests.servers.moto import S3Server
 
-START_SECONDS = 60
+START_SECONDS = 180
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = {

@@ -22,7 +22,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-START_SECONDS = 60
+START_SECONDS = 180
 STOP_SECONDS = 20
 # As root, PostgreSQL refuses to run; every Unix has this user and it owns nothing.
 UNPRIVILEGED_USER = "nobody"

@@ -20,6 +20,8 @@ from musehub_pipeline_tests.servers.ceph import CephS3, missing_packages
 from musehub_pipeline_tests.servers.moto import MotoS3, S3Server
 from musehub_pipeline_tests.servers.postgres import Postgres
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("servers")]
+
 BUCKET = "test-servers"
 
 
@@ -186,7 +188,7 @@ def test_a_server_dies_with_a_process_that_is_killed(module: str, name: str) -> 
         parent.send_signal(signal.SIGKILL)
 
     try:
-        assert all_gone(children, within_seconds=20)
+        assert all_gone(children, within_seconds=120)
     finally:
         shutil.rmtree(folder)
 

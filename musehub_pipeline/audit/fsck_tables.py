@@ -1,0 +1,139 @@
+"""The temporary tables of `fsck`: what is noted there to compare the rows of the index with.
+
+Everything is read from one snapshot of the database, and storage after it. Runs write leaves before
+roots and remove nothing: whatever that snapshot has must lie in storage already, and of what is
+written meanwhile neither a row is seen nor anything that leans on it. Reading table after table,
+roots first, would do for rows that only appear, but heads move, leases are renewed, and jobs end.
+The price of a snapshot is that PostgreSQL cannot clean up behind writers while it lasts.
+
+Sets are compared by PostgreSQL, on temporary tables: it goes over each once, and what does not fit
+into its memory is on its disk.
+"""
+
+from collections.abc import Collection, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from musehub_pipeline.domain.inventory import Kind
+from musehub_pipeline.postgres.arrays import batched, id_array, text_array
+from musehub_pipeline.postgres.database import Database, Transaction
+
+BATCH_ROWS = 5_000
+_BATCH_SNAPSHOTS = 1_000
+
+_TABLES = ("repos", "pushes", "items", "unsupplied", "named", "stored")
+
+
+class FsckTables:
+    """The tables fsck_*, beside one snapshot of the database, of all repos or of one."""
+
+    def __init__(self, transaction: Transaction, *, repo_id: str | None) -> None:
+        self._transaction = transaction
+        self._repo = {"repo_id": repo_id}
+        self._items: list[tuple[int, Kind, bytes]] = []
+
+    def begin(self) -> None:
+        """Take the snapshot, and make the tables to compare with."""
+        transaction = self._transaction
+        transaction.write("fsck_begin")
+        transaction.rows("fsck_settings")
+        for table in _TABLES:
+            transaction.write(f"fsck_make_{table}")
+        transaction.write("fsck_note_repos", self._repo)
+        transaction.write("fsck_analyze")
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows there are to look at."""
+        return self._transaction.one("fsck_counts", self._repo)
+
+    def ask(self, name: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a statement, however many they are."""
+        return self._transaction.stream(name, self._repo)
+
+    def count_mpacks(self, *, done: bool) -> int:
+        """Return how many different mpacks `mpacks` will yield."""
+        return self._transaction.one("fsck_count_mpacks", {"done": done})["count"]
+
+    def mpacks(self, *, done: bool) -> Iterator[tuple[str | None, str, list[str]]]:
+        """Yield mpack, repo and jobs, in order: of done jobs, or of others that are of interest."""
+        return self._transaction.stream("fsck_mpacks", {"done": done})
+
+    def note_item(self, mpack: int, kind: Kind, digest: bytes) -> None:
+        """Note what is in an mpack, now or later."""
+        self._items.append((mpack, kind, digest))
+        if len(self._items) >= BATCH_ROWS:
+            self._write_items()
+
+    def note_pushes(self, mpack: int, pushes: Collection[tuple[str, str]], *, done: bool) -> None:
+        """Note that all of an mpack has been read, and (repo, job) of those who pushed it."""
+        repo_ids, job_ids = zip(*pushes, strict=True)
+        arrays = {"repo_ids": text_array(repo_ids), "job_ids": text_array(job_ids)}
+        self._transaction.write("fsck_note_pushes", {"mpack": mpack, "done": done} | arrays)
+
+    def note_unreadable(self, repo_ids: Iterable[str]) -> None:
+        """Note that it cannot be told any more what was supplied to some repos."""
+        self._transaction.write("fsck_note_unreadable", {"repo_ids": text_array(repo_ids)})
+
+    def note_stored(self, objects: Iterable[tuple[bytes, int]]) -> Iterator[int]:
+        """Note what storage holds, as (digest, size in bytes); yield how much has been noted."""
+        noted = 0
+        for batch in batched(objects, BATCH_ROWS):
+            ids = id_array(digest for digest, _ in batch)
+            sizes = [size for _, size in batch]
+            noted += self._transaction.write("fsck_note_stored", {"ids": ids, "sizes": sizes})
+            yield noted
+        self.analyze()
+
+    def note_named(self) -> Iterator[int]:
+        """Note what manifests name; yield how many snapshots have been looked at."""
+        looked_at = 0
+        for batch in batched(self.ask("fsck_snapshot_keys"), _BATCH_SNAPSHOTS):
+            repo_ids, snapshot_ids = zip(*batch, strict=True)
+            self._transaction.write(
+                "fsck_note_named",
+                {"repo_ids": text_array(repo_ids), "snapshot_ids": text_array(snapshot_ids)},
+            )
+            looked_at += len(batch)
+            yield looked_at
+        self.analyze()
+
+    def note_unsupplied(self) -> int:
+        """Note the refs that no done job accounts for; return how many they are."""
+        noted = self._transaction.write("fsck_note_unsupplied")
+        self.analyze()
+        return noted
+
+    def forget_supplied(self) -> None:
+        """Take back those of them that another job accounts for."""
+        self._transaction.write("fsck_forget_supplied")
+
+    def count_unjudged(self) -> int:
+        """Return how many of them nobody can judge."""
+        return self._transaction.one("fsck_count_unjudged")["count"]
+
+    def analyze(self) -> None:
+        """Complete what has been noted, and have the planner know about it."""
+        self._write_items()
+        self._transaction.write("fsck_analyze")
+
+    def _write_items(self) -> None:
+        items, self._items = self._items, []
+        if items:
+            mpacks, kinds, digests = zip(*items, strict=True)
+            self._transaction.write(
+                "fsck_note_items",
+                {"mpacks": list(mpacks), "kinds": text_array(kinds), "ids": id_array(digests)},
+            )
+
+
+@contextmanager
+def open_tables(database: Database, *, repo_id: str | None) -> Generator[FsckTables]:
+    """Look at the database as it is now; nothing of what is noted stays in the end.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    with database.transaction() as transaction:
+        tables = FsckTables(transaction, repo_id=repo_id)
+        tables.begin()
+        yield tables

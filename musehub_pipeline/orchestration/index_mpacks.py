@@ -1,0 +1,99 @@
+"""`index_mpacks`: a chain of ops, of which each calls one phase and says how much it did."""
+
+import inspect
+from time import monotonic
+
+import dagster as dg
+from pydantic import Field
+
+from musehub_pipeline.domain.result import Result
+from musehub_pipeline.orchestration.assets import materialize
+from musehub_pipeline.orchestration.event_log import log_lines, note_rescued
+from musehub_pipeline.orchestration.instance import keep_connections
+from musehub_pipeline.orchestration.metadata import batch_metadata, jobs_metadata
+from musehub_pipeline.orchestration.resources import MusehubServices
+from musehub_pipeline.phases import claim_jobs as claiming
+from musehub_pipeline.phases import summarize as summarizing
+from musehub_pipeline.phases.batch import Batch
+from musehub_pipeline.phases.pipeline import PHASES, Phase
+
+
+class ClaimConfig(dg.Config):
+    """Which jobs a run takes."""
+
+    job_ids: list[str] = Field(
+        default_factory=list,
+        description="Jobs to index, due or in backoff; none: whatever is pending, oldest first.",
+    )
+
+
+@dg.op(description="Lease pending jobs, oldest first, up to a batch; or those named.")
+def claim_jobs(
+    context: dg.OpExecutionContext, config: ClaimConfig, musehub: MusehubServices
+) -> dg.Output[Batch]:
+    """Begin a run."""
+    keep_connections(context.instance)
+    started = monotonic()
+    batch = claiming.claim_jobs(musehub, run_id=context.run_id, job_ids=config.job_ids)
+    note_rescued(context.instance, batch.rescued)
+    return dg.Output(batch, metadata=batch_metadata(batch, monotonic() - started))
+
+
+def phase_op(phase: Phase, *, place: int) -> dg.OpDefinition:
+    """Return the op that runs `phase`, with its name and its docstring.
+
+    Its priority is its `place`: where many batches pass through one run, each is finished first.
+    """
+
+    @dg.op(name=phase.__name__, description=inspect.getdoc(phase), tags=priority(place))
+    def run_phase(batch: Batch, musehub: MusehubServices) -> dg.Output[Batch]:
+        started = monotonic()
+        after = phase(batch, musehub)
+        metadata = batch_metadata(after, monotonic() - started, before=batch)
+        return dg.Output(after, metadata=metadata)
+
+    return run_phase
+
+
+@dg.op(description="Publish every finished job, give back the others, and say how each fared.")
+def summarize(
+    context: dg.OpExecutionContext, batch: Batch, musehub: MusehubServices
+) -> dg.Output[list[Result]]:
+    """End a run; the output is the result of every job that is done."""
+    started = monotonic()
+    ended = summarizing.summarize(batch, musehub)
+    log_lines(context, ended)
+    materialize(context, ended, budgets=musehub.settings.phase_budgets)
+    metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
+    return dg.Output(list(ended.results), metadata=metadata)
+
+
+def priority(place: int) -> dict[str, str]:
+    """Return the tags of an op that stands at a place of its chain."""
+    return {"dagster/priority": str(place)}
+
+
+PHASE_OPS = tuple(phase_op(phase, place=place) for place, phase in enumerate(PHASES, start=1))
+
+
+@dg.graph
+def index_mpacks() -> None:
+    """Index a batch of pushed mpacks: claim, seven phases, publish."""
+    batch = claim_jobs()
+    for op in PHASE_OPS:
+        batch = op(batch)
+    summarize(batch)
+
+
+def index_mpacks_job(musehub: dg.ResourceDefinition | dg.ConfigurableResource) -> dg.JobDefinition:  # pyright: ignore[reportMissingTypeArgument]
+    """Return the job that indexes a batch with the services of `musehub`.
+
+    It runs in one process, and its IO manager is memory, also in production: what passes between
+    ops is paths and numbers, and there is one scratch folder.
+    """
+    return index_mpacks.to_job(
+        resource_defs={"musehub": musehub, "io_manager": dg.mem_io_manager},
+        executor_def=dg.in_process_executor,
+        # What passed between ops is gone with the process: only the row is left to start from.
+        tags={"dagster/retry_strategy": "ALL_STEPS"},
+    )

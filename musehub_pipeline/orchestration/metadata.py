@@ -1,0 +1,52 @@
+"""What ops say in their metadata: how much they did, and how each job of a batch fared."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from musehub_pipeline.phases.batch import Batch, Item
+from musehub_pipeline.phases.report import JOB_COLUMNS, MAX_ROWS, Row, job_rows
+
+Metadata = dict[str, dg.MetadataValue | int | float]
+
+
+def batch_metadata(batch: Batch, seconds: float, *, before: Batch | None = None) -> Metadata:
+    """Return what an op did to a batch, for the UI: jobs, bytes, and the rows it counted."""
+    live = batch.live
+    size_bytes = sum(item.size_bytes or 0 for item in live)
+    counted = _counts(before.items) if before else {}
+    rows = {name: count for name, count in _counts(live).items() if name not in counted}
+    return {
+        "jobs": len(batch.items),
+        "jobs_stopped": len(batch.items) - len(live),
+        "mpack_bytes": size_bytes,
+        "mb_per_second": round(size_bytes / 1e6 / seconds, 3) if seconds else 0.0,
+        **rows,
+    }
+
+
+def _counts(items: tuple[Item, ...]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for item in items:
+        total.update(item.counts)
+    return total
+
+
+def jobs_metadata(batch: Batch) -> Metadata:
+    """Return a table of a run's jobs, and how many rows were left out of it."""
+    rows = job_rows(batch)
+    metadata: Metadata = {
+        "done": len(batch.results),
+        "not_done": len(rows) - len(batch.results),
+        "batch": table(rows[:MAX_ROWS], JOB_COLUMNS),
+    }
+    if len(rows) > MAX_ROWS:
+        metadata["left_out_of_batch"] = len(rows) - MAX_ROWS
+    return metadata
+
+
+def table(rows: Sequence[Row], columns: Mapping[str, str]) -> dg.TableMetadataValue:
+    """Return rows as a table; `columns` are the types by name."""
+    schema = dg.TableSchema([dg.TableColumn(name, type=kind) for name, kind in columns.items()])
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema)

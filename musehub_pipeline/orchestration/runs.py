@@ -1,0 +1,77 @@
+"""Runs in flight: those that died are ended in Dagster, which cannot tell them from the others."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from musehub_pipeline.orchestration.assets import phase_budgets
+from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
+from musehub_pipeline.orchestration.instance import LOCATION_TAG
+from musehub_pipeline.orchestration.prune_history import PRUNING_JOB
+from musehub_pipeline.phases.services import HubServices
+
+_CHECKS_BY_HAND = "__ASSET_JOB"
+"""What Dagster calls each run of assets or checks that somebody has chosen in the UI."""
+
+_MOST_RUNS = 1_000
+_AT_WORK = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_IN_FLIGHT = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    *_AT_WORK,
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InFlight:
+    """The living runs of a job."""
+
+    runs: int
+    unclaimed: int  # that have not claimed yet
+
+
+def in_flight(
+    services: HubServices, instance: dg.DagsterInstance, *, job_name: str, locations: list[str]
+) -> InFlight:
+    """Count the living runs of a job; end, in Dagster, the runs of all our jobs that died.
+
+    A run is dead when its heartbeat has stopped, or when it is at work and has begun none within
+    a lease. What runs at other code locations is not looked at, whatever it is called.
+    """
+    runs = list(_runs(instance, job_name, locations))
+    at_work = [run.run_id for run in runs if run.status in _AT_WORK]
+    known = services.runs.known(at_work)
+    dead = {run_id for run_id in at_work if not known[run_id].alive}
+    for run in runs:
+        if run.run_id in dead:
+            instance.report_run_failed(run, "The run's process is gone: its heartbeat has stopped.")
+    living = [run.run_id for run in runs if run.job_name == job_name and run.run_id not in dead]
+    claimed = sum(run_id in known and known[run_id].claimed for run_id in living)
+    return InFlight(runs=len(living), unclaimed=len(living) - claimed)
+
+
+def _runs(
+    instance: dg.DagsterInstance, job_name: str, locations: list[str]
+) -> Iterator[dg.DagsterRun]:
+    """Yield the runs in flight of whatever has a heartbeat: another one must not be ended here.
+
+    Of other jobs only those at work: behind one day of a backfill, a thousand others may wait.
+    """
+    yield from _of_job(instance, job_name, locations, _IN_FLIGHT)
+    for name in (BACKFILL_JOB, PRUNING_JOB):
+        yield from _of_job(instance, name, locations, _AT_WORK)
+    for run in _of_job(instance, _CHECKS_BY_HAND, locations, _AT_WORK):
+        if run.entity_selection == phase_budgets.check_keys:
+            yield run
+
+
+def _of_job(
+    instance: dg.DagsterInstance,
+    name: str,
+    locations: list[str],
+    statuses: Sequence[dg.DagsterRunStatus],
+) -> Sequence[dg.DagsterRun]:
+    ours = dg.RunsFilter(job_name=name, statuses=statuses, tags={LOCATION_TAG: locations})
+    return instance.get_runs(ours, limit=_MOST_RUNS)

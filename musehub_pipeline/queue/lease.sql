@@ -1,0 +1,124 @@
+-- The statements of `lease.py`.
+
+-- fragment: held
+-- The job, as long as it is held by whoever claimed it.
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = %(status)s
+
+-- fragment: ended_attempt
+-- The history goes on with how this attempt ended.
+attempts = attempts || jsonb_build_object(
+    'attempt', attempt, 'run_id', run_id, 'started_at', started_at,
+    'ended_at', clock_timestamp(), 'code', %(code)s::text, 'message', %(message)s::text
+)
+
+-- fragment: unclaimed
+-- As if the job had never been claimed.
+status = 'pending',
+attempt = attempt - 1,
+run_id = NULL,
+started_at = NULL,
+lease_expires_at = NULL
+
+-- fragment: as_before
+-- As a job that had ended was before it was claimed.
+attempt = attempt - 1,
+run_id = attempts -> -1 ->> 'run_id',
+started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
+lease_expires_at = NULL
+
+-- name: publish
+-- End a job as done, for whoever still holds its lease. Of one that was done before, the branch has moved
+-- long ago: what its result says of that stays.
+UPDATE musehub_background_jobs
+SET status = 'done',
+    finished_at = clock_timestamp(),
+    lease_expires_at = NULL,
+    not_before = NULL,
+    error_code = NULL,
+    error = NULL,
+    result = %(result)s::text::jsonb || CASE WHEN status = 'done' THEN jsonb_strip_nulls(jsonb_build_object(
+        'head', result -> 'head', 'head_moved', result -> 'head_moved'
+    )) ELSE '{}' END,
+    index_version = %(index_version)s,
+    -- include: ended_attempt
+-- include: held
+    AND lease_expires_at > clock_timestamp();
+
+-- name: was_published
+-- Whether it was this very claim that ended the job as done: the answer to a commit may be lost. A job
+-- that was done before the claim has a lease until it is published.
+SELECT FROM musehub_background_jobs
+WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = 'done'
+    AND lease_expires_at IS NULL;
+
+-- name: fail
+-- End a job for good. One that had failed may have another reason now; one that was done stays so.
+UPDATE musehub_background_jobs
+SET status = 'failed',
+    finished_at = clock_timestamp(),
+    lease_expires_at = NULL,
+    error_code = %(code)s::text,
+    error = %(message)s::text,
+    -- include: ended_attempt
+-- include: held
+    AND status <> 'done';
+
+-- name: retry_later
+-- Another attempt is made after a pause.
+UPDATE musehub_background_jobs
+SET status = 'pending',
+    not_before = clock_timestamp() + %(pause)s,
+    run_id = NULL,
+    lease_expires_at = NULL,
+    error_code = %(code)s::text,
+    error = %(message)s::text,
+    -- include: ended_attempt
+-- include: held
+;
+
+-- name: give_back
+-- Other runs may take the job at once.
+UPDATE musehub_background_jobs
+SET not_before = clock_timestamp(),
+    -- include: unclaimed
+-- include: held
+;
+
+-- name: give_back_past
+-- It was not indexed again.
+UPDATE musehub_background_jobs
+SET
+    -- include: as_before
+-- include: held
+;
+
+-- name: overtaken
+-- Whether a job that was created after this one has moved a branch of its repo.
+WITH j AS MATERIALIZED (
+    SELECT job_id, repo_id, created_at FROM musehub_background_jobs WHERE job_id = %(job_id)s
+)
+SELECT EXISTS (
+    SELECT FROM j
+    JOIN musehub_background_jobs AS later ON later.repo_id = j.repo_id
+    WHERE later.job_type = 'mpack.index' AND later.status = 'done'
+        AND later.created_at >= (SELECT created_at FROM j)  -- so that an index is read from there
+        AND (later.created_at, later.job_id) > (j.created_at, j.job_id)
+        AND later.payload ->> 'branch' = %(branch)s AND later.payload ->> 'head' IS NOT NULL
+) AS overtaken;
+
+-- name: move_head
+-- Move a branch from the head that the push was judged against; make it only where it had none, and in no
+-- repo that has been deleted meanwhile.
+INSERT INTO musehub_branches AS branch (repo_id, name, head_commit_id)
+SELECT %(repo_id)s::text, %(branch)s::text, %(head)s::text
+WHERE EXISTS (SELECT FROM musehub_repos WHERE repo_id = %(repo_id)s::text AND deleted_at IS NULL)
+    AND (%(expected)s::text IS NULL OR EXISTS (
+        SELECT FROM musehub_branches
+        WHERE repo_id = %(repo_id)s::text AND name = %(branch)s::text
+    ))
+ON CONFLICT (repo_id, name) DO UPDATE SET head_commit_id = excluded.head_commit_id
+WHERE nullif(branch.head_commit_id, '') IS NOT DISTINCT FROM %(expected)s::text;
+
+-- name: touch_repo
+-- Note the time of the push, unless the repo has been deleted.
+UPDATE musehub_repos SET pushed_at = clock_timestamp() WHERE repo_id = %(repo_id)s AND deleted_at IS NULL;

@@ -1,0 +1,62 @@
+"""Runs that are alive, by their own word: Dagster cannot tell them from those that died."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+from musehub_pipeline.postgres.database import Database
+
+_FORGOTTEN_AFTER = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownRun:
+    """What a run has said of itself."""
+
+    alive: bool
+    claimed: bool
+
+
+class Runs:
+    """The rows of `musehub_pipeline_runs`."""
+
+    def __init__(self, database: Database, *, lease: timedelta) -> None:
+        self._database = database
+        self.lease = lease
+
+    def begin(self, run_id: str) -> None:
+        """Note that a run has begun, and is alive."""
+        with self._database.transaction() as transaction:
+            transaction.write("begin_run", {"run_id": run_id, "lease": self.lease})
+
+    def renew(self, run_id: str) -> None:
+        """Make the leases of a run last from now on, and say that the run is alive."""
+        with self._database.transaction() as transaction:
+            for name in ("renew", "renew_run"):
+                transaction.write(name, {"run_id": run_id, "lease": self.lease})
+
+    def end(self, run_id: str) -> int:
+        """Give back what a run still holds, no attempt spent; return how many jobs.
+
+        Whoever waits for jobs is woken, for those behind the run's may be due now.
+        The run counts as alive for one more lease, in which Dagster notes how it ended.
+        """
+        with self._database.transaction() as transaction:
+            released = transaction.write("release_run", {"run_id": run_id})
+            released += transaction.write("release_run_past", {"run_id": run_id})
+            transaction.write("renew_run", {"run_id": run_id, "lease": self.lease})
+            transaction.write("wake")
+        return released
+
+    def known(self, run_ids: Collection[str]) -> dict[str, KnownRun]:
+        """Return what is known of runs; one never heard of has a lease's time to say a word."""
+        ids = sorted(run_ids)
+        with self._database.transaction() as transaction:
+            transaction.write("expect_runs", {"run_ids": ids, "lease": self.lease})
+            rows = transaction.tuples("runs", {"run_ids": ids})
+        return {run_id: KnownRun(alive=alive, claimed=claimed) for run_id, alive, claimed in rows}
+
+    def forget(self) -> None:
+        """Forget runs that died long ago."""
+        with self._database.transaction() as transaction:
+            transaction.write("forget_runs", {"age": _FORGOTTEN_AFTER})

@@ -1,0 +1,122 @@
+"""Dagster's records in PostgreSQL: written over few connections, which a restart does not spoil."""
+
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from musehub_pipeline.orchestration.in_process import Runner
+from musehub_pipeline.orchestration.instance import (
+    RecordsUnavailable,
+    dagster_instance,
+    keep_connections,
+    use_dagster_home,
+)
+from musehub_pipeline_tests.factories import small_history
+from musehub_pipeline_tests.hub import Hub
+
+
+@pytest.fixture
+def records(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[psycopg.Connection]:
+    """A connection to the database of Dagster's home; the home is in the environment."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("MUSEHUB_DAGSTER_DATABASE_URL", "")
+    use_dagster_home(hub.settings)
+    url = make_url(str(hub.settings.database_url))
+    beside = url.set(database=f"{url.database}_dagster").render_as_string(hide_password=False)
+    with psycopg.connect(beside, autocommit=True) as connection:
+        yield connection
+
+
+def number(records: psycopg.Connection, query: bytes) -> int:
+    [[value]] = records.execute(query).fetchall()
+    return value
+
+
+SESSIONS = b"SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+
+
+def test_a_run_does_not_connect_for_each_event(hub: Hub, records: psycopg.Connection) -> None:
+    hub.push(hub.create_repo(), small_history().mpack())
+    with dagster_instance() as instance:
+        runner = Runner(hub.settings, instance)
+        before = number(records, SESSIONS)
+
+        runner.run()
+
+    events = number(records, b"SELECT count(*) FROM event_logs")
+    time.sleep(1)  # the server counts a session when it has ended
+    assert events > 50
+    assert 0 < number(records, SESSIONS) - before < events / 2
+
+
+def test_a_connection_that_the_server_closed_is_not_used_again(
+    records: psycopg.Connection,
+) -> None:
+    with dagster_instance() as instance:
+        keep_connections(instance)
+        assert instance.get_runs_count() == 0
+        closed = number(
+            records,
+            b"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            b" WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        assert closed == 1
+
+        time.sleep(1.5)
+
+        assert instance.get_runs_count() == 0
+
+
+def test_a_database_that_is_given_keeps_the_runs(
+    hub: Hub, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("MUSEHUB_DAGSTER_DATABASE_URL", "")
+    given = {"dagster_database_url": empty_database_url}
+    use_dagster_home(hub.settings.model_copy(update=given))
+
+    result = hub.index(hub.push(hub.create_repo(), small_history().mpack()))
+
+    with dg.DagsterInstance.get() as instance:
+        kept = [(run.run_id, run.status) for run in instance.get_runs()]
+    assert kept == [(result["run_id"], dg.DagsterRunStatus.SUCCESS)]
+
+
+def test_a_database_that_cannot_be_reached_is_named(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("MUSEHUB_DAGSTER_DATABASE_URL", "")
+    given = {"dagster_database_url": "postgresql://nobody@127.0.0.1:1/none"}
+    use_dagster_home(hub.settings.model_copy(update=given))
+
+    with (
+        pytest.raises(RecordsUnavailable, match=r"^Dagster's database: .*refused"),
+        dagster_instance(),
+    ):
+        pass
+
+
+def test_where_it_goes_away_under_a_run_the_jobs_are_given_back(
+    hub: Hub, records: psycopg.Connection
+) -> None:
+    job_id = hub.push(hub.create_repo(), small_history().mpack())
+    with dagster_instance() as instance:
+        records.execute(
+            "CREATE FUNCTION end_session() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$"
+        )
+        records.execute(
+            "CREATE TRIGGER away BEFORE INSERT ON event_logs FOR EACH ROW"
+            " WHEN (NEW.step_key = 'unpack') EXECUTE FUNCTION end_session()"
+        )
+
+        with pytest.raises(RecordsUnavailable, match=r"^Dagster's database: "):
+            Runner(hub.settings, instance).run()
+
+    row = hub.job(job_id)
+    assert (row["status"], row["attempt"], row["lease_expires_at"]) == ("pending", 0, None)

@@ -1,0 +1,102 @@
+"""Runs that died without a word: their jobs are taken again, one by one, and not for ever."""
+
+import logging
+
+import pytest
+
+from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.queue.queueing import NOW, TROUBLE, change, claimed, expire, state
+
+
+def test_the_jobs_of_a_run_that_died_are_taken_one_by_one(hub: Hub, queue: Queue) -> None:
+    """One of them may be what killed the run: it takes no neighbours with it again."""
+    first, second = hub.enqueue("r"), hub.enqueue("r")
+    assert claimed(queue, "dead") == [first, second]
+    assert claimed(queue, "next") == []
+    expire(hub, first)
+    expire(hub, second)
+
+    assert sorted(job.job_id for job in queue.rescue()) == sorted([first, second])
+    claims = [lease.claim for lease in queue.claim(run_id="next", limit=5)]
+
+    assert [(claim.job_id, claim.attempt) for claim in claims] == [(first, 2)]
+    assert state(hub, second)["status"] == "pending"
+    row = state(hub, first)
+    assert row.pop("error").startswith("run dead died, its lease expired at ")
+    assert (row["status"], row["run_id"], row["error_code"]) == ("running", "next", "LEASE_EXPIRED")
+
+
+def test_a_job_that_killed_its_run_takes_no_neighbours_along(hub: Hub, queue: Queue) -> None:
+    bomb, neighbour = hub.enqueue("hostile"), hub.enqueue("innocent")
+    assert claimed(queue, "one") == [bomb, neighbour]
+    expire(hub, bomb)
+    expire(hub, neighbour)
+    fresh = hub.enqueue("another")
+
+    assert claimed(queue, "two") == [bomb]
+    assert claimed(queue, "three") == [neighbour]
+    assert claimed(queue, "four") == [fresh]
+
+
+def test_it_stays_alone_when_it_then_fails_for_another_reason(hub: Hub, queue: Queue) -> None:
+    bomb, neighbour = hub.enqueue("hostile"), hub.enqueue("innocent")
+    assert claimed(queue, "one", limit=1) == [bomb]
+    expire(hub, bomb)
+    queue.rescue()
+    [lease] = queue.claim(run_id="two", limit=5)
+    lease.retry_later(TROUBLE, pause=NOW)
+
+    suspects = [job.job_id for job in queue.backlog(limit=10).due if job.suspect]
+
+    assert suspects == claimed(queue, "three") == [bomb]
+    assert claimed(queue, "four") == [neighbour]
+
+
+def test_a_job_that_was_running_before_there_were_leases_is_taken(hub: Hub, queue: Queue) -> None:
+    job_id = hub.enqueue("r")
+    change(hub, job_id, "status = 'running', attempt = 1")
+
+    assert (queue.has_due(), queue.count_due()) == (True, 1)
+    assert claimed(queue) == [job_id]
+
+
+def test_what_became_of_a_job_is_told_with_the_run_that_left_it(
+    hub: Hub, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = hub.enqueue("r")
+    for run_id in ("one", "two"):
+        assert claimed(queue, run_id) == [job_id]
+        expire(hub, job_id)
+        with caplog.at_level(logging.WARNING, "musehub_pipeline.index"):
+            [rescued] = queue.rescue()
+        assert (rescued.job_id, rescued.run_id) == (job_id, run_id)
+        assert f"job={job_id} repo=r code=LEASE_EXPIRED 'run {run_id} died, " in rescued.line
+        assert caplog.record_tuples[-1] == (
+            "musehub_pipeline.index",
+            rescued.level,
+            rescued.line,
+        )
+
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    assert caplog.messages[-1].startswith("❌ [mpack.index] failed")
+    assert queue.rescue() == []
+
+
+def test_a_job_that_kills_every_run_fails_in_the_end(hub: Hub, queue: Queue) -> None:
+    job_id, behind = hub.enqueue("r"), hub.enqueue("r")
+    for run_id in ("one", "two"):
+        assert claimed(queue, run_id, limit=1) == [job_id]
+        expire(hub, job_id)
+
+    assert claimed(queue, "three") == [behind]
+
+    row = state(hub, job_id)
+    assert row.pop("error").startswith("run two died, its lease expired at ")
+    assert row == {
+        "status": "failed",
+        "attempt": 2,
+        "run_id": None,
+        "error_code": "LEASE_EXPIRED",
+    }
+    assert hub.job(job_id)["finished_at"] is not None

@@ -1,0 +1,225 @@
+"""Publishing: head, result and `done` in one go, for whoever still holds the lease."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from musehub_pipeline.domain.errors import JobError, Transient, Trouble
+from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.lease import Head, LiveLease
+from musehub_pipeline_tests.hub import Hub
+
+RESULT = {"objects_total": 3, "elapsed_ms": 1.5, "head": None, "text": "ünï \\u0000"}
+
+
+@pytest.fixture
+def lease(hub: Hub, queue: Queue) -> LiveLease:
+    hub.enqueue(hub.create_repo(), mpack_key="key")
+    [lease] = queue.claim(run_id="run", limit=1)
+    return lease
+
+
+def head(commit_id: str, *, expected: str | None = None) -> Head:
+    return Head(branch="main", commit_id=commit_id, expected=expected)
+
+
+def set_head(hub: Hub, commit_id: str | None) -> None:
+    hub.sql(
+        "INSERT INTO musehub_branches VALUES ('repo-song', 'main', %(c)s)"
+        " ON CONFLICT (repo_id, name) DO UPDATE SET head_commit_id = excluded.head_commit_id",
+        {"c": commit_id},
+    )
+
+
+def everything(hub: Hub) -> list[list[dict[str, Any]]]:
+    tables = ("repos", "branches", "background_jobs")
+    return [hub.sql(f"SELECT * FROM musehub_{table} ORDER BY 1, 2") for table in tables]
+
+
+def test_a_job_is_done_with_its_result_its_head_and_the_time_of_the_push(
+    hub: Hub, queue: Queue, lease: LiveLease
+) -> None:
+    before = hub.job(lease.claim.job_id)
+
+    lease.publish(RESULT, head=head("new"))
+
+    row = hub.job(lease.claim.job_id)
+    [pushed] = hub.sql("SELECT pushed_at >= now() - interval '1 min' AS lately FROM musehub_repos")
+    assert (hub.head("repo-song"), pushed["lately"]) == ("new", True)
+    assert row.pop("finished_at") > before["started_at"]
+    [ended] = row.pop("attempts")
+    assert [ended[name] for name in ("attempt", "run_id", "code", "message")] == [
+        1,
+        "run",
+        None,
+        None,
+    ]
+    assert row == {
+        **{n: value for n, value in before.items() if n not in {"finished_at", "attempts"}},
+        "status": "done",
+        "lease_expires_at": None,
+        "result": RESULT,
+        "index_version": 1,
+    }
+
+
+def test_a_success_wipes_the_trouble_of_earlier_attempts_away(
+    hub: Hub, queue: Queue, lease: LiveLease
+) -> None:
+    trouble = Transient(Trouble.STORAGE_UNAVAILABLE, "down")
+    lease.retry_later(trouble, pause=timedelta(0))
+    [again] = queue.claim(run_id="again", limit=1)
+
+    again.publish(RESULT, head=None)
+
+    row = hub.job(lease.claim.job_id)
+    assert [row[name] for name in ("status", "attempt", "error_code", "error", "not_before")] == [
+        *("done", 2, None, None, None)
+    ]
+
+
+def test_without_a_head_no_branch_is_made(hub: Hub, queue: Queue, lease: LiveLease) -> None:
+    lease.publish(RESULT, head=None)
+
+    assert hub.counts()["branches"] == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "moved_to"),
+    [
+        ("old", head("new", expected="old")),
+        ("same", head("same", expected="same")),
+        (None, head("new")),
+    ],
+)
+def test_a_branch_moves_from_where_it_was_expected(
+    hub: Hub, queue: Queue, lease: LiveLease, before: str | None, moved_to: Head
+) -> None:
+    set_head(hub, before)
+
+    lease.publish(RESULT, head=moved_to)
+
+    assert hub.head("repo-song") == moved_to.commit_id
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted"),
+    [
+        ("elsewhere", head("new", expected="old")),
+        ("elsewhere", head("new")),
+        (None, head("new", expected="old")),
+    ],
+)
+def test_a_branch_that_moved_meanwhile_undoes_it_all(
+    hub: Hub, queue: Queue, lease: LiveLease, before: str | None, wanted: Head
+) -> None:
+    set_head(hub, before)
+    expected = everything(hub)
+
+    with pytest.raises(Transient) as caught:
+        lease.publish(RESULT, head=wanted)
+
+    assert str(caught.value) == "HEAD_MOVED: branch 'main' has moved meanwhile"
+    assert everything(hub) == expected
+
+
+@pytest.mark.parametrize(("wanted", "code"), [(None, "REPO_DELETED"), (head("new"), "HEAD_MOVED")])
+def test_a_repo_that_was_deleted_meanwhile_is_not_touched(
+    hub: Hub, queue: Queue, lease: LiveLease, wanted: Head | None, code: str
+) -> None:
+    hub.sql("UPDATE musehub_repos SET deleted_at = now()")
+    expected = everything(hub)
+
+    with pytest.raises(JobError) as caught:
+        lease.publish(RESULT, head=wanted)
+
+    assert caught.value.code == code
+    assert everything(hub) == expected
+
+
+def test_a_branch_that_was_deleted_meanwhile_is_not_made_anew(
+    hub: Hub, queue: Queue, lease: LiveLease
+) -> None:
+    expected = everything(hub)
+
+    with pytest.raises(Transient, match=r"^HEAD_MOVED: "):
+        lease.publish(RESULT, head=head("new", expected="old"))
+
+    assert everything(hub) == expected
+
+
+def _become(hub: Hub, lease: LiveLease, assignment: str) -> LiveLease:
+    hub.sql(f"UPDATE musehub_background_jobs SET {assignment}")
+    return lease
+
+
+def _as_of(lease: LiveLease, **changed: Any) -> LiveLease:
+    return replace(lease, claim=replace(lease.claim, **changed))
+
+
+def _give_back(_hub: Hub, queue: Queue, lease: LiveLease) -> LiveLease:
+    trouble = Transient(Trouble.STORAGE_UNAVAILABLE, "down")
+    lease.retry_later(trouble, pause=timedelta(0))
+    return lease
+
+
+def _lose(hub: Hub, queue: Queue, lease: LiveLease) -> LiveLease:
+    _become(hub, lease, "lease_expires_at = now() - interval '1 s'")
+    queue.rescue()
+    queue.claim(run_id="next", limit=1)
+    return lease
+
+
+SPOILS: dict[str, Callable[[Hub, Queue, LiveLease], LiveLease]] = {
+    "another attempt": lambda _hub, _queue, lease: _as_of(lease, attempt=lease.claim.attempt + 1),
+    "another run": lambda _hub, _queue, lease: _as_of(lease, run_id="other"),
+    "another job": lambda _hub, _queue, lease: _as_of(lease, job_id="other"),
+    "given back": _give_back,
+    "failed": lambda hub, _queue, lease: _become(hub, lease, "status = 'failed'"),
+    "done by another": lambda hub, _queue, lease: _become(
+        hub, lease, "status = 'done', run_id = 'other'"
+    ),
+    "claimed again": _lose,
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
+def test_whoever_does_not_hold_the_lease_changes_nothing(
+    hub: Hub, queue: Queue, lease: LiveLease, spoil: Callable[[Hub, Queue, LiveLease], LiveLease]
+) -> None:
+    lost = spoil(hub, queue, lease)
+    expected = everything(hub)
+
+    with pytest.raises(Transient) as caught:
+        lost.publish(RESULT, head=head("new"))
+    assert everything(hub) == expected
+    lost.fail(caught.value)
+    lost.retry_later(caught.value, pause=timedelta(0))
+
+    assert str(caught.value) == f"LEASE_LOST: run {lost.claim.run_id} no longer holds the lease"
+    assert everything(hub) == expected
+
+
+def test_an_expired_lease_cannot_publish_though_nobody_took_the_job(
+    hub: Hub, queue: Queue, lease: LiveLease
+) -> None:
+    _become(hub, lease, "lease_expires_at = now() - interval '1 s'")
+    expected = everything(hub)
+
+    with pytest.raises(Transient, match=r"^LEASE_LOST: "):
+        lease.publish(RESULT, head=head("new"))
+
+    assert everything(hub) == expected
+
+
+def test_publishing_twice_is_publishing_once(hub: Hub, queue: Queue, lease: LiveLease) -> None:
+    """The answer to a commit may be lost: whoever asks again is told that it is done."""
+    lease.publish(RESULT, head=head("new"))
+    expected = everything(hub)
+
+    lease.publish(RESULT, head=head("new"))
+
+    assert everything(hub) == expected
