@@ -105,12 +105,17 @@ def commit_hex(commit: HashedCommit) -> str:
 def commit_hexes(commit: HashedCommit) -> Iterator[str]:
     """Yield the hex digest of a commit by each known scheme: sha256 of its fields joined by NUL."""
     for scheme in COMMIT_SCHEMES:
-        yield sha256(_SEPARATOR.join(scheme(commit)).encode()).hexdigest()
+        yield _hex(scheme(commit))
+
+
+def _hex(fields: Iterable[str]) -> str:
+    return sha256(_SEPARATOR.join(fields).encode()).hexdigest()
 
 
 def is_commit_id_of(commit_id: str, commit: HashedCommit) -> bool:
     """Tell whether `commit_id` is what one of the known schemes makes of `commit`."""
-    return hex_of(commit_id) in commit_hexes(commit)
+    hex_digest = hex_of(commit_id)
+    return any(hex_digest == _hex(scheme(commit)) for scheme in reversed(COMMIT_SCHEMES))
 
 
 def snapshot_hex(manifest: Mapping[str, str]) -> str:
@@ -118,5 +123,4 @@ def snapshot_hex(manifest: Mapping[str, str]) -> str:
 
     It is the sha256 of the ``path NUL object_id`` pairs, sorted, joined by NUL.
     """
-    pairs = sorted(path + _SEPARATOR + oid for path, oid in manifest.items())
-    return sha256(_SEPARATOR.join(pairs).encode()).hexdigest()
+    return _hex(sorted(path + _SEPARATOR + oid for path, oid in manifest.items()))

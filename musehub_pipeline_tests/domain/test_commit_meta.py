@@ -27,7 +27,7 @@ FIELDS = ("metadata", "structured_delta", "breaking_changes", "test_runs")
 NAN = b"\xcb\x7f\xf8\0\0\0\0\0\0"
 LARGE = pack("x" * PIECE_BYTES)
 
-thoroughly = settings(max_examples=200, derandomize=True, deadline=None, database=None)
+thoroughly = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 scalars = (
     st.none()
@@ -78,10 +78,11 @@ def test_a_large_commit_is_judged_and_kept_as_a_small_one(
 ) -> None:
     raw = pack(said)
 
-    whole = refusal(raw)
+    fine = refusal(raw) is None
 
-    assert refusal(raw, piece_bytes=piece_bytes) == whole
-    if whole is None:
+    # Of several faults either finds another one first.
+    assert (refusal(raw, piece_bytes=piece_bytes) is None) == fine
+    if fine:
         text = meta_json(raw)
         assert meta_json(raw, piece_bytes=piece_bytes) == text
         kept = {name: said[name] for name in FIELDS if said.get(name) is not None}
