@@ -38,14 +38,25 @@ def in_threads(
         raise
 
 
-def ahead(items: Iterable[Item], *, pool: Executor) -> Iterator[Item]:
-    """Yield the items, each prepared in a thread of `pool` while the one before it is in use."""
+def ahead(
+    items: Iterable[Item], *, pool: Executor, alone: Callable[[Item], bool]
+) -> Iterator[Item]:
+    """Yield the items, each prepared in a thread of `pool` while the one before it is in use.
+
+    One that is so large that it had better be `alone` is used up before the next is prepared.
+    """
     iterator = iter(items)
     end = object()
     upcoming = pool.submit(next, iterator, end)
     while (item := upcoming.result()) is not end:
-        upcoming = pool.submit(next, iterator, end)
-        yield cast("Item", item)
+        item = cast("Item", item)
+        if alone(item):
+            yield item
+            del item
+            upcoming = pool.submit(next, iterator, end)
+        else:
+            upcoming = pool.submit(next, iterator, end)
+            yield item
 
 
 def behind(work: Callable[[Item], object], items: Iterable[Item], *, most: int) -> None:

@@ -18,11 +18,12 @@ from musehub_pipeline.domain.ids import digest_of, hex_of, id_of, stored
 from musehub_pipeline.domain.inventory import Kind
 from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline.parallel import ahead, in_threads
-from musehub_pipeline.postgres.arrays import id_array, text_array
+from musehub_pipeline.postgres.arrays import TextArray, id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
 
 CHUNK_ROWS = 2_000
 _CHUNK_BYTES = 1 << 20
+_LARGE_BYTES = 8 << 20
 WORTH_ASKING = 500
 """Rows from which on it is faster to ask which of them exist than to try to insert them all."""
 
@@ -46,21 +47,22 @@ class SnapshotRow(NamedTuple):
 
 
 Row = TypeVar("Row", SnapshotRow, CommitRow)
-Chunk = TypeVar("Chunk")
+Item = TypeVar("Item")
 
 
 def in_chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Yield rows in lists to insert: of some thousands, or of about a megabyte, or of one."""
+    """Yield rows in lists to insert, of some thousands or about a megabyte; keep none of them."""
     chunk: list[Row] = []
     size = 0
     for row in rows:
-        if chunk and (len(chunk) == CHUNK_ROWS or size + row.size > _CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
         chunk.append(row)
         size += row.size
+        del row
+        if len(chunk) == CHUNK_ROWS or size >= _CHUNK_BYTES:
+            yield _taken(chunk)
+            size = 0
     if chunk:
-        yield chunk
+        yield _taken(chunk)
 
 
 class Index:
@@ -177,11 +179,15 @@ class Index:
         begin = list(islice(chunks, 2))
         if len(begin) <= 1:  # a small push
             return sum(map(write, begin))
-        chunks = chain(_drained(begin), chunks)
+        # A chunk may be large: nothing keeps one that is written.
+        chunks = chain(map(begin.pop, (0, 0)), chunks)
         if whole:
             with self._database.transaction() as transaction:
-                upcoming = ahead(chunks, pool=self._pool)
-                return sum(transaction.write(name, constants | chunk) for chunk in upcoming)
+
+                def write_also(chunk: dict[str, Any]) -> int:
+                    return transaction.write(name, constants | chunk)
+
+                return sum(map(write_also, ahead(chunks, pool=self._pool, alone=_is_large)))
         try:
             return sum(in_threads(write, chunks, pool=self._pool, threads=_WRITERS))
         except BaseException:  # the run is told to stop, say: it does not wait for a lock
@@ -190,10 +196,15 @@ class Index:
             raise
 
 
-def _drained(chunks: list[Chunk]) -> Iterator[Chunk]:
-    """Yield what is in a list, which keeps none of it: a chunk may be large."""
-    while chunks:
-        yield chunks.pop(0)
+def _is_large(chunk: dict[str, Any]) -> bool:
+    arrays = (value for value in chunk.values() if isinstance(value, TextArray))
+    return any(len(array.binary) > _LARGE_BYTES for array in arrays)
+
+
+def _taken(items: list[Item]) -> list[Item]:
+    taken = items.copy()
+    items.clear()
+    return taken
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

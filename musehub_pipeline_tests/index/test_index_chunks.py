@@ -10,10 +10,21 @@ import psycopg
 import pytest
 
 from musehub_pipeline.domain.commit import CommitRow
-from musehub_pipeline.index.index import Index, SnapshotRow
+from musehub_pipeline.index.index import Index, SnapshotRow, in_chunks
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.index.indexed import TIME, URI, commit, digest, id_of
+
+
+def test_rows_go_in_chunks_of_what_is_sent_for_them() -> None:
+    megabyte = 1 << 20
+    sizes = [10, megabyte, 10, megabyte // 2, megabyte // 2, 70 * megabyte, *[10] * 2_001]
+    rows = [SnapshotRow(id_of(n), b"x" * size, TIME) for n, size in enumerate(sizes)]
+
+    chunks = list(in_chunks(rows))
+
+    assert [row for chunk in chunks for row in chunk] == rows
+    assert [len(chunk) for chunk in chunks] == [2, 3, 1, 2_000, 1]
 
 
 def test_a_write_that_fails_in_the_middle_leaves_nothing(hub: Hub, index: Index) -> None:
