@@ -41,7 +41,7 @@ dev: $(STAMP) ## Run the Dagster UI and daemon in the foreground (PORT=number)
 test: $(STAMP) ## Run the test suite on real services (ARGS='-k word')
 	$(PYTEST) $(ARGS)
 
-quick: $(STAMP) ## Run what takes a minute and tells most, as before a commit (ARGS='-k word')
+quick: $(STAMP) ## Run what takes two minutes and tells most, as before a commit (ARGS='-k word')
 	$(PYTEST) -m 'not slow' $(QUICK) $(ARGS)
 
 check: $(STAMP) ## Check style, types, the direction of imports, and that Dagster loads the definitions
