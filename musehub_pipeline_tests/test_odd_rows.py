@@ -69,6 +69,18 @@ def test_a_job_whose_attempts_cannot_be_counted_is_indexed(
     assert Outcome.DONE is index_again(hub)[other]
 
 
+@pytest.mark.parametrize("attempts", ["{}", '"none"', '[{"attempt": "first"}, 7, {"code": null}]'])
+def test_a_job_whose_history_is_no_list_of_attempts_is_indexed_among_others(
+    hub: Hub, attempts: str
+) -> None:
+    odd, other = (hub.push(hub.create_repo(slug), MPACK, head=LAST) for slug in ("odd", "other"))
+    change(hub, odd, f"attempts = '{attempts}'")
+
+    index_all(hub)
+
+    assert [hub.job(job_id)["status"] for job_id in (odd, other)] == ["done", "done"]
+
+
 def test_jobs_of_one_repo_go_in_the_order_of_times_that_python_does_not_know(hub: Hub) -> None:
     nullable(hub, "created_at")
     times = (

@@ -120,7 +120,7 @@ class Index:
         return {digest_of(found): int(size) for found, size in rows}
 
     def insert_objects(self, chunks: Iterable[Sequence[tuple[bytes, int]]], *, uri: str) -> int:
-        """Insert rows of (digest, size in bytes) for bytes that lie under `uri`; heal sizes."""
+        """Insert rows of (digest, size in bytes) for bytes that lie under `uri`; heal others."""
         parameters = (
             {"ids": id_array(digest for digest, _ in chunk), "sizes": [size for _, size in chunk]}
             for chunk in chunks

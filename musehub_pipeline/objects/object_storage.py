@@ -221,7 +221,7 @@ class ObjectStorage:
                 lost.append(*item)
         if lost:
             _log.error(
-                "%s: %d objects have rows and no bytes: putting them again", self.url, len(lost)
+                "%s: %d objects are not there as their rows say: healing them", self.url, len(lost)
             )
         return lost.sorted_unique()
 

@@ -134,9 +134,11 @@ SET status = 'running',
 WHERE job_id = ANY(%(job_ids)s)
 RETURNING job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
     coalesce(created_at, started_at) AS created_at, (
-        SELECT min((earlier ->> 'ended_at')::timestamptz) FROM jsonb_array_elements(attempts) AS earlier
-        WHERE (earlier ->> 'attempt')::integer > attempts_forgiven AND earlier ->> 'code' = ANY(%(read_again)s)
-    ) AS unread_since;
+        jsonb_path_query_first(
+            attempts, '$[*] ? (@.attempt > $forgiven && @.code == $codes[*]).ended_at',
+            jsonb_build_object('forgiven', attempts_forgiven, 'codes', %(read_again)s::text[])
+        ) #>> '{}'
+    )::timestamptz AS unread_since;
 
 -- name: expired_leases
 -- Whether a run died, so that a claim would first take its jobs back.

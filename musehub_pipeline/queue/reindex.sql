@@ -29,7 +29,7 @@ CROSS JOIN LATERAL (
         ELSE true
     END AND (%(ended_before)s::timestamptz IS NULL OR j.finished_at IS NULL OR j.finished_at < %(ended_before)s)
         AS chosen
-) AS choice
+) AS selection
 -- include: kills
 WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
     AND j.created_at >= %(since)s AND j.created_at < %(before)s
