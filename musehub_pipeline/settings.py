@@ -50,6 +50,12 @@ class Settings(BaseSettings):
     max_attempts: int = Field(30, ge=1, description="Claims after which a job fails for good")
     max_kills: int = Field(3, ge=1, description="Runs that may die over a job before it fails")
     max_concurrent_runs: int = Field(4, ge=1, description="Runs that the sensor has in flight")
+    spare_runs: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Processes that wait for a run with Dagster loaded; 0: as Dagster does it",
+    )
     keep_runs_days: int = Field(30, ge=0, description="Days that Dagster keeps ended runs; 0: ever")
     keep_done_days: int = Field(0, ge=0, description="Days that rows of done jobs stay; 0: ever")
     backfill_start: date = Field(

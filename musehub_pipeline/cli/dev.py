@@ -129,14 +129,23 @@ def _end_runs(leader: subprocess.Popen[bytes]) -> None:
             daemon.kill()
     told: set[psutil.Process] = set()
     deadline = time.monotonic() + _RUNS_STOP_SECONDS
-    while (runs := _members(leader, running="multiprocessing.spawn")) and (
-        time.monotonic() < deadline
-    ):
+    while (runs := _runs(leader)) and time.monotonic() < deadline:
         for run in set(runs) - told:
             with suppress(psutil.NoSuchProcess):
                 run.terminate()
         told.update(runs)
         psutil.wait_procs(runs, timeout=_POLL_SECONDS)
+
+
+def _runs(leader: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return the runs of a group: those that began in spares, and as Dagster begins them."""
+    from musehub_pipeline.orchestration.spares import RUN_TITLE
+
+    return [
+        run
+        for title in (RUN_TITLE, "multiprocessing.spawn")
+        for run in _members(leader, running=title)
+    ]
 
 
 def _members(leader: subprocess.Popen[bytes], *, running: str) -> list[psutil.Process]:

@@ -6,6 +6,11 @@ costs at most a run that finds nothing.
 
 from dataclasses import dataclass
 
+LANE_TAG = "musehub/lane"
+"""The tag of a run that tells live pushes from backfills, which wait behind them."""
+
+LIVE, BACKFILL = "live", "backfill"
+
 MOST_COUNTED = 10_000
 """Pending jobs that are counted at the most: a look costs the same whatever the backlog."""
 
@@ -58,7 +63,11 @@ def plan_runs(
         return []
     oldest = backlog.due[0]
     more = "+" if backlog.pending == MOST_COUNTED else ""
-    tags = {"musehub/job": oldest.job_id, "musehub/queue_depth": f"{backlog.pending}{more}"}
+    tags = {
+        LANE_TAG: LIVE,
+        "musehub/job": oldest.job_id,
+        "musehub/queue_depth": f"{backlog.pending}{more}",
+    }
     if len(backlog.due) == 1:
         tags["musehub/repo"] = oldest.repo_id
     return [

@@ -13,8 +13,8 @@ from pydantic import Field, field_validator
 from musehub_pipeline.domain.backfill import Select, Selection
 from musehub_pipeline.domain.commit import parse_timestamp
 from musehub_pipeline.domain.errors import Rejection, RepoNotFound, parse_code
+from musehub_pipeline.domain.run_requests import LANE_TAG
 
-LANE_TAG = "musehub/lane"
 SELECT_TAG = "musehub/select"
 CODES_TAG = "musehub/codes"
 REPO_TAG = "musehub/repo"

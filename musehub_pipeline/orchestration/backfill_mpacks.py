@@ -22,15 +22,14 @@ from musehub_pipeline.domain.backfill import (
     given_up_line,
     pause_seconds,
 )
+from musehub_pipeline.domain.run_requests import BACKFILL, LANE_TAG
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.orchestration.backfill_config import (
-    LANE_TAG,
     SELECTION_TAGS,
     BackfillConfig,
 )
 from musehub_pipeline.orchestration.event_log import log_lines
 from musehub_pipeline.orchestration.index_mpacks import PHASE_OPS, priority
-from musehub_pipeline.orchestration.instance import keep_connections
 from musehub_pipeline.orchestration.metadata import batch_metadata, jobs_metadata
 from musehub_pipeline.orchestration.resources import MusehubServices, hand_over
 from musehub_pipeline.phases import claim_jobs as claiming
@@ -62,7 +61,6 @@ def plan_backfill(
     context: dg.OpExecutionContext, config: BackfillConfig, musehub: MusehubServices
 ) -> Iterator[dg.Output[dict[str, Any]] | dg.DynamicOutput[list[PastJob]]]:
     """Read the queue's past; where there is nothing to do, say so. A dry run ends with that."""
-    keep_connections(context.instance)
     musehub.heartbeat.begin(context.run_id)
     selection = through_blips(partial(_selection, context, config, musehub.repos))
     jobs = planning.plan_backfill(musehub, selection)
@@ -204,7 +202,7 @@ def backfill_mpacks_job(
         resource_defs={"musehub": musehub, "io_manager": hand_over},
         executor_def=dg.in_process_executor,
         tags={
-            LANE_TAG: "backfill",  # dagster.yaml limits the number of its runs
+            LANE_TAG: BACKFILL,  # dagster.yaml limits the number of its runs
             "dagster/priority": "-10",
             "dagster/retry_strategy": "ALL_STEPS",
         },

@@ -9,7 +9,6 @@ from pydantic import Field
 from musehub_pipeline.domain.result import Result
 from musehub_pipeline.orchestration.assets import materialize
 from musehub_pipeline.orchestration.event_log import log_lines, note_rescued
-from musehub_pipeline.orchestration.instance import keep_connections
 from musehub_pipeline.orchestration.metadata import batch_metadata, jobs_metadata
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import claim_jobs as claiming
@@ -32,7 +31,6 @@ def claim_jobs(
     context: dg.OpExecutionContext, config: ClaimConfig, musehub: MusehubServices
 ) -> dg.Output[Batch]:
     """Begin a run."""
-    keep_connections(context.instance)
     started = monotonic()
     batch = claiming.claim_jobs(musehub, run_id=context.run_id, job_ids=config.job_ids)
     note_rescued(context.instance, batch.rescued)

@@ -18,9 +18,6 @@ from musehub_pipeline.settings import Settings
 
 _FOLDER = Path(__file__).parent
 _VARIABLE = "MUSEHUB_DAGSTER_DATABASE_URL"
-_NO_TIMEOUT = 0
-_KEPT_SECONDS = 1
-_CONNECTIONS = 10
 
 _NO_CAPTURE = {
     "compute_logs": {
@@ -112,17 +109,6 @@ def dagster_instance() -> Generator[dg.DagsterInstance]:
         opened = dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}})
     with opened as instance:
         yield instance
-
-
-def keep_connections(instance: dg.DagsterInstance) -> None:
-    """Have Dagster write a run's events over connections that last longer than one event.
-
-    Left alone it opens one for each, which took more than half of a small run. They are not kept
-    for long, so that a database that has been restarted is connected to anew.
-    """
-    instance.optimize_for_webserver(
-        statement_timeout=_NO_TIMEOUT, pool_recycle=_KEPT_SECONDS, max_overflow=_CONNECTIONS
-    )
 
 
 def restore_records(settings: Settings) -> None:

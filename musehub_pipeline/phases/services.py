@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 from musehub_pipeline.index.index import Index
@@ -82,14 +83,14 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         )
 
 
+@cache
 def _spare_the_collector() -> None:
     """Have Python look for garbage only in what comes from now on, once a process.
 
     What is loaded by now stays, and is most of all: to go through all of Dagster took a sixth of a
     second each time, which came about once a run.
     """
-    if not gc.get_freeze_count():
-        gc.freeze()
+    gc.freeze()
 
 
 def open_database(settings: Settings, *, idle: timedelta | None = None) -> Database:

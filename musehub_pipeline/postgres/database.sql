@@ -12,3 +12,11 @@ SELECT set_config('client_connection_check_interval', %(milliseconds)s, false);
 -- name: now
 -- The time by the server's clock.
 SELECT clock_timestamp() AS now;
+
+-- name: has_revision
+-- Whether the tables have ever been made.
+SELECT to_regclass('musehub_pipeline_version') IS NOT NULL AS has_revision;
+
+-- name: revision
+-- The revision that the tables are at.
+SELECT version_num FROM musehub_pipeline_version;

@@ -1,5 +1,6 @@
 """Creating and upgrading the tables, with Alembic."""
 
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -48,13 +49,13 @@ def current(database: Database) -> str | None:
     Raises:
         Transient: DATABASE_UNAVAILABLE.
     """
-    try:
-        with database.engine.connect() as connection:
-            return _revision(connection)
-    except (psycopg.Error, DBAPIError) as error:
-        raise unavailable(database.url, error) from error
+    with database.autocommit() as transaction:
+        made = transaction.value("has_revision")
+        rows = transaction.tuples("revision") if made else []
+    return rows[0][0] if rows else None
 
 
+@cache
 def latest() -> str:
     """Return the revision that this version of the pipeline works with."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -35,8 +36,8 @@ scheduler:
   class: ImpatientScheduler
 """
 LEASE_SECONDS = 5
-RUN = "multiprocessing.spawn"
-"""What is part of the command line of a run's process."""
+RUN = "musehub-pipeline run|multiprocessing.spawn"
+"""What the command line of a run's process holds: that of a spare, or one of Dagster's own."""
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 """What Dagster calls runs that are over."""
 _OVER = {"done", "failed"}
@@ -117,7 +118,7 @@ class Dev:
         self.wait(self._is_idle, seconds=180)
 
     def _is_idle(self) -> bool:
-        runs = {run["status"] for run in self._records("SELECT status FROM runs")}
+        runs = {run["status"] for run in self.records("SELECT status FROM runs")}
         return self.statuses().keys() <= _OVER and runs <= ENDED and not self.processes(RUN)
 
     def start_beside(
@@ -146,7 +147,7 @@ class Dev:
         return False
 
     def kill(self, running: str) -> None:
-        """Kill those of its processes in whose command line that stands; all of them for ""."""
+        """Kill those of its processes whose command line holds what matches that."""
         assert self._process is not None
         victims = self.processes(running)
         if not running:
@@ -185,13 +186,13 @@ class Dev:
                 process.kill()  # one that has ended is left alone
 
     def processes(self, running: str) -> list[psutil.Process]:
-        """Return those of its processes in whose command line that stands."""
+        """Return those of its processes whose command line holds what matches that."""
         found: list[psutil.Process] = []
         assert self._process is not None
         with suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self._process.pid).children(recursive=True):
                 with suppress(psutil.NoSuchProcess):
-                    if running in " ".join(child.cmdline()):
+                    if re.search(running, " ".join(child.cmdline())):
                         found.append(child)
         return found
 
@@ -228,26 +229,26 @@ class Dev:
         return told["data"]
 
     def runs(self, job: str = "index_mpacks") -> list[dict[str, Any]]:
-        """Return Dagster's runs of a job: run_id, status, and their times."""
-        return self._records(
-            "SELECT run_id, status, create_timestamp AT TIME ZONE 'UTC' AS requested_at,"
+        """Return Dagster's runs of a job: run_id, status, tags, and their times."""
+        return self.records(
+            "SELECT run_id, status, run_body::jsonb -> 'tags' AS tags,"
+            "   create_timestamp AT TIME ZONE 'UTC' AS requested_at,"
             "   to_timestamp(start_time) AS started_at, to_timestamp(end_time) AS ended_at"
             " FROM runs WHERE pipeline_name = %(job)s ORDER BY id",
-            {"job": job},
+            job=job,
         )
 
     def said(self, run_id: str) -> list[str]:
         """Return what a run has put into Dagster's log itself, oldest first."""
-        rows = self._records(
+        rows = self.records(
             "SELECT event::jsonb ->> 'user_message' AS line FROM event_logs"
             " WHERE run_id = %(run_id)s AND dagster_event_type IS NULL ORDER BY id",
-            {"run_id": run_id},
+            run_id=run_id,
         )
         return [row["line"] for row in rows]
 
-    def _records(
-        self, statement: LiteralString, parameters: dict[str, str] | None = None
-    ) -> list[dict[str, Any]]:
+    def records(self, statement: LiteralString, **parameters: str) -> list[dict[str, Any]]:
+        """Return what Dagster's own database answers."""
         with psycopg.connect(self.dagster_database_url, row_factory=dict_row) as connection:
             return connection.execute(statement, parameters).fetchall()
 

@@ -28,6 +28,7 @@ _LEASED = "SELECT job_id FROM musehub_background_jobs WHERE lease_expires_at IS 
 def mortal(dev: Dev) -> Dev:
     """One that may be stopped; before a lease of its runs ended, the test would be over."""
     dev.environment["MUSEHUB_LEASE_SECONDS"] = "60"
+    dev.environment["MUSEHUB_SPARE_RUNS"] = "0"  # the tests with `warm` have spares
     dev.start()
     return dev
 

@@ -10,6 +10,8 @@ from musehub_pipeline.domain.run_requests import (
     plan_runs,
 )
 
+LIVE = {"musehub/lane": "live"}
+
 
 def due(repos: str, *, suspects: str = "") -> tuple[DueJob, ...]:
     """Return a due job for each letter, which is its repo."""
@@ -70,7 +72,9 @@ def test_a_job_whose_run_died_gets_a_run_of_its_own() -> None:
 
 def test_a_key_names_the_oldest_job_its_attempt_and_the_time() -> None:
     assert planned(due("abcd"), unclaimed=1, in_flight=1) == [
-        PlannedRun(run_key="a0:0:5:1", tags={"musehub/job": "a0", "musehub/queue_depth": "11"})
+        PlannedRun(
+            run_key="a0:0:5:1", tags={**LIVE, "musehub/job": "a0", "musehub/queue_depth": "11"}
+        )
     ]
 
 
@@ -78,7 +82,12 @@ def test_the_run_of_a_lone_push_carries_its_repo() -> None:
     assert planned(due("a")) == [
         PlannedRun(
             run_key="a0:0:5:0",
-            tags={"musehub/job": "a0", "musehub/queue_depth": "11", "musehub/repo": "a"},
+            tags={
+                **LIVE,
+                "musehub/job": "a0",
+                "musehub/queue_depth": "11",
+                "musehub/repo": "a",
+            },
         )
     ]
 

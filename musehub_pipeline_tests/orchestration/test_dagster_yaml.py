@@ -9,10 +9,22 @@ SHIPPED = files("musehub_pipeline.orchestration").joinpath("dagster.yaml")
 
 def test_dagster_runs_as_the_pipeline_needs_it() -> None:
     assert yaml.safe_load(SHIPPED.read_text("utf-8")) == {
-        "run_queue": {
-            "max_concurrent_runs": 10,
-            "dequeue_interval_seconds": 1,
-            "tag_concurrency_limits": [{"key": "musehub/lane", "value": "backfill", "limit": 1}],
+        "run_launcher": {
+            "module": "musehub_pipeline.orchestration.launcher",
+            "class": "SpareRunLauncher",
+        },
+        "run_coordinator": {
+            "module": "musehub_pipeline.orchestration.launcher",
+            "class": "LaneRunCoordinator",
+            "config": {
+                "max_concurrent_runs": 10,
+                "dequeue_interval_seconds": 1,
+                "tag_concurrency_limits": [
+                    {"key": "musehub/lane", "value": "backfill", "limit": 1}
+                ],
+                "max_user_code_failure_retries": 60,
+                "user_code_failure_retry_delay": 5,
+            },
         },
         "run_monitoring": {"enabled": True, "start_timeout_seconds": 180},
         "run_retries": {"enabled": False},
@@ -30,6 +42,10 @@ def test_dagster_runs_as_the_pipeline_needs_it() -> None:
                 "musehub_pipeline.heartbeat",
                 "musehub_pipeline.database",
             ]
+        },
+        "compute_logs": {
+            "module": "musehub_pipeline.orchestration.records",
+            "class": "TickLogs",
         },
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},

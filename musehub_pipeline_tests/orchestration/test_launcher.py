@@ -1,0 +1,137 @@
+"""How runs are launched, told to stop and looked after, wherever their processes are."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import dagster as dg
+import psutil
+import pytest
+from dagster._core.launcher import WorkerStatus
+
+from musehub_pipeline.orchestration.index_mpacks import index_mpacks_job
+from musehub_pipeline.orchestration.instance import use_dagster_home
+from musehub_pipeline.orchestration.launcher import (
+    PROCESS_TAG,
+    LaneRunCoordinator,
+    SpareRunLauncher,
+)
+from musehub_pipeline.orchestration.resources import MusehubResource
+from musehub_pipeline_tests.hub import Hub
+
+SIGTERM = -15
+
+
+@pytest.fixture
+def instance(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """The instance as the shipped dagster.yaml makes it."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("MUSEHUB_DAGSTER_DATABASE_URL", "")
+    use_dagster_home(hub.settings)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that waits until it is ended."""
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(command) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def began(process: subprocess.Popen[bytes]) -> float:
+    return psutil.Process(process.pid).create_time()
+
+
+def run_in(
+    instance: dg.DagsterInstance,
+    process: subprocess.Popen[bytes],
+    *,
+    host: str | None = None,
+    began_at: float | None = None,
+) -> dg.DagsterRun:
+    """Return a run that is at work in a process, on this machine or on another one."""
+    at = began_at or began(process)
+    return create_run(
+        instance,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={PROCESS_TAG: f"{host or socket.gethostname()} {process.pid} {at:.0f}"},
+    )
+
+
+def create_run(
+    instance: dg.DagsterInstance,
+    *,
+    status: dg.DagsterRunStatus = dg.DagsterRunStatus.NOT_STARTED,
+    tags: dict[str, str] | None = None,
+) -> dg.DagsterRun:
+    job = index_mpacks_job(MusehubResource())
+    return instance.create_run_for_job(job, status=status, tags=tags)
+
+
+def health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> WorkerStatus:
+    return instance.run_launcher.check_run_worker_health(run).status
+
+
+def test_the_shipped_settings_name_the_launcher_and_the_coordinator(
+    instance: dg.DagsterInstance,
+) -> None:
+    assert isinstance(instance.run_launcher, SpareRunLauncher)
+    assert isinstance(instance.run_coordinator, LaneRunCoordinator)
+    assert instance.run_launcher.supports_check_run_worker_health
+
+
+def test_a_run_is_told_to_stop_by_whoever_knows_its_process(
+    instance: dg.DagsterInstance, process: subprocess.Popen[bytes]
+) -> None:
+    run = run_in(instance, process)
+
+    assert instance.run_launcher.terminate(run.run_id)
+
+    assert process.wait(10) == SIGTERM
+    told = instance.get_run_by_id(run.run_id)
+    assert told is not None
+    assert told.status == dg.DagsterRunStatus.CANCELING
+
+
+def test_what_runs_on_another_machine_is_not_told_to_stop_here(
+    instance: dg.DagsterInstance, process: subprocess.Popen[bytes]
+) -> None:
+    run = run_in(instance, process, host="elsewhere")
+
+    assert not instance.run_launcher.terminate(run.run_id)
+
+    assert process.poll() is None
+
+
+def test_a_process_that_began_at_another_time_is_another_one(
+    instance: dg.DagsterInstance, process: subprocess.Popen[bytes]
+) -> None:
+    run = run_in(instance, process, began_at=began(process) - 100)
+
+    assert not instance.run_launcher.terminate(run.run_id)
+
+    assert process.poll() is None
+    assert health(instance, run) == WorkerStatus.NOT_FOUND
+
+
+def test_a_run_is_well_while_its_process_lives(
+    instance: dg.DagsterInstance, process: subprocess.Popen[bytes]
+) -> None:
+    run = run_in(instance, process)
+    elsewhere = run_in(instance, process, host="elsewhere")
+    as_dagster_began_it = create_run(instance, status=dg.DagsterRunStatus.STARTED)
+
+    assert health(instance, run) == WorkerStatus.RUNNING
+
+    process.kill()  # and nobody has reaped it
+    psutil.wait_procs([psutil.Process(process.pid)], timeout=1)
+
+    assert health(instance, run) == WorkerStatus.NOT_FOUND
+    assert health(instance, elsewhere) == WorkerStatus.RUNNING
+    assert health(instance, as_dagster_began_it) == WorkerStatus.RUNNING
