@@ -1,17 +1,18 @@
-"""`index`: drain the queue in this process, or in several."""
+"""`index`: drain the queue in this process, or in several; or stay, and index what is pushed."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+from time import sleep
 from typing import Annotated
 
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import (
-    err,
-    print_json,
-)
+from musehub_pipeline.cli.console import err, print_json, print_json_line
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.cli.progress import jobs_bar, progress_bar, shown_log
 from musehub_pipeline.cli.workers import Workers
+from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.queue.jobs import JobOutcome, Jobs
@@ -19,6 +20,8 @@ from musehub_pipeline.settings import Settings
 
 EXIT_JOB_FAILED = 3
 
+_LOOK_SECONDS = 5
+_PAUSE_SECONDS = 2
 _FINAL = (Status.DONE, Status.FAILED)
 
 
@@ -30,6 +33,9 @@ def index(
         bool, typer.Option("--strict", help=f"Exit with {EXIT_JOB_FAILED} if a job failed.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="How many processes share the queue.")] = 1,
+    stay: Annotated[
+        bool, typer.Option("--watch", help="Stay, and index what is pushed, until told to stop.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Index what is due now, here, through the Dagster job, and exit when nothing due is left.
@@ -40,10 +46,19 @@ def index(
     With --workers, processes on this machine take batches side by side; the jobs of one
     repository still go one after the other. Ctrl-C or SIGTERM stops all of them, and what they
     have not finished is pending again.
+
+    With --watch, this process listens for pushes and indexes them at once. Any number of such
+    processes on any machine share the queue with each other and with the sensor. Ctrl-C or SIGTERM
+    ends it with exit code 0. With --json, each job that has ended is a line.
     """
     if job_ids and workers > 1:
         raise typer.BadParameter("--workers drains the whole queue: name no jobs")
+    if stay and (job_ids or strict or workers > 1):
+        raise typer.BadParameter("--watch goes with no jobs, no --strict and no --workers")
     settings = local.resolve(Settings.load())
+    if stay:
+        _stay(settings, as_json=as_json)
+        return
     crew = Workers(settings)
     outcomes = (
         drain_beside(settings, crew, workers) if workers > 1 else drain(settings, job_ids or [])
@@ -55,6 +70,13 @@ def index(
     crew.check()
     if strict and any(outcome["status"] == Status.FAILED for outcome in outcomes):
         raise typer.Exit(EXIT_JOB_FAILED)
+
+
+def _stay(settings: Settings, *, as_json: bool) -> None:
+    with suppress(KeyboardInterrupt, SystemExit):  # what it had claimed is given back
+        for outcome in watch(settings):
+            if as_json:
+                print_json_line(outcome)
 
 
 def drain_beside(settings: Settings, crew: Workers, number: int) -> list[JobOutcome]:
@@ -123,3 +145,40 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
             if row["job_id"] in job_ids and row["job_id"] not in taken:
                 err.print(f"job {row['job_id']} {jobs.explain(jobs.require(row['job_id']))}")
     return outcomes
+
+
+def watch(settings: Settings) -> Iterator[JobOutcome]:
+    """Index what is pushed, as soon as it is; yield how each job stands that was worked on.
+
+    Where a service is away, that is said once, and it goes on when the service is back.
+    """
+    from musehub_pipeline.orchestration.in_process import Runner
+    from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
+
+    use_dagster_home(settings)
+    said = ""
+    with (
+        open_database(settings) as database,
+        dagster_instance() as instance,
+        shown_log(on_phase=lambda _: None),
+    ):
+        queue, jobs, runner = (
+            open_queue(database, settings),
+            Jobs(database),
+            Runner(settings, instance),
+        )
+        err.print("waiting for pushes")
+        while True:
+            try:
+                with queue.notices() as wait:  # before looking, so that nothing is missed
+                    while True:
+                        while queue.has_due():
+                            yield from jobs.outcomes(runner.run())
+                        said = ""
+                        pause = queue.backlog(limit=1).next_seconds
+                        wait(min(_LOOK_SECONDS, pause or _LOOK_SECONDS))
+            except PipelineError as trouble:
+                if str(trouble) != said:
+                    err.print(f"waiting: {trouble}")
+                said = str(trouble)
+                sleep(_PAUSE_SECONDS)
