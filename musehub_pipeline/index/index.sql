@@ -11,21 +11,27 @@ SELECT repo_id, deleted_at IS NOT NULL AS deleted FROM musehub_repos WHERE repo_
 -- Where a branch stands.
 SELECT head_commit_id FROM musehub_branches WHERE repo_id = %(repo_id)s AND name = %(branch)s;
 
--- name: is_ancestor
--- Whether a commit is among the ancestors of others, themselves included; nearest first.
+-- name: walk
+-- How many of the commits in `sought` are among the first so many that are reached from others over
+-- parents, themselves included, nearest first; and how many those are. The limit of one, which is true
+-- anyway, has each parent looked up by its key, whatever the planner thinks of a table that grows.
 WITH RECURSIVE line AS (
     SELECT commit_id, parent_ids FROM musehub_commits
-    WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(descendants)s)
+    WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(begin)s)
     UNION
     SELECT parent.commit_id, parent.parent_ids
     FROM line
     CROSS JOIN LATERAL jsonb_array_elements_text(
         CASE jsonb_typeof(line.parent_ids) WHEN 'array' THEN line.parent_ids END
     ) AS parent_id
-    JOIN musehub_commits AS parent
-        ON parent.repo_id = %(repo_id)s AND parent.commit_id = parent_id
+    CROSS JOIN LATERAL (
+        SELECT commit_id, parent_ids FROM musehub_commits
+        WHERE repo_id = %(repo_id)s AND commit_id = parent_id
+        LIMIT 1
+    ) AS parent
 )
-SELECT EXISTS (SELECT FROM line WHERE commit_id = %(ancestor)s);
+SELECT count(*) FILTER (WHERE commit_id = ANY(%(sought)s)) AS found, count(*) AS reached
+FROM (SELECT commit_id FROM line LIMIT %(most)s) AS nearest;
 
 -- name: verified_mpacks
 -- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.

@@ -2,6 +2,11 @@
 
 import json
 from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from musehub_pipeline.domain.commit import decode_commit, row_of
 from musehub_pipeline.domain.job import INDEX_VERSION
@@ -193,6 +198,33 @@ def test_ancestors_are_found_over_all_parents_of_the_repo(index: Index) -> None:
 
     assert {case: reaches("r", *case) for case in ANCESTRY} == ANCESTRY
     assert reaches("s", 1, frozenset({3})) is False
+
+
+GRAPHS = st.lists(st.sets(st.integers(1, 12), max_size=3), min_size=2, max_size=14)
+"""For each commit, how far before it its parents stand."""
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(graph=GRAPHS, data=st.data())
+def test_whatever_the_history_both_walks_agree_with_a_plain_one(
+    index: Index, monkeypatch: pytest.MonkeyPatch, graph: list[set[int]], data: st.DataObject
+) -> None:
+    monkeypatch.setattr("musehub_pipeline.index.index._WALKED_COMMITS", 1)
+    monkeypatch.setattr("musehub_pipeline.index.index._FARTHER", 2)
+    parents = {n: {n - back for back in backs if back < n} for n, backs in enumerate(graph, 1)}
+    ancestors: dict[int, set[int]] = {}
+    for n, direct in parents.items():
+        ancestors[n] = {n}.union(*(ancestors[parent] for parent in direct))
+    ancestor = data.draw(st.sampled_from(sorted(parents)))
+    descendants = data.draw(st.sets(st.sampled_from(sorted(parents)), min_size=1))
+    repo_id = uuid4().hex
+    index.insert_commits(repo_id, [[commit(n, *direct) for n, direct in parents.items()]])
+
+    found = index.is_ancestor(repo_id, digest(ancestor), {digest(n) for n in descendants})
+
+    assert found == any(ancestor in ancestors[n] for n in descendants)
 
 
 def test_a_circle_of_unverified_commits_is_no_endless_walk(index: Index) -> None:
