@@ -14,6 +14,7 @@ from musehub_pipeline.domain.backfill import Select, Selection
 from musehub_pipeline.domain.commit import parse_timestamp
 from musehub_pipeline.domain.errors import Rejection, RepoNotFound, parse_code
 from musehub_pipeline.domain.run_requests import LANE_TAG
+from musehub_pipeline.orchestration.instance import PROCESS_TAG
 
 SELECT_TAG = "musehub/select"
 CODES_TAG = "musehub/codes"
@@ -132,7 +133,7 @@ class BackfillConfig(dg.Config):
 def _refuse_unknown(tags: Mapping[str, str]) -> None:
     """Else what a slip in a tag's name left out would have its default."""
     for tag, value in tags.items():
-        if tag.startswith(_PREFIX) and tag not in {LANE_TAG, *SELECTION_TAGS}:
+        if tag.startswith(_PREFIX) and tag not in {LANE_TAG, PROCESS_TAG, *SELECTION_TAGS}:
             known = ", ".join(SELECTION_TAGS)
             raise dg.Failure(f"{tag}: with {value!r:.80}, is none of the tags {known}")
 

@@ -29,6 +29,9 @@ _NO_CAPTURE = {
 LOCATION_TAG = ".dagster/repository"
 """The tag by which Dagster tells the runs of a code location from those of others."""
 
+PROCESS_TAG = "musehub/process"
+"""The tag that says where a run runs: host, pid, and the second in which that process began."""
+
 OUR_TAGS = {LOCATION_TAG: "__repository__@musehub_pipeline"}
 """What the UI finds the runs of a command by; the location is called as in workspace.yaml."""
 

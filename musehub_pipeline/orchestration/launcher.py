@@ -22,11 +22,9 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._serdes import ConfigurableClassData
 
 from musehub_pipeline.domain.run_requests import LANE_TAG, LIVE
+from musehub_pipeline.orchestration.instance import PROCESS_TAG
 from musehub_pipeline.orchestration.spares import DEFINITIONS, NoSpare, Spares
 from musehub_pipeline.settings import Settings
-
-PROCESS_TAG = "musehub/process"
-"""The tag that says where a run runs: host, pid, and the second in which that process began."""
 
 _SENSOR_LOOP_SECONDS = 0.5
 _SAME_SECONDS = 2  # the second in which a process began is told from a clock that may be set
@@ -52,6 +50,8 @@ class SpareRunLauncher(dg.DefaultRunLauncher):
         try:
             self._launch_in_spare(context.dagster_run, self._current(context))
         except NoSpare:
+            if PROCESS_TAG in context.dagster_run.tags:  # of the run that this one repeats
+                self._instance.add_run_tags(context.dagster_run.run_id, {PROCESS_TAG: ""})
             super().launch_run(context)
 
     def is_ready(self) -> bool:
@@ -61,7 +61,7 @@ class SpareRunLauncher(dg.DefaultRunLauncher):
     def terminate(self, run_id: str) -> bool:
         """Tell a run to stop, whichever process of this machine has launched it."""
         run = self._instance.get_run_by_id(run_id)
-        if run is None or run.is_finished or PROCESS_TAG not in run.tags:
+        if run is None or run.is_finished or not run.tags.get(PROCESS_TAG):
             return super().terminate(run_id)
         process = _process_of(run)
         if process is None:

@@ -223,8 +223,11 @@ class Dev:
             json.dumps({"query": query, "variables": variables}).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            told = json.load(answer)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                told = json.load(answer)
+        except urllib.error.HTTPError as refusal:  # it has errors, too
+            raise AssertionError(refusal.read()) from refusal
         assert "errors" not in told, told
         return told["data"]
 

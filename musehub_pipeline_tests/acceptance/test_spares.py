@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import psutil
 
-from musehub_pipeline.orchestration.launcher import PROCESS_TAG
+from musehub_pipeline.orchestration.instance import PROCESS_TAG
 from musehub_pipeline_tests.acceptance.dev import RUN, Dev
 from musehub_pipeline_tests.acceptance.gate import Gate
 from musehub_pipeline_tests.factories import small_history

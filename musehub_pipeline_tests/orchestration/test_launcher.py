@@ -11,9 +11,8 @@ import pytest
 from dagster._core.launcher import WorkerStatus
 
 from musehub_pipeline.orchestration.index_mpacks import index_mpacks_job
-from musehub_pipeline.orchestration.instance import use_dagster_home
+from musehub_pipeline.orchestration.instance import PROCESS_TAG, use_dagster_home
 from musehub_pipeline.orchestration.launcher import (
-    PROCESS_TAG,
     LaneRunCoordinator,
     SpareRunLauncher,
 )
