@@ -35,6 +35,7 @@ class Fault(Code):
     MPACK_MALFORMED = "MPACK_MALFORMED", "The mpack is not msgpack of the documented form."
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED", "The mpack has more or larger items than the limits allow."
     BAD_ID = "BAD_ID", "An id is not 64 lowercase hex digits, bare or prefixed sha256:."
+    BAD_PATH = "BAD_PATH", "A manifest has a path that no checkout may hold."
     BAD_TEXT = "BAD_TEXT", "A text holds NUL, or a name is longer than can be indexed."
     BAD_TIMESTAMP = "BAD_TIMESTAMP", "A time is not ISO 8601 with an offset."
     COUNT_MISMATCH = "COUNT_MISMATCH", "The mpack does not hold declared_objects_count objects."

@@ -84,6 +84,8 @@ def test_unknown_keys_are_ignored() -> None:
         ({"mpack_key": "../" + HEX[3:]}, f"payload.mpack_key: '../{HEX[3:]}' is not an id"),
         ({"head": "HEAD"}, "payload.head: 'HEAD' is not an id"),
         ({"branch": None}, "payload.head: a head needs a branch to move"),
+        ({"branch": "a..b"}, "payload.branch: 'a..b' can be no branch: it holds .."),
+        ({"branch": "HEAD"}, "payload.branch: 'HEAD' can be no branch: that means another thing"),
         ({"branch": ""}, "payload.head: a head needs a branch to move"),
     ],
 )
