@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from musehub_pipeline.client.push import outline
+from musehub_pipeline.domain.names import PathFault
 from musehub_pipeline_tests.cli.terminal import Git, call
 
 
@@ -96,8 +97,7 @@ def test_each_name_that_the_pipeline_would_refuse_is_told_in_a_line(
     scripted = call("pack", git.path, "-o", mpack, "--json")
 
     assert told.err.splitlines()[-2:] == [
-        r"skipped 'a/.git:\x1b[31m': hasDotgit, a part of it is .git, or a file system takes it"
-        " for that",
+        rf"skipped 'a/.git:\x1b[31m': hasDotgit, {PathFault.HAS_DOTGIT.meaning}",
         r"skipped branch 'ma\u202ein': it holds what turns the direction of text",
     ]
     assert told.err.splitlines()[-2:] == scripted.err.splitlines()[-2:]
