@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from musehub_pipeline.domain.commit_meta import MAX_KEYS, MAX_VALUES
+from musehub_pipeline.domain.commit_meta import MAX_GROWTH, MAX_KEYS, MAX_VALUES
 from musehub_pipeline.domain.errors import Fault, Trouble
 from musehub_pipeline.domain.job import MAX_BRANCH_BYTES
 from musehub_pipeline.domain.limits import Limits
@@ -56,7 +56,7 @@ def test_every_limit_is_in_the_table_of_the_mpack_with_its_default() -> None:
 
     per_mpack = {f"MUSEHUB_MAX_{field.name.upper()}" for field in fields(Limits)}
     assert limits == {name: VARIABLES[name] for name in per_mpack}
-    assert constants == [MAX_FIELDS, MAX_KEYS, MAX_VALUES]
+    assert constants == [MAX_FIELDS, MAX_KEYS, MAX_VALUES, MAX_GROWTH]
     assert f"at most {MAX_BRANCH_BYTES} bytes" in section
     assert f"at most {MAX_DEPTH} deep" in section
 

@@ -37,7 +37,7 @@ class Fault(Code):
     BAD_ID = "BAD_ID", "An id is not 64 lowercase hex digits, bare or prefixed sha256:."
     BAD_PATH = "BAD_PATH", "A manifest has a path that no checkout may hold."
     BAD_TEXT = "BAD_TEXT", "A text holds NUL, or a name is longer than can be indexed."
-    BAD_TIMESTAMP = "BAD_TIMESTAMP", "A time is not ISO 8601 with an offset."
+    BAD_TIMESTAMP = "BAD_TIMESTAMP", "A time is not ISO 8601 with an offset, or out of range."
     COUNT_MISMATCH = "COUNT_MISMATCH", "The mpack does not hold declared_objects_count objects."
     OBJECT_HASH_MISMATCH = "OBJECT_HASH_MISMATCH", "An object's content does not hash to its id."
     SNAPSHOT_ID_MISMATCH = "SNAPSHOT_ID_MISMATCH", "A manifest does not hash to its snapshot's id."
