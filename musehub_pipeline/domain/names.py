@@ -6,6 +6,7 @@ under the message ids of git's fsck; those for branches are of git's check-ref-f
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from itertools import islice, pairwise
@@ -17,6 +18,7 @@ _SHOWN = 160  # characters of a path
 _PORTION = 256  # paths whose parts are in memory at a time
 _REMEMBERED_BYTES = 8 << 20  # of paths; some five times as much in memory
 _CROWDED = 2  # times as many paths as there are in a manifest
+_FEW = 8  # times fewer new ones than there are: each is looked up
 _SMALL = 8  # times fewer paths than are remembered
 
 
@@ -145,13 +147,16 @@ class Manifests:
         found = list(_path_faults(new))
         if len(paths) * _SMALL < len(self._fine):  # too few to go over all the others
             return [*found, *_files_and_folders(sorted(map(_key, paths)))]
-        fine, keys = self._fine.union(new), sorted([*self._keys, *map(_key, new)])
-        if _has_both(keys) or len(keys) > _CROWDED * len(paths):
-            fine, keys = set(paths), sorted(map(_key, paths))
+        new_keys = list(map(_key, new))
+        keys = sorted([*self._keys, *new_keys])
+        if _has_both(keys, new_keys) or len(keys) > _CROWDED * len(paths):
+            self._fine, keys = set(), sorted(map(_key, paths))
             found += _files_and_folders(keys)
-        if not found:
-            fits = sum(map(len, keys)) <= _REMEMBERED_BYTES
-            self._fine, self._keys = (fine, keys) if fits else (set(), [])
+        if found or sum(map(len, keys)) > _REMEMBERED_BYTES:
+            self._fine, self._keys = set(), []
+        else:
+            self._fine.update(paths if len(keys) == len(paths) else new)
+            self._keys = keys
         return found
 
 
@@ -160,8 +165,15 @@ def _key(path: str) -> bytes:
     return path.encode().replace(b"/", b"\0") + b"\0"
 
 
-def _has_both(keys: list[bytes]) -> bool:
-    """Tell whether a path is a file and a folder, in C."""
+def _has_both(keys: list[bytes], new: list[bytes]) -> bool:
+    """Tell whether, with the new keys, a path is a file and a folder."""
+    if len(new) * _FEW > len(keys):
+        return _any_begins(keys)
+    places = (bisect_left(keys, key) for key in new)
+    return any(_any_begins(keys[max(0, at - 1) : at + 2]) for at in places)
+
+
+def _any_begins(keys: list[bytes]) -> bool:
     return any(map(bytes.startswith, islice(keys, 1, None), keys))
 
 

@@ -6,6 +6,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from musehub_pipeline.domain.errors import Rejection
 from musehub_pipeline.domain.names import Manifests, PathFault, branch_fault, path_fault
@@ -153,6 +155,26 @@ def test_what_was_judged_before_changes_no_verdict() -> None:
         assert manifests.faults([many[5], many[5] + "/a"]) == [(many[5], "duplicateEntries")]
         assert manifests.faults([*many[200:], *(f"new/{n}" for n in range(400))]) == []
         assert manifests.faults([]) == []
+
+
+parts = st.sampled_from(["a", "a-", "a.b", "b", "\u00e9", "a\x01"])
+fine_paths = st.lists(parts, min_size=1, max_size=3).map("/".join)
+many_paths = st.sets(st.integers(0, 60).map(lambda n: f"a/{n % 5}/{n}"), min_size=20)
+manifests_of = many_paths | st.sets(fine_paths) | st.sets(fine_paths | st.just("a/.git"))
+
+
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
+@given(st.lists(manifests_of | st.builds(set.union, many_paths, st.sets(fine_paths)), max_size=12))
+def test_any_manifest_after_any_others_is_judged_as_if_it_were_the_first(
+    sequence: list[set[str]],
+) -> None:
+    manifests = Manifests()
+    for paths in sequence:
+        expected = {(path, fault) for path in paths if (fault := path_fault(path))}
+        for path in paths:
+            if any(other.startswith(path + "/") for other in paths):
+                expected.add((path, PathFault.DUPLICATE_ENTRIES))
+        assert set(manifests.faults(paths)) == expected
 
 
 def test_a_refusal_names_the_rule_and_shows_the_path_escaped_and_cut() -> None:
