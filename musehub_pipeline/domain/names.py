@@ -57,11 +57,11 @@ _match_fault = re.compile(
 _drop_ignored = re.compile(r"[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]").sub
 _match_hfs_fault = re.compile(rf"\.(?:(?P<hasDotgit>{_GIT})|(?P<hasDotmuse>{_MUSE}))\Z").match
 
-_BRANCH_FAULTS = tuple(
+BRANCH_FAULTS = tuple(
     (re.compile(pattern).search, meaning)
     for pattern, meaning in (
         (r"\A\Z", "it is empty"),
-        (r"\A(?:HEAD|@)\Z", "that means another thing"),
+        (r"\A(?:HEAD|@)\Z", "git means another thing by it"),
         (r"\A-", "it begins with a dash"),
         (r"\A/|/\Z|//", "a part of it is empty"),
         (r"(?:\A|/)\.", "a part of it begins with a dot"),
@@ -106,7 +106,7 @@ def _path_faults(paths: Sequence[str]) -> Iterator[tuple[str, PathFault]]:
 
 def branch_fault(name: str) -> str | None:
     """Return why a name can be no branch, as words that go on after a colon; None where it can."""
-    return next((meaning for find, meaning in _BRANCH_FAULTS if find(name)), None)
+    return next((meaning for find, meaning in BRANCH_FAULTS if find(name)), None)
 
 
 class Manifests:

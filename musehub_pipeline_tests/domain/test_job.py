@@ -85,7 +85,10 @@ def test_unknown_keys_are_ignored() -> None:
         ({"head": "HEAD"}, "payload.head: 'HEAD' is not an id"),
         ({"branch": None}, "payload.head: a head needs a branch to move"),
         ({"branch": "a..b"}, "payload.branch: 'a..b' can be no branch: it holds .."),
-        ({"branch": "HEAD"}, "payload.branch: 'HEAD' can be no branch: that means another thing"),
+        (
+            {"branch": "HEAD"},
+            "payload.branch: 'HEAD' can be no branch: git means another thing by it",
+        ),
         ({"branch": ""}, "payload.head: a head needs a branch to move"),
     ],
 )
