@@ -2,7 +2,8 @@
 
 The rules for paths are those of git's verify_path with core.protectHFS and core.protectNTFS on,
 under the message ids of git's fsck; those for branches are of git's check-ref-format. What is more,
-`.muse` is guarded as `.git` is, and a backslash separates as a slash does: somewhere it will.
+`.muse` is guarded as `.git` is, and a backslash separates as a slash does, for somewhere it will;
+but two of them, or one at the end, harm nobody.
 """
 
 import re
@@ -15,6 +16,7 @@ from musehub_pipeline.domain.errors import Fault, Rejection
 
 _SHOWN = 160  # characters of a path
 
+_EMPTY = "//"
 _PORTION = 256  # paths whose parts are in memory at a time
 _REMEMBERED_BYTES = 8 << 20  # of paths; some five times as much in memory
 _CROWDED = 2  # times as many paths as there are in a manifest
@@ -49,7 +51,7 @@ _GIT = r"(?ai:git)"
 _MUSE = r"(?ai:mu)[sS\u017f](?ai:e)"
 _NTFS_END = r"[ .]*(?::|\Z)"
 _match_fault = re.compile(
-    r"(?P<emptyName>)\Z|(?P<hasDot>\.)\Z|(?P<hasDotdot>\.\.)\Z"
+    r"(?P<hasDot>\.)\Z|(?P<hasDotdot>\.\.)\Z"
     rf"|(?P<hasDotgit>\.{_GIT}|{_GIT}~1){_NTFS_END}"
     rf"|(?P<hasDotmuse>\.{_MUSE}|{_MUSE}~1){_NTFS_END}"
 ).match
@@ -80,6 +82,8 @@ def path_fault(path: str) -> PathFault | None:
     """Return why no checkout can hold a path, whatever lies beside it; None where all can."""
     if path.startswith(("/", "\\")):
         return PathFault.FULL_PATHNAME
+    if not path or path.endswith("/") or _EMPTY in path:
+        return PathFault.EMPTY_NAME
     return next(filter(None, map(_part_fault, _parts(path))), None)
 
 
@@ -98,9 +102,9 @@ def _path_faults(paths: Sequence[str]) -> Iterator[tuple[str, PathFault]]:
     """Yield what `path_fault` finds; a part that several paths share is looked at once."""
     for start in range(0, len(paths), _PORTION):
         some = paths[start : start + _PORTION]
-        text = "/".join(some)
-        parts = set(_parts(text))
-        if any(map(_match_fault if text.isascii() else _part_fault, parts)):
+        text = "/".join(["", *some, ""])
+        find = _match_fault if text.isascii() else _part_fault
+        if _EMPTY in text or "/\\" in text or any(map(find, set(_parts(text)))):
             yield from ((path, fault) for path in some if (fault := path_fault(path)))
 
 
@@ -128,7 +132,7 @@ class Manifests:
         """
         if self._fine.issuperset(paths):
             return
-        if "\0" in "".join(paths):
+        if any("\0" in path for path in paths):
             raise Rejection(Fault.BAD_TEXT, "manifest: a path holds NUL")
         if max(map(len, paths)) > longest:
             raise Rejection(

@@ -17,7 +17,7 @@ UNSEEN = ["\u200c", "\u200f", "\u202a", "\u202e", "\u206a", "\u206f", "\ufeff"]
 SEEN = ["\u200b", "\u2010", "\u2029", "\u202f", "\u2069", "\u2070", "\ufefe", "\u0301"]
 
 REFUSED = {
-    "emptyName": ["", "a/", "a//b", "a\\", "a\\\\b", "a/\\b", "a\\/b"],
+    "emptyName": ["", "a/", "a//b", "a/b/", "a\\//b"],
     "fullPathname": ["/", "/a", "//a", "\\", "\\a", "\\\\a\\b", "/../a"],
     "hasDot": [".", "./a", "a/.", "a/./b", ".\\a", "a\\.", "a\\./b"],
     "hasDotdot": ["..", "../a", "a/..", "a/../b", "..\\a", "a\\..", "a\\../b"],
@@ -39,6 +39,7 @@ ALLOWED = [
     *("a", "a/b", "a.b", "...", "a/...", "....", ".a", "..a", "a/..a", "a..", "a/b..", "a.", "a "),
     *(" ", "a b/ c", "a\nb", "\n", "\t", "\x01", "a\x7f", "a\x1b[31m", "~", "-", "--", "*"),
     *('"', "'", "a\u202eb", "\U0001f3b5"),
+    *("a\\", '"\\', "a\\\\b", "a/\\b", "a\\/b", "a/b\\"),
     *(".gitx", ".git~1", ".gitignore", ".github/a", ".gitmodules", "a.git", "git", "git~", "git~2"),
     *("git~11", "xgit~1", ".gi", ".gi/t", ".g/it", ".git-", ".git\t", ".git\n", ".git ~"),
     *(".g\u0131t", ".musex", ".muse~1", "muse", "a.muse", "muse~2", ".mu\u00dfe", ".m\u00fcse"),
