@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from musehub_pipeline.domain.commit_meta import MAX_KEYS, MAX_VALUES
+from musehub_pipeline.domain.commit_meta import MAX_GROWTH, MAX_KEYS, MAX_VALUES
 from musehub_pipeline.domain.errors import Fault, Trouble
 from musehub_pipeline.domain.job import MAX_BRANCH_BYTES
 from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.names import BRANCH_FAULTS, PathFault
 from musehub_pipeline.domain.packed import MAX_DEPTH, MAX_FIELDS
 from musehub_pipeline.domain.result import KEYS
 from musehub_pipeline.settings import Settings
@@ -55,9 +56,18 @@ def test_every_limit_is_in_the_table_of_the_mpack_with_its_default() -> None:
 
     per_mpack = {f"MUSEHUB_MAX_{field.name.upper()}" for field in fields(Limits)}
     assert limits == {name: VARIABLES[name] for name in per_mpack}
-    assert constants == [MAX_FIELDS, MAX_KEYS, MAX_VALUES]
+    assert constants == [MAX_FIELDS, MAX_KEYS, MAX_VALUES, MAX_GROWTH]
     assert f"at most {MAX_BRANCH_BYTES} bytes" in section
     assert f"at most {MAX_DEPTH} deep" in section
+
+
+def test_every_rule_for_names_is_in_a_table_with_its_meaning() -> None:
+    section = (ROOT / "docs/mpack.md").read_text().partition("## Names")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| .* \|$", section, re.M)
+    branches = re.findall(r"^\| (.*) \| .*\|$", section.partition("BAD_PAYLOAD")[2], re.M)
+
+    assert dict(rows) == {str(fault): fault.meaning for fault in PathFault}
+    assert branches == [meaning for _, meaning in BRANCH_FAULTS]
 
 
 def test_there_is_advice_for_every_reason_that_a_failed_job_can_have() -> None:

@@ -1,5 +1,7 @@
 """Pushes of strangers who mean harm, through the Dagster job."""
 
+import json
+
 import pytest
 
 from musehub_pipeline import JobFailed
@@ -79,6 +81,66 @@ def test_a_false_object_is_a_fault_also_where_the_repo_holds_the_true_one(hub: H
 
     assert failure.value.code == "OBJECT_HASH_MISMATCH"
     assert hub.stored_objects() == before
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"a": b"a", "b/../../c\n": b"b"}, "'b/../../c\\n': hasDotdot, a part of it is .."),
+        ({"a": b"a", "a/b": b"b"}, "'a': duplicateEntries, a file and a folder have this path"),
+    ],
+)
+def test_a_path_that_no_checkout_may_hold_fails_the_push_that_brings_it(
+    hub: Hub, files: dict[str, bytes], told: str
+) -> None:
+    repo_id = hub.create_repo()
+    history = small_history()
+    *_, last = history.commits
+    head = history.commit(files, parents=[last])
+
+    with pytest.raises(JobFailed) as failure:
+        hub.index(hub.push(repo_id, history.mpack(), head=head))
+
+    assert (failure.value.code, failure.value.message) == (
+        "BAD_PATH",
+        f"snapshots[4]: manifest: {told}",
+    )
+    assert set(hub.counts().values()) == {0}
+    assert hub.stored_objects() == {}
+
+
+def test_a_bad_path_that_is_held_already_is_not_judged_again(hub: Hub) -> None:
+    repo_id = hub.create_repo()
+    history = History()
+    first = history.commit({".git/config": b"a"})
+    [(snapshot_id, manifest)] = history.snapshots.items()
+    hub.sql(
+        "INSERT INTO musehub_snapshots VALUES (%(r)s, %(s)s, %(m)s, now())",
+        {"r": repo_id, "s": snapshot_id, "m": json.dumps(manifest)},
+    )
+    head = history.commit({"a": b"a"}, parents=[first])
+
+    result = hub.index(hub.push(repo_id, history.mpack(), head=head))
+
+    assert (result["snapshots_inserted"], hub.head(repo_id)) == (1, head)
+
+
+def test_a_branch_that_no_reader_can_hold_fails_its_push_and_a_commits_own_does_not(
+    hub: Hub,
+) -> None:
+    repo_id = hub.create_repo()
+    history = History()
+    head = history.commit({"a": b"a"}, branch="a..b \u202e")
+
+    with pytest.raises(JobFailed) as failure:
+        hub.index(hub.push(repo_id, history.mpack(), head=head, branch="a..b"))
+    result = hub.index(hub.push(repo_id, history.mpack(), head=head))
+
+    assert (failure.value.code, failure.value.message) == (
+        "BAD_PAYLOAD",
+        "payload.branch: 'a..b' can be no branch: it holds ..",
+    )
+    assert (result["commits_inserted"], hub.head(repo_id)) == (1, head)
 
 
 def rows_of(hub: Hub) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from musehub_pipeline import JobFailed
-from musehub_pipeline.domain.commit_meta import MAX_VALUES
+from musehub_pipeline.domain.commit_meta import MAX_GROWTH, MAX_VALUES
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline_tests.domain.reading import array, mapping, tiny_history
 from musehub_pipeline_tests.factories import History, pack
@@ -126,7 +126,10 @@ def test_a_run_takes_less_than_half_a_gigabyte_whatever_commits_it_meets(hub: Hu
     for said in (music, music, "plain", music):  # the other way round than they are packed
         parent = list(history.commits)[-1:]
         history.commit({"a": b"a"}, parents=parent, message=said, author=said)
-    controls = array(8, text("\x01", hub.settings.max_commit_bytes // 6 // 8 - 10) * 8)
+    each = (
+        hub.settings.max_commit_bytes // 7 // 8
+    )  # and two thirds of it plain, else it grows too much
+    controls = array(16, (text("\x01", each) + text("x", each * 2 // 3 + 10)) * 8)
     mpack = with_fields(
         history,
         {"structured_delta": controls},
@@ -152,3 +155,23 @@ def test_a_run_takes_less_than_half_a_gigabyte_whatever_commits_it_meets(hub: Hu
     assert done.returncode == 0, done.stderr
     assert hub.counts()["commits"] == 4
     assert int(done.stdout) < 512 * _MEBIBYTE
+
+
+def test_what_is_judged_of_what_a_reader_gets_back_is_what_postgresql_gives(hub: Hub) -> None:
+    numbers = (5e-324, -2.5e-7, 1.7976931348623157e308, -1e16, 1.7000000000000001e18, 0.1, 123.0)
+    others = (None, True, False, 2**64 - 1, -(2**63), '\x01\n"\\/é', {}, [], {"": []}, [{}, 1])
+    history = tiny_history(structured_delta=[*numbers, *others] * 50, agent_id="\x7f")
+    [commit] = history.commits.values()
+    fields = {name: pack(value) for name, value in commit.items()}
+
+    def push(slug: str, padding: int) -> None:
+        mpack = with_fields(history, {"future": text("x", padding)})
+        hub.index(hub.push(hub.create_repo(slug), mpack))
+
+    push("large", 1 << 20)
+    [row] = hub.sql("SELECT octet_length(commit_meta::text) AS back FROM musehub_commits")
+    least = -(-row["back"] // MAX_GROWTH) - len(mapping(fields | {"future": text("x", 0)}))
+    push("enough", least)
+    with pytest.raises(JobFailed) as failure:
+        push("less", least - 1)
+    assert failure.value.code == "LIMIT_EXCEEDED"

@@ -5,7 +5,7 @@ How git is read and how the file is laid out does not.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,8 +13,12 @@ from musehub_pipeline.client.git import GitRepository
 from musehub_pipeline.client.git_objects import EntryKind, GitCommit, GitError, TreeEntry
 from musehub_pipeline.client.mpack_writer import MpackWriter
 from musehub_pipeline.domain import ids
+from musehub_pipeline.domain.job import MAX_BRANCH_BYTES
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.names import PathFault, branch_fault, path_fault
 
-_REPORTED_PATHS = 20
+_DETACHED = "detached"  # what HEAD is packed as where it names no branch
+_LONGEST = Limits().path_characters  # the hub's may be another
 _MAX_DEPTH = 400  # of folders; git itself stops at some thousands, Python's stack before that
 _CACHED_PATHS = 500_000  # about 100 MB
 
@@ -43,14 +47,18 @@ class PackReport:
     objects: int
     object_bytes: int
     branch_heads: dict[str, str]  # the current branch first
-    skipped_paths: tuple[str, ...]  # repr() of the first paths that are not UTF-8
-    skipped_paths_count: int
+    skipped_paths: dict[str, str]  # repr() of each path that no mpack may hold, and why
+    skipped_branches: dict[str, str]  # the same of branches
     skipped_submodules: int  # different paths
     truncated_merges: int  # octopus merges, of which two parents were kept
 
     def as_dict(self) -> dict[str, object]:
         """Return the report, JSON-ready."""
-        return {**asdict(self), "skipped_paths": list(self.skipped_paths)}
+        return {
+            **asdict(self),
+            "skipped_paths_count": len(self.skipped_paths),
+            "skipped_branches_count": len(self.skipped_branches),
+        }
 
 
 def pack(
@@ -77,7 +85,7 @@ def pack(
         GitError: The repository, a branch or a revision cannot be read.
     """
     with GitRepository(repository) as git, MpackWriter(destination) as writer:
-        heads = _select_branches(git, branches)
+        heads, skipped_branches = _select_branches(git, branches)
         names, tips = list(heads), list(heads.values())
         bases = [git.find_commit(revision) for revision in have]
         history = git.history([*bases, *tips])
@@ -102,8 +110,8 @@ def pack(
         objects=writer.objects,
         object_bytes=writer.object_bytes,
         branch_heads=branch_heads,
-        skipped_paths=tuple(map(repr, list(packing.skipped)[:_REPORTED_PATHS])),
-        skipped_paths_count=len(packing.skipped),
+        skipped_paths=packing.skipped,
+        skipped_branches=skipped_branches,
         skipped_submodules=len(packing.submodules),
         truncated_merges=packing.truncated_merges,
     )
@@ -125,7 +133,7 @@ class _Files:
     """All that lies under a folder, by its path from the root."""
 
     manifest: dict[str, str]
-    skipped: list[bytes]
+    skipped: dict[str, str]  # as shown, and why
     submodules: list[bytes]
 
 
@@ -135,7 +143,7 @@ class _Packing:
     def __init__(self, git: GitRepository, writer: MpackWriter) -> None:
         self.writing = False
         self.commit_ids: dict[str, str] = {}  # by git commit
-        self.skipped: dict[bytes, None] = {}
+        self.skipped: dict[str, str] = {}
         self.submodules: dict[bytes, None] = {}
         self.truncated_merges = 0
         self._git = git
@@ -186,7 +194,7 @@ class _Packing:
         snapshot_id = ids.PREFIX + ids.snapshot_hex(files.manifest)
         self._snapshot_ids[commit.tree] = snapshot_id
         if self.writing:
-            self.skipped |= dict.fromkeys(files.skipped)
+            self.skipped |= files.skipped
             self.submodules |= dict.fromkeys(files.submodules)
         if self._is_new(snapshot_id):
             snapshot = {"snapshot_id": snapshot_id, "manifest": files.manifest}
@@ -206,35 +214,47 @@ class _Packing:
             return cached
         if folder.count(b"/") > _MAX_DEPTH:
             raise GitError(f"folders are nested too deeply in {self._git.path}: {folder[:80]!r}...")
-        entries = self._git.tree(tree)
-        self._hash_new_blobs(entries, folder)
-        files = _Files(manifest={}, skipped=[], submodules=[])
-        for kind, name, oid in entries:
-            if kind is EntryKind.TREE:
-                below = self._files(oid.hex(), folder + name + b"/")
-                files.manifest.update(below.manifest)
-                files.skipped.extend(below.skipped)
-                files.submodules.extend(below.submodules)
-            elif kind is EntryKind.SUBMODULE:
-                files.submodules.append(folder + name)
-            elif (path := _decode(folder + name)) is None:
-                files.skipped.append(folder + name)
-            else:
-                files.manifest[path] = self._object_ids[oid]
+        folders, files = self._own_files(self._git.tree(tree), folder)
+        for path, oid in folders.items():
+            below = self._files(oid, path + b"/")
+            files.manifest.update(below.manifest)
+            files.skipped.update(below.skipped)
+            files.submodules.extend(below.submodules)
         if folder:  # a root is asked for once only
             self._cache.put((folder, tree), files)
         return files
 
-    def _hash_new_blobs(self, entries: Iterable[TreeEntry], folder: bytes) -> None:
-        new: dict[bytes, str] = {}
-        for kind, name, oid in entries:
-            if kind is not EntryKind.FILE or oid in self._object_ids:
-                continue
-            if (path := _decode(folder + name)) is not None:
+    def _own_files(
+        self, entries: Sequence[TreeEntry], folder: bytes
+    ) -> tuple[dict[bytes, str], _Files]:
+        """Return the folders in a git tree, by path, and what lies in it beside them."""
+        folders: dict[bytes, str] = {}
+        blobs: dict[bytes, bytes] = {}
+        files = _Files(manifest={}, skipped={}, submodules=[])
+        # Folders come first: of a file and a folder of one name, the folder is packed.
+        for kind, name, oid in sorted(entries, key=lambda entry: entry.kind is not EntryKind.TREE):
+            path = folder + name
+            if kind is EntryKind.SUBMODULE:
+                files.submodules.append(path)
+            elif why := _why_not(path, name, is_taken=path in folders or path in blobs):
+                files.skipped[_shown(path)] = why
+            elif kind is EntryKind.TREE:
+                folders[path] = oid.hex()
+            else:
+                blobs[path] = oid
+        self._add_new_blobs(blobs)
+        for path, oid in blobs.items():
+            files.manifest[path.decode()] = self._object_ids[oid]
+        return folders, files
+
+    def _add_new_blobs(self, blobs: Mapping[bytes, bytes]) -> None:
+        new: dict[bytes, bytes] = {}
+        for path, oid in blobs.items():
+            if oid not in self._object_ids:
                 new.setdefault(oid, path)
         contents = self._git.contents([oid.hex() for oid in new])
         for oid, path in new.items():
-            self._add_blob(oid, path, next(contents))  # no name holds it while the next is read
+            self._add_blob(oid, path.decode(), next(contents))  # no name holds it for longer
 
     def _add_blob(self, oid: bytes, path: str, content: bytes) -> None:
         object_id = self._object_ids[oid] = ids.object_id(content)
@@ -263,27 +283,61 @@ class _FolderCache:
             self._paths -= 1 + len(dropped.manifest)
 
 
-def _decode(path: bytes) -> str | None:
+def _why_not(path: bytes, name: bytes, *, is_taken: bool) -> str | None:
+    """Return why no mpack may hold a path, at the end of which is the name of a tree's entry.
+
+    Git itself writes no name that is taken or has a slash, but it reads them.
+    """
+    if is_taken:
+        return f"{PathFault.DUPLICATE_ENTRIES}, another in its folder has this name"
+    if b"/" in name:
+        return f"{PathFault.FULL_PATHNAME}, its name has a slash"
     try:
-        return path.decode("utf-8")
+        text = path.decode()
     except UnicodeDecodeError:
-        return None
+        return "not UTF-8"
+    if fault := path_fault(text):
+        return f"{fault}, {fault.meaning}"
+    return f"longer than {_LONGEST} characters" if len(text) > _LONGEST else None
 
 
-def _select_branches(git: GitRepository, names: Sequence[str] | None) -> dict[str, str]:
-    """Return the heads of the branches that were asked for, the current branch first."""
+def _shown(path: bytes) -> str:
+    try:
+        return repr(path.decode())
+    except UnicodeDecodeError:
+        return repr(path)
+
+
+def _select_branches(
+    git: GitRepository, names: Sequence[str] | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the heads of the branches that were asked for, the current one first.
+
+    And those that no hub takes, as shown, with why.
+    """
     heads, current = git.branches(), git.current_branch()
     if names is None:
         names = list(heads)
-    wanted = [current or "HEAD" if name == "HEAD" else name for name in names]
-    if not wanted:
-        raise GitError(f"nothing to pack: no local branch with commits in {git.path}")
-    if "HEAD" in wanted:  # detached
-        heads["HEAD"] = git.find_commit("HEAD")
+    head = current or _DETACHED
+    if current is None and "HEAD" in names:
+        while head in heads:
+            head += "-head"
+        heads[head] = git.find_commit("HEAD")
+    wanted = [head if name == "HEAD" else name for name in names]
     for name in wanted:
         if name not in heads:
             raise GitError(f"no branch {name} with commits in {git.path}")
-    return {name: heads[name] for name in sorted(wanted, key=lambda name: name != current)}
+    skipped = {name: why for name in wanted if (why := _why_no_branch(name))}
+    packed = [name for name in wanted if name not in skipped]
+    if not packed:
+        raise GitError(f"nothing to pack: no local branch with commits in {git.path}")
+    ordered = sorted(packed, key=lambda name: name != current)
+    return {name: heads[name] for name in ordered}, {repr(n): why for n, why in skipped.items()}
+
+
+def _why_no_branch(name: str) -> str | None:
+    too_long = len(name.encode()) > MAX_BRANCH_BYTES
+    return f"longer than {MAX_BRANCH_BYTES} bytes" if too_long else branch_fault(name)
 
 
 def _reached(history: dict[str, tuple[str, ...]], tips: Sequence[str]) -> dict[str, int]:

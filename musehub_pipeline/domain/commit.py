@@ -1,5 +1,6 @@
 """A commit as a client packs it, and the row that the index stores for it."""
 
+import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -56,6 +57,7 @@ class CommitRow(NamedTuple):
 _decoder = msgspec.msgpack.Decoder(Commit)
 _id_decoder = msgspec.msgpack.Decoder(_Identified)
 _json = msgspec.json.Encoder()
+_match_far_year = re.compile(r"(?:-\d{4,}|\+?\d{5,}|0000)-\d\d-\d\d(?:\D|\Z)", re.ASCII).match
 
 
 def decode_commit(raw: bytes) -> Commit:
@@ -131,6 +133,8 @@ def parse_timestamp(text: str, *, where: str) -> datetime:
         moment = datetime.fromisoformat(text)  # which takes any separator, also NUL
         if moment.tzinfo is not None and "\0" not in text:
             return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, OverflowError) or _match_far_year(text):
+            message = f"{where}: {text!r:.60} lies outside the years 1 to 9999 in UTC"
+            raise Rejection(Fault.BAD_TIMESTAMP, message) from error
     raise Rejection(Fault.BAD_TIMESTAMP, f"{where}: {text!r:.60} is not ISO 8601 with an offset")

@@ -30,16 +30,19 @@ PIECE_BYTES = 256 << 10
 MAX_KEYS = 1_000_000  # of one map: those of a large one are kept while it is gone over
 MAX_VALUES = 4 << 20  # each takes up to 16 bytes beside its text, and jsonb holds 256 MiB
 
-_SPARSE_BYTES = 32  # of JSON for a value: where there are fewer values, a bound will do
+MAX_GROWTH = 4  # of a commit, from what was pushed to what PostgreSQL gives back as text
+
 _MOST_JSON_BYTES = 6  # that a byte of msgpack becomes: a control character
 _PLAIN_DEPTH = 8  # the cost of the type doubles with each
 _FLOAT = sys.float_info.max
+_FLOAT32, _FLOAT64 = b"\xca", b"\xcb"
 _NIL = 0xC0
 _UNUSABLE = (ValueError, TypeError, OverflowError, RecursionError)
 
 _find_nul = re.compile(rb"\\u0000").search
 # A NUL as JSON spells it, behind an even number of backslashes: jsonb cannot hold one.
 _find_spelled_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
+_find_exponents = re.compile(rb"\d(?:\.(\d+))?e\+?(-?\d+)").finditer
 _cut_texts = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"').sub
 
 
@@ -100,8 +103,9 @@ def check_meta(raw: bytes, *, max_json_bytes: int, piece_bytes: int = PIECE_BYTE
     if len(raw) <= piece_bytes and _is_plain(raw, max_json_bytes):
         return
     check_depth(raw)
-    room = _Room(max_json_bytes)
+    room = _Room(max_json_bytes, max_back_bytes=MAX_GROWTH * len(raw))
     for name, packed in _kept(raw):
+        room.back_bytes += len(name) + len('"": , ')
         try:
             if name == "metadata":
                 _check_map(packed)
@@ -115,7 +119,8 @@ def check_meta(raw: bytes, *, max_json_bytes: int, piece_bytes: int = PIECE_BYTE
 def _is_plain(raw: bytes, max_json_bytes: int) -> bool:
     """Tell at little cost whether a commit is surely fine, as nearly all are.
 
-    Where it packs to the very bytes that came, no key came twice.
+    Where it packs to the very bytes that came, no key came twice. PostgreSQL adds fewer blanks than
+    JSON has bytes, and only writes out what came as a float.
     """
     if _MOST_JSON_BYTES * len(raw) > max_json_bytes:
         return False
@@ -123,11 +128,15 @@ def _is_plain(raw: bytes, max_json_bytes: int) -> bool:
         commit = _plain_decoder.decode(raw)
     except _UNUSABLE:
         return False
+    text = _encode_json(commit)
     return (
         len(commit) <= MAX_FIELDS
         and isinstance(commit.get("metadata"), dict | None)
         and _encode(commit) == raw
-        and not (b"\0" in raw and _find_nul(_encode_json(commit)))
+        and not (b"\0" in raw and _find_nul(text))
+        and 2 * len(text) <= MAX_GROWTH * len(raw)
+        and _FLOAT32 not in raw
+        and _FLOAT64 not in raw
     )
 
 
@@ -142,27 +151,42 @@ def _kept(raw: bytes) -> Iterator[tuple[str, memoryview]]:
 
 @dataclass
 class _Room:
-    """How much JSON may come, and how much has."""
+    """How much JSON may come, and go back to readers, and how much has."""
 
     max_bytes: int
+    max_back_bytes: int
     size: int = 0
+    back_bytes: int = 0
     values: int = 0
 
     def take(self, text: bytes) -> None:
+        bare = _cut_texts(b"", text)
+        commas = bare.count(b",")
         self.size += len(text)
-        self.values += _count_values(text)
+        self.values += commas + bare.count(b"[") + bare.count(b"{")
+        # PostgreSQL puts a blank behind each comma and colon.
+        self.back_bytes += len(text) + commas + bare.count(b":")
+        self.back_bytes += sum(map(_growth, _find_exponents(bare)))
         if self.size > self.max_bytes:
             raise Rejection(Fault.LIMIT_EXCEEDED, f"more than {self.max_bytes} bytes as JSON")
         if self.values > MAX_VALUES:
             raise Rejection(Fault.LIMIT_EXCEEDED, f"more than {MAX_VALUES} values")
+        if self.back_bytes > self.max_back_bytes:
+            raise Rejection(
+                Fault.LIMIT_EXCEEDED,
+                f"more than {MAX_GROWTH} times its {self.max_back_bytes // MAX_GROWTH} bytes, as"
+                " PostgreSQL writes it out",
+            )
 
 
-def _count_values(text: bytes) -> int:
-    """Return how many values some JSON has, or more; exactly, where they are dense."""
-    most = sum(map(text.count, (b",", b"[", b"{")))
-    if most * _SPARSE_BYTES <= len(text):
-        return most
-    return sum(map(_cut_texts(b"", text).count, (b",", b"[", b"{")))
+def _growth(number: re.Match[bytes]) -> int:
+    """Return how much longer a number is when PostgreSQL writes it out: 5e-324 has 326 digits."""
+    decimals, exponent = len(number[1] or b""), int(number[2])
+    if exponent < 0:
+        written = len("0.") - exponent + decimals
+    else:
+        written = 1 + max(exponent, decimals) + (decimals > exponent)
+    return written - len(number[0])
 
 
 @dataclass

@@ -14,6 +14,7 @@ from musehub_pipeline.domain.commit import check_commit, commit_id_of, decode_co
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.hashing import ContentVerifier
 from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.names import Manifests
 from musehub_pipeline.domain.questions import InBulk
 from musehub_pipeline.domain.slices import Slice, Slices
 from musehub_pipeline.domain.snapshot import check_snapshot, decode_snapshot, snapshot_id_of
@@ -64,6 +65,7 @@ class Inventory:
     def __post_init__(self) -> None:
         """Begin with nothing."""
         self._last_named: set[str] = set()  # by the last manifest
+        self._manifests = Manifests()
         self._objects = InBulk(ask=self._ask_objects, take=self._take_objects)
         repo = self.repo if self.pass_over else None
         self._snapshots = _Unheld("snapshot", repo, self.held_snapshots, self._check_snapshot)
@@ -118,7 +120,10 @@ class Inventory:
     def _check_snapshot(self, digest: bytes, offset: int, raw: bytes) -> None:
         snapshot = decode_snapshot(raw)
         self.unverified_ids += not check_snapshot(
-            snapshot, verify_id=self.verify_ids, limits=self.limits
+            snapshot,
+            verify_id=self.verify_ids,
+            limits=self.limits,
+            manifests=self._manifests,
         )
         # Snapshots that follow each other share most of what they name.
         named = set(snapshot.manifest.values())

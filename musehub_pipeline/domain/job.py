@@ -9,6 +9,7 @@ import msgspec
 
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.errors import Fault, Rejection
+from musehub_pipeline.domain.names import branch_fault
 
 INDEX_VERSION = 1
 """Version of what the pipeline writes. Raise it when old mpacks have to be indexed again."""
@@ -76,6 +77,7 @@ class Job:
             raise Rejection(Fault.BAD_PAYLOAD, "payload.head: a head needs a branch to move")
         if fields.branch is not None:
             check_branch(fields.branch, where="payload.branch")
+            _check_branch_rules(fields.branch)
         return cls(
             mpack_key=ids.stored(fields.mpack_key),
             branch=fields.branch,
@@ -103,6 +105,12 @@ def payload_of(
         "force": force,
         "declared_objects_count": declared_objects_count,
     }
+
+
+def _check_branch_rules(name: str) -> None:
+    if name and (fault := branch_fault(name)):
+        message = f"payload.branch: {name!r:.120} can be no branch: {fault}"
+        raise Rejection(Fault.BAD_PAYLOAD, message)
 
 
 def check_branch(name: str, *, where: str) -> None:

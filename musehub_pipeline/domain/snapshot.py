@@ -8,6 +8,7 @@ from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.commit import parse_timestamp
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.names import Manifests
 from musehub_pipeline.domain.packed import decode, fields_of, header_of
 
 # The least that an entry takes: a path of no bytes (1), and an id of 64 digits (2 + 64).
@@ -74,23 +75,20 @@ def snapshot_id_of(raw: bytes) -> str:
     return snapshot_id
 
 
-def check_snapshot(snapshot: Snapshot, *, verify_id: bool, limits: Limits) -> bool:
+def check_snapshot(
+    snapshot: Snapshot, *, verify_id: bool, limits: Limits, manifests: Manifests
+) -> bool:
     """Check all that a snapshot says by itself, and tell whether its id could be recomputed.
 
-    That the manifest's values are ids is left to the caller, who sees each distinct one once.
+    `manifests` are those that were judged before. That the manifest's values are ids is left to the
+    caller, who sees each distinct one once.
 
     Raises:
-        Rejection: BAD_ID, BAD_TEXT or LIMIT_EXCEEDED, naming the field, or, where `verify_id`,
-            SNAPSHOT_ID_MISMATCH.
+        Rejection: BAD_ID, BAD_TEXT, BAD_PATH or LIMIT_EXCEEDED, naming the field, or, where
+            `verify_id`, SNAPSHOT_ID_MISMATCH.
     """
     ids.check_id("snapshot_id", snapshot.snapshot_id)
-    if "\0" in "".join(snapshot.manifest):
-        raise Rejection(Fault.BAD_TEXT, "manifest: a path holds NUL")
-    if snapshot.manifest and max(map(len, snapshot.manifest)) > limits.path_characters:
-        raise Rejection(
-            Fault.LIMIT_EXCEEDED,
-            f"manifest: a path is longer than {limits.path_characters} characters",
-        )
+    manifests.check(snapshot.manifest, longest=limits.path_characters)
     actual = ids.snapshot_hex(snapshot.manifest)
     known = actual == ids.hex_of(snapshot.snapshot_id)
     if not known and verify_id:

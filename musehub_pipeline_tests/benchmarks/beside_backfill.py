@@ -12,7 +12,7 @@ import psutil
 
 from musehub_pipeline.phases.report import percentile
 from musehub_pipeline_tests.acceptance.backfills import Backfills
-from musehub_pipeline_tests.acceptance.conftest import RUN, Dev
+from musehub_pipeline_tests.acceptance.dev import RUN, Dev
 from musehub_pipeline_tests.benchmarks.bench import Bench
 from musehub_pipeline_tests.benchmarks.figures import MIB, Figure, Pair, excess, growth
 from musehub_pipeline_tests.benchmarks.lone_push import push_alone, running_dev

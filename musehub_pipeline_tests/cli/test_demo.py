@@ -208,7 +208,7 @@ def test_a_detached_head_is_no_obstacle(hub: Hub, git: Git, branch_is_left: bool
     finished = call("demo", "--git", git.path)
 
     assert finished.code == 0, finished
-    assert heads(hub) == ({"main": main} if branch_is_left else {"HEAD": tip})
+    assert heads(hub) == ({"main": main} if branch_is_left else {"detached": tip})
 
 
 def repo_of(git: Path) -> str:

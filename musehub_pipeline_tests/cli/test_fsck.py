@@ -7,6 +7,7 @@ from typing import Any
 import obstore
 import pytest
 
+from musehub_pipeline.audit import names
 from musehub_pipeline.cli import fsck as command
 from musehub_pipeline_tests.cli.terminal import call, run
 from musehub_pipeline_tests.factories import History
@@ -171,3 +172,68 @@ def test_through_a_pipe_there_is_nothing_but_json_on_stdout(hub: Hub) -> None:
 
 def test_the_help_tells_the_exit_code() -> None:
     assert "exit with 1 on any breach" in call("fsck", "--help").out
+
+
+BAD_PATHS = {"a": "duplicateEntries", "../up": "hasDotdot", ".git/\x1b[31m": "hasDotgit"}
+
+
+def take_in(hub: Hub, slug: str, paths: list[str], branch: str) -> tuple[str, str]:
+    """Store a manifest and a branch as they were before there were rules; return their ids."""
+    repo_id = hub.create_repo(slug)
+    snapshot_id = f"sha256:{sha256(slug.encode()).hexdigest()}"
+    hub.sql(
+        "INSERT INTO musehub_snapshots VALUES (%(r)s, %(s)s, %(m)s, now())",
+        {"r": repo_id, "s": snapshot_id, "m": json.dumps(dict.fromkeys(paths, TUNE_ID))},
+    )
+    hub.sql("INSERT INTO musehub_branches VALUES (%(r)s, %(b)s, '')", {"r": repo_id, "b": branch})
+    return repo_id, snapshot_id
+
+
+def test_names_that_were_taken_in_before_are_told_with_the_ids_of_their_rows(pushed: Hub) -> None:
+    repo_id, snapshot_id = take_in(pushed, "odd", ["a/b", "fine", *BAD_PATHS], "ma\u202ein")
+    gone, _ = take_in(pushed, "gone", [".git"], "HEAD")
+    pushed.sql("UPDATE musehub_repos SET deleted_at = now() WHERE repo_id = %(r)s", {"r": gone})
+
+    scripted, told = call("fsck", "--names", "--json"), call("fsck", "--names")
+
+    assert scripted.code == told.code == 1
+    found = [json.loads(line) for line in scripted.out.splitlines()]
+    key = {"repo_id": repo_id, "snapshot_id": snapshot_id}
+    assert found[0] == {
+        "rule": "badRefName",
+        "table": "musehub_branches",
+        "key": {"repo_id": repo_id, "name": "ma\u202ein"},
+        "name": "ma\u202ein",
+        "message": "it holds what turns the direction of text",
+    }
+    assert {each["name"]: each["rule"] for each in found[1:]} == BAD_PATHS
+    assert [(each["table"], each["key"]) for each in found[1:]] == [("musehub_snapshots", key)] * 3
+    assert told.out.splitlines()[-1] == "branches=3 snapshots=3 findings=4"
+    for shown in (snapshot_id, r"ma\u202ein", r".git/\x1b[31m", "hasDotdot"):
+        assert shown in told.out
+
+
+def test_names_that_are_in_order_are_0(pushed: Hub) -> None:
+    take_in(pushed, "odd", [".git"], "-")
+
+    scripted, told = (call("fsck", "--names", "-r", "ada/song", *more) for more in (["--json"], []))
+
+    assert (scripted.code, scripted.out) == (0, "")
+    assert (told.code, told.out) == (0, "branches=1 snapshots=1 findings=0\n")
+
+
+def test_names_are_gone_over_window_by_window(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        take_in(hub, f"repo{number}", [f"{number}/fine", f"{number}/.."], f"-{number}")
+    hub.sql("INSERT INTO musehub_snapshots VALUES ('repo-repo0', 'no map', '[7]', now())")
+
+    def found() -> list[str]:
+        lines = call("fsck", "--names", "--json").out.splitlines()
+        return [json.loads(line)["name"] for line in lines]
+
+    expected = [*(f"-{number}" for number in range(5)), *(f"{number}/.." for number in range(5))]
+    assert found() == expected
+    monkeypatch.setattr(names, "_WINDOW_ROWS", 2)
+    assert found() == expected
+    monkeypatch.setattr(names, "_WINDOW_BYTES", 1)
+    assert found() == expected

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from musehub_pipeline.client.push import outline
+from musehub_pipeline.domain.names import PathFault
 from musehub_pipeline_tests.cli.terminal import Git, call
 
 
@@ -28,8 +29,10 @@ def test_the_json_tells_all_about_the_mpack(git: Git, tmp_path: Path) -> None:
         "objects": 3,
         "object_bytes": 3,
         "branch_heads": {"main": head},
-        "skipped_paths": [],
+        "skipped_paths": {},
         "skipped_paths_count": 0,
+        "skipped_branches": {},
+        "skipped_branches_count": 0,
         "skipped_submodules": 0,
         "truncated_merges": 0,
     }
@@ -83,6 +86,26 @@ def test_have_makes_it_thin(git: Git, tmp_path: Path) -> None:
     assert nothing["branch_heads"] == report["branch_heads"]
 
 
+def test_each_name_that_the_pipeline_would_refuse_is_told_in_a_line(
+    git: Git, tmp_path: Path
+) -> None:
+    git.add_odd_path(rb"a/.git:\033[31m")
+    git("update-ref", "refs/heads/ma\u202ein", "HEAD")
+    mpack = tmp_path / "some.mpack"
+
+    told = call("pack", git.path, "-o", mpack)
+    scripted = call("pack", git.path, "-o", mpack, "--json")
+
+    assert told.err.splitlines()[-2:] == [
+        rf"skipped 'a/.git:\x1b[31m': hasDotgit, {PathFault.HAS_DOTGIT.meaning}",
+        r"skipped branch 'ma\u202ein': it holds what turns the direction of text",
+    ]
+    assert told.err.splitlines()[-2:] == scripted.err.splitlines()[-2:]
+    assert "skipped_paths_count" in told.out
+    assert (scripted.json["skipped_paths_count"], scripted.json["skipped_branches_count"]) == (1, 1)
+    assert list(scripted.json["branch_heads"]) == ["main"]
+
+
 @pytest.mark.parametrize("path", [rb"caf\351", rb"[bold]\351", rb"a[/b]\351"])
 def test_a_path_that_is_not_utf8_is_reported_as_it_is(
     git: Git, tmp_path: Path, path: bytes
@@ -93,7 +116,7 @@ def test_a_path_that_is_not_utf8_is_reported_as_it_is(
 
     shown = repr(path.replace(rb"\351", b"\xe9"))
     assert finished.code == 0
-    assert finished.err.splitlines()[-1] == f"skipped 1 paths that are not UTF-8: {shown}"
+    assert finished.err.splitlines()[-1] == f"skipped {shown}: not UTF-8"
 
 
 @pytest.mark.parametrize(

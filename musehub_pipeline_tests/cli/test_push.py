@@ -188,6 +188,7 @@ def test_a_file_that_is_no_mpack_makes_no_row_at_all(hub: Hub, tmp_path: Path) -
     ("heads", "named"),
     [
         ({"main": LAST, "ma\0in": LAST}, "payload.branch: a branch name holds NUL"),
+        ({"main": LAST, "a\u202eb": LAST}, r"payload.branch: 'a\u202eb' can be no branch: "),
         ({"main": LAST, b"dev": LAST}, "$.branch"),
         ({"": LAST}, "payload.head: a head needs a branch to move"),
         ({"main": "HEAD"}, "payload.head: 'HEAD' is not an id"),

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from musehub_pipeline.client.git_objects import GitError
 from musehub_pipeline.client.pack import PackReport, pack
 from musehub_pipeline_tests.client.repository import (
     DATE,
@@ -60,8 +63,8 @@ def test_a_history_with_a_merge_is_packed_whole(git: Git, mpack: Path) -> None:
         objects=2,
         object_bytes=6,
         branch_heads=packed["branch_heads"],
-        skipped_paths=(),
-        skipped_paths_count=0,
+        skipped_paths={},
+        skipped_branches={},
         skipped_submodules=0,
         truncated_merges=0,
     )
@@ -124,8 +127,73 @@ def test_paths_that_are_not_utf_8_are_skipped_and_reported(git: Git, mpack: Path
     assert read(mpack)["commits"] == [muse_commit(commit, "odd", files)]
     assert read(mpack)["snapshots"] == [muse_snapshot(files)]
     assert read(mpack)["objects"] == [muse_object(b"fine", "odd/fine.txt")]
-    assert report.skipped_paths_count == 24
-    assert report.skipped_paths == tuple(repr(b"odd/%c.txt" % byte) for byte in range(0xC0, 0xD4))
+    names = [repr(b"odd/%c.txt" % byte) for byte in range(0xC0, 0xD8)]
+    assert report.skipped_paths == dict.fromkeys(names, "not UTF-8")
+
+
+def test_paths_that_the_pipeline_refuses_are_skipped_and_told_with_their_rule(
+    git: Git, mpack: Path
+) -> None:
+    blob = bytes.fromhex(git.store("blob", b"odd"))
+
+    def tree(*entries: tuple[bytes, bytes, bytes]) -> bytes:
+        raw = b"".join(b"%s %s\0%s" % entry for entry in entries)
+        return bytes.fromhex(git.store("tree", raw))
+
+    def file(name: bytes) -> tuple[bytes, bytes, bytes]:
+        return b"100644", name, blob
+
+    def folder(name: bytes, *names: bytes) -> tuple[bytes, bytes, bytes]:
+        return b"40000", name, tree(*map(file, names))
+
+    root = tree(
+        *map(file, (b".GIT", b"..", b"a", b"git~1", b"x/y", b"x\\..\\y", b"\n\x1b", b"z" * 4097)),
+        *(folder(b".git", b"config"), folder(b"a", b"b", b"c"), folder(b"b", b"twice", b"twice")),
+        folder(b"c", b".muse", b"."),
+    )
+    header = b"committer A <a@b> 1714557600 +0200"
+    raw = b"tree %s\nauthor A <a@b> 1 +0000\n%s\n\nodd" % (root.hex().encode(), header)
+    git("update-ref", "refs/heads/main", git.store("commit", raw))
+
+    report = pack(git.path, mpack)
+
+    assert [set(files) for files in files_of(mpack)] == [{"\n\x1b", "a/b", "a/c", "b/twice"}]
+    assert report.objects == 1
+    assert {path: why.partition(",")[0] for path, why in report.skipped_paths.items()} == {
+        "'.GIT'": "hasDotgit",
+        "'..'": "hasDotdot",
+        "'a'": "duplicateEntries",
+        "'git~1'": "hasDotgit",
+        "'x/y'": "fullPathname",
+        r"'x\\..\\y'": "hasDotdot",
+        repr("z" * 4097): "longer than 4096 characters",
+        "'.git'": "hasDotgit",
+        "'b/twice'": "duplicateEntries",
+        "'c/.muse'": "hasDotmuse",
+        "'c/.'": "hasDot",
+    }
+
+
+def test_branches_that_the_pipeline_refuses_are_skipped_with_all_that_only_they_reach(
+    git: Git, mpack: Path
+) -> None:
+    git.commit("base", {"song.txt": b"la"})
+    git("checkout", "--quiet", "-b", "a\u202eb")
+    git.commit("aside", {"aside.txt": b"la la"})
+    long = "/".join(["x" * 127] * 2)
+    for name in (long, long + "x"):
+        git("branch", name, "main")
+
+    report = pack(git.path, mpack)
+
+    assert set(report.branch_heads) == {"main", long}
+    assert report.skipped_branches == {
+        r"'a\u202eb'": "it holds what turns the direction of text",
+        repr(long + "x"): "longer than 255 bytes",
+    }
+    assert report.commits == 1
+    with pytest.raises(GitError):
+        pack(git.path, mpack, branches=["HEAD"])
 
 
 def test_a_symbolic_link_is_its_target_and_a_submodule_is_skipped(git: Git, mpack: Path) -> None:
@@ -139,7 +207,7 @@ def test_a_symbolic_link_is_its_target_and_a_submodule_is_skipped(git: Git, mpac
     report = pack(git.path, mpack)
 
     assert files_of(mpack) == [{"latest": b"song.txt", "play.sh": b"play", "song.txt": b"la"}]
-    assert (report.skipped_submodules, report.skipped_paths_count) == (1, 0)
+    assert (report.skipped_submodules, report.skipped_paths) == (1, {})
 
 
 def test_an_octopus_merge_keeps_two_parents_and_remembers_the_rest(git: Git, mpack: Path) -> None:

@@ -23,7 +23,7 @@ def test_only_the_branches_that_were_asked_for_are_packed(git: Git, mpack: Path)
     assert packed("drums", "main") == (["main", "drums"], ["main", "drums"])
     assert packed("HEAD") == (["main"], ["main"])
     git("checkout", "--quiet", "--detach", "drums")
-    assert packed("HEAD") == (["HEAD", "HEAD"], ["HEAD"])
+    assert packed("HEAD") == (["detached", "detached"], ["detached"])
     assert packed("drums") == (["drums", "drums"], ["drums"])
     assert read(mpack)["commits"] == [muse_base, muse_drums]
 
@@ -68,8 +68,10 @@ def test_a_pack_with_nothing_new_is_valid_and_says_so(git: Git, mpack: Path) -> 
         "objects": 0,
         "object_bytes": 0,
         "branch_heads": head,
-        "skipped_paths": [],
+        "skipped_paths": {},
         "skipped_paths_count": 0,
+        "skipped_branches": {},
+        "skipped_branches_count": 0,
         "skipped_submodules": 0,
         "truncated_merges": 0,
     }

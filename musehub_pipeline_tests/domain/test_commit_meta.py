@@ -181,6 +181,74 @@ def test_the_json_of_a_commit_may_be_as_long_as_its_limit_and_no_longer(piece_by
     )
 
 
+@pytest.mark.parametrize("piece_bytes", [16, PIECE_BYTES])
+@pytest.mark.parametrize(
+    ("packed", "text"),
+    [
+        (b"\xcb" + b"\0" * 7 + b"\1", "0." + "0" * 323 + "5"),
+        (pack(-1.7976931348623157e308), "-17976931348623157" + "0" * 292),
+        (pack(1e16), "1" + "0" * 16),
+        (pack(1.7000000000000001e18), "1700000000000000100"),
+        (pack(1e-7), "0.0000001"),
+        (pack(-1.5e-7), "-0.00000015"),
+        (pack(False), "false"),
+        (pack(None), "null"),
+        (pack(100), "100"),
+        (pack("\x01"), '"\\u0001"'),
+        (pack({"": None}), '{"": null}'),
+    ],
+    ids=[
+        "tiny",
+        "huge",
+        "large",
+        "time",
+        "small",
+        "negative",
+        "false",
+        "nil",
+        "hundred",
+        "control",
+        "map",
+    ],
+)
+def test_what_a_reader_gets_back_is_no_more_than_four_times_what_was_pushed(
+    packed: bytes, text: str, piece_bytes: int
+) -> None:
+    count = 1_000
+    back = len('"structured_delta": [], ') + count * len(text + ", ") - len(", ")
+
+    def commit(padding: int) -> bytes:
+        delta = array(count, packed * count)
+        return mapping(
+            {"structured_delta": delta, "future": b"\xdb" + padding.to_bytes(4) + b"x" * padding}
+        )
+
+    bare = len(commit(0))
+    least = max(0, -(-back // 4) - bare)
+
+    assert refusal(commit(least), piece_bytes=piece_bytes) is None
+    if least:
+        code, message = refusal(commit(least - 1), piece_bytes=piece_bytes) or ("", "")
+        assert (
+            code,
+            message.endswith("as PostgreSQL writes it out - at `$.structured_delta`"),
+        ) == (
+            "LIMIT_EXCEEDED",
+            True,
+        )
+
+
+def test_integers_have_up_to_64_bits() -> None:
+    for value in (-(2**63), 2**64 - 1):
+        for raw in small_and_large("structured_delta", pack([value])):
+            check(raw)
+            assert json.loads(meta_json(raw)) == {"structured_delta": [value]}
+    # Wider ones have no form of their own: they come as extensions, or as floats, which they stay.
+    wider = (2**64).to_bytes(9)
+    for raw in small_and_large("structured_delta", b"\xc7" + bytes([len(wider), 1]) + wider):
+        assert (refusal(raw) or ("",))[0] == "MPACK_MALFORMED"
+
+
 def test_a_commit_may_have_as_many_keys_as_its_limit_and_no_more() -> None:
     for padding in (b"\x01", LARGE):
         keys = {str(number): b"\x01" for number in range(MAX_FIELDS - 1)} | {"future": padding}

@@ -84,6 +84,11 @@ def test_unknown_keys_are_ignored() -> None:
         ({"mpack_key": "../" + HEX[3:]}, f"payload.mpack_key: '../{HEX[3:]}' is not an id"),
         ({"head": "HEAD"}, "payload.head: 'HEAD' is not an id"),
         ({"branch": None}, "payload.head: a head needs a branch to move"),
+        ({"branch": "a..b"}, "payload.branch: 'a..b' can be no branch: it holds .."),
+        (
+            {"branch": "HEAD"},
+            "payload.branch: 'HEAD' can be no branch: git means another thing by it",
+        ),
         ({"branch": ""}, "payload.head: a head needs a branch to move"),
     ],
 )

@@ -17,7 +17,10 @@ quickly = settings(max_examples=50, derandomize=True, deadline=None, database=No
 thoroughly = settings(max_examples=400, derandomize=True, deadline=None, database=None)
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
-files = st.dictionaries(texts, st.binary(max_size=40), max_size=4)
+names = st.text(
+    st.characters(exclude_characters="\0./\\", exclude_categories=("Cs",)), min_size=1, max_size=20
+)
+files = st.dictionaries(names, st.binary(max_size=40), max_size=4)
 times = st.datetimes(timezones=st.timezones()).map(lambda moment: moment.isoformat())
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | texts
 json = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner))
