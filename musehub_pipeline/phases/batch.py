@@ -6,7 +6,7 @@ A batch is small whatever its mpacks hold: paths, places in files, ids and count
 from dataclasses import dataclass, field, replace
 
 from musehub_pipeline.domain.budgets import Excess
-from musehub_pipeline.domain.errors import JobError
+from musehub_pipeline.domain.errors import READ_AGAIN, JobError, Rejection
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.result import Outcome, Result
 from musehub_pipeline.domain.slices import Slices
@@ -54,11 +54,15 @@ class Item:
 
     @property
     def holds_up(self) -> bool:
-        """Whether the later jobs of its repo have to wait: they may lean on what it did not bring.
+        """Whether the later jobs of its repo have to wait.
 
-        One that is indexed again and was not even unpacked brought nothing to lean on.
+        They do where they may lean on what it did not bring. One that was refused before they were
+        judged, or that is indexed again and was not even unpacked, brought nothing to lean on.
         """
-        return self.error is not None and (self.contents is not None or self.lease.holds_repo)
+        if self.error is None or self.contents is not None:
+            return self.error is not None
+        refused = isinstance(self.error, Rejection) and self.error.fault not in READ_AGAIN
+        return self.lease.holds_repo and not refused
 
     @property
     def parts(self) -> tuple[Job, ScratchFile, Contents]:

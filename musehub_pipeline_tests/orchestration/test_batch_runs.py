@@ -22,6 +22,8 @@ EMPTY = History().mpack()
 
 Run = Callable[..., list[str]]
 
+MISSING = {"mpack_key": "sha256:" + "0" * 64, "pusher_id": "ada", "branch": "main"}
+
 
 @pytest.fixture
 def run(hub: Hub, instance: dg.DagsterInstance) -> Run:
@@ -140,14 +142,28 @@ def test_a_step_back_within_a_batch_is_refused(hub: Hub, run: Run) -> None:
     assert hub.head(repo_id) == LAST
 
 
-def test_behind_a_failed_job_the_others_of_its_repo_wait_unspent(hub: Hub, run: Run) -> None:
+def test_a_refused_push_holds_up_no_other_of_its_repo(hub: Hub, run: Run) -> None:
     repo_id = hub.create_repo()
-    jobs = [hub.push(repo_id, NOT_MSGPACK)]
+    bad = [hub.push(repo_id, NOT_MSGPACK) for _ in range(6)]
+    good = [hub.push(repo_id, mpack, head=head) for mpack, head in chain()]
+
+    assert run() == [*bad, *good]
+
+    assert statuses(hub, *bad) == [("failed", 1, "MPACK_MALFORMED")] * 6
+    assert statuses(hub, *good) == [("done", 1, None)] * 3
+    assert hub.head(repo_id) == chain()[-1][1]
+
+
+def test_behind_a_push_that_cannot_be_read_the_others_of_its_repo_wait_unspent(
+    hub: Hub, run: Run
+) -> None:
+    repo_id = hub.create_repo()
+    jobs = [hub.enqueue(repo_id, **MISSING)]
     jobs += [hub.push(repo_id, mpack, head=head) for mpack, head in chain()]
 
     run()
 
-    assert statuses(hub, *jobs) == [("failed", 1, "MPACK_MALFORMED"), *[("pending", 0, None)] * 3]
+    assert statuses(hub, *jobs) == [("failed", 1, "MPACK_MISSING"), *[("pending", 0, None)] * 3]
     assert set(hub.counts().values()) == {0}
     assert run() == jobs[1:]
     assert statuses(hub, *jobs[1:]) == [("done", 1, None)] * 3
@@ -156,7 +172,7 @@ def test_behind_a_failed_job_the_others_of_its_repo_wait_unspent(hub: Hub, run: 
 
 def test_a_job_that_was_put_off_looks_as_if_it_had_not_been_claimed(hub: Hub, run: Run) -> None:
     repo_id = hub.create_repo()
-    hub.push(repo_id, NOT_MSGPACK)
+    hub.enqueue(repo_id, **MISSING)
     put_off = hub.push(repo_id, MPACK)
     before = hub.job(put_off)
 
@@ -174,9 +190,8 @@ def test_what_leaned_on_a_failed_push_fails_in_its_turn(hub: Hub, run: Run) -> N
     bad = hub.push(repo_id, first, declared_objects_count=2)
     thin = [hub.push(repo_id, mpack, head=head) for mpack, head in others]
 
-    taken = [run() for _ in range(3)]
+    assert run() == [bad, *thin]
 
-    assert taken == [[bad], thin[:1], thin[1:]]  # what is put off does not count
     assert statuses(hub, bad, *thin) == [
         ("failed", 1, "COUNT_MISMATCH"),
         ("failed", 1, "OBJECT_NOT_HELD"),

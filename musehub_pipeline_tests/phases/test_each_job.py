@@ -15,6 +15,7 @@ from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline_tests.phases.leases import lease_of
 
 GONE = Rejection(Fault.REPO_UNKNOWN, "gone")
+MISSING = Rejection(Fault.MPACK_MISSING, "missing")  # which is read again
 DOWN = Transient(Trouble.STORAGE_UNAVAILABLE, "down")
 AWAY = Transient(Trouble.DATABASE_UNAVAILABLE, "away")
 
@@ -133,7 +134,7 @@ def test_an_unexpected_error_is_an_internal_one_and_leaves_its_traceback_in_the_
 
 
 @pytest.mark.parametrize("together", [False, True])
-@pytest.mark.parametrize("error", [GONE, DOWN, ValueError("odd")])
+@pytest.mark.parametrize("error", [MISSING, DOWN, ValueError("odd")])
 def test_later_jobs_of_a_repo_wait_when_an_earlier_one_stops(
     together: bool, error: Exception
 ) -> None:
@@ -149,6 +150,22 @@ def test_later_jobs_of_a_repo_wait_when_an_earlier_one_stops(
     held_back = after.items[4].error
     assert held_back is not None
     assert held_back.message == "job 2 of the same repository goes first"
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_later_jobs_of_a_repo_do_not_wait_for_one_that_is_refused(together: bool) -> None:
+    after = each_job(batch("r", "r"), "unpack", failing(job0=GONE), together=together)
+
+    assert [item.error for item in after.items] == [GONE, None]
+
+
+def test_later_jobs_of_a_repo_wait_for_one_that_is_refused_when_it_had_been_unpacked() -> None:
+    before = batch("r", "r")
+    unpacked = tuple(replace(item, contents=object()) for item in before.items)
+
+    after = each_job(replace(before, items=unpacked), "put_objects", failing(job0=GONE))
+
+    assert ends(after)[1] == "EARLIER_JOB_UNFINISHED"
 
 
 def test_a_job_that_is_held_back_is_not_begun() -> None:

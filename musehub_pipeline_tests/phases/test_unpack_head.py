@@ -262,4 +262,4 @@ def test_pushes_of_one_batch_are_judged_one_after_the_other(repo: Repo) -> None:
     repo.push(first, mpack=pack({}))
     repo.push(second, mpack=pack({}))
 
-    assert repo.judged() == [root, first, "NON_FAST_FORWARD", "EARLIER_JOB_UNFINISHED"]
+    assert repo.judged() == [root, first, "NON_FAST_FORWARD", second]
