@@ -21,6 +21,7 @@ from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._serdes import ConfigurableClassData
 
+from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.run_requests import LANE_TAG, LIVE
 from musehub_pipeline.orchestration.instance import PROCESS_TAG
 from musehub_pipeline.orchestration.spares import DEFINITIONS, NoSpare, Spares
@@ -39,7 +40,6 @@ class SpareRunLauncher(dg.DefaultRunLauncher):
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data)
-        self._number = Settings.load().spare_runs
         self._lock = Lock()
         self._spares: Spares | None = None
         self._server_id: str | None = None
@@ -47,11 +47,15 @@ class SpareRunLauncher(dg.DefaultRunLauncher):
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Begin a run that has been created."""
+        run_id = context.dagster_run.run_id
         try:
-            self._launch_in_spare(context.dagster_run, self._current(context))
+            self._launch_in_spare(run_id, self._current(context))
         except NoSpare:
-            if PROCESS_TAG in context.dagster_run.tags:  # of the run that this one repeats
-                self._instance.add_run_tags(context.dagster_run.run_id, {PROCESS_TAG: ""})
+            run = self._instance.get_run_by_id(run_id)
+            if (
+                run and PROCESS_TAG in run.tags
+            ):  # of a spare that died, or a run that this one repeats
+                self._instance.add_run_tags(run_id, {PROCESS_TAG: ""})
             super().launch_run(context)
 
     def is_ready(self) -> bool:
@@ -90,29 +94,27 @@ class SpareRunLauncher(dg.DefaultRunLauncher):
 
     def _current(self, context: LaunchRunContext) -> Spares:
         """Return spares that have loaded what the run's code location has."""
-        if self._number == 0 or not _is_ours(context.dagster_run):
+        if not _is_ours(context.dagster_run):
             raise NoSpare
         server_id = _server_id(context)
         with self._lock:
-            spares = self._spares
-            current = spares and not spares.ended and server_id in {None, self._server_id}
-            if spares and not current:
-                spares.close()
-            if not spares or not current:
-                self._spares = Spares(self._number, self._instance, on_end=self._note_end)
-                self._server_id = server_id
-                raise NoSpare  # none stands for seconds
-        return spares
+            if self._spares and not self._spares.ended and server_id in {None, self._server_id}:
+                return self._spares
+            self.dispose()
+            number = _wanted()
+            self._spares = Spares(number, self._instance, on_end=self._note_end) if number else None
+            self._server_id = server_id
+            raise NoSpare  # none stands for seconds
 
-    def _launch_in_spare(self, run: dg.DagsterRun, spares: Spares) -> None:
+    def _launch_in_spare(self, run_id: str, spares: Spares) -> None:
         pid = spares.take()
-        self._runs[pid] = run.run_id
+        self._runs[pid] = run_id
         try:
-            self._instance.add_run_tags(run.run_id, {PROCESS_TAG: _named(pid)})
-            spares.begin(pid, run.run_id)
+            self._instance.add_run_tags(run_id, {PROCESS_TAG: _named(pid)})
+            spares.begin(pid, run_id)
         except (psutil.NoSuchProcess, NoSpare) as error:
-            del self._runs[pid]
-            raise NoSpare from error
+            if self._runs.pop(pid, None):  # else its end has been noted, and the run has failed
+                raise NoSpare from error
 
     def _note_end(self, pid: int, code: int) -> None:
         """Report a run whose process has ended and has not said what became of it."""
@@ -158,6 +160,13 @@ class LaneRunCoordinator(dg.QueuedRunCoordinator):
         most = self.get_run_queue_config().max_concurrent_runs
         under_way = dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)
         return most < 0 or self._instance.get_runs_count(under_way) < most
+
+
+def _wanted() -> int:
+    try:
+        return Settings.load().spare_runs
+    except SettingsError:  # which the run will say
+        return 0
 
 
 def _is_ours(run: dg.DagsterRun) -> bool:

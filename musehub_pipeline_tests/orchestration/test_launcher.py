@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import dagster as dg
 import psutil
 import pytest
-from dagster._core.launcher import WorkerStatus
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 
 from musehub_pipeline.orchestration.index_mpacks import index_mpacks_job
 from musehub_pipeline.orchestration.instance import PROCESS_TAG, use_dagster_home
@@ -18,8 +20,18 @@ from musehub_pipeline.orchestration.launcher import (
 )
 from musehub_pipeline.orchestration.resources import MusehubResource
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.waiting import wait_for
 
 SIGTERM = -15
+
+
+def origin_of(module: str) -> JobPythonOrigin:
+    pointer = ModuleCodePointer(module, "defs", working_directory=None)
+    repository = RepositoryPythonOrigin(sys.executable, pointer)
+    return JobPythonOrigin("index_mpacks", repository)
+
+
+ORIGIN, OF_OTHERS = origin_of("musehub_pipeline.definitions"), origin_of("other.definitions")
 
 
 @pytest.fixture
@@ -68,9 +80,25 @@ def create_run(
     *,
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.NOT_STARTED,
     tags: dict[str, str] | None = None,
+    origin: JobPythonOrigin | None = None,
 ) -> dg.DagsterRun:
     job = index_mpacks_job(MusehubResource())
-    return instance.create_run_for_job(job, status=status, tags=tags)
+    return instance.create_run_for_job(job, status=status, tags=tags, job_code_origin=origin)
+
+
+def reloaded(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:
+    stored = instance.get_run_by_id(run.run_id)
+    assert stored is not None
+    return stored
+
+
+def nurseries() -> list[psutil.Process]:
+    """Return the processes of this one that fork spares, or are about to."""
+    return [
+        child
+        for child in psutil.Process().children()
+        if any(word in " ".join(child.cmdline()) for word in ("orchestration.spares", "nursery"))
+    ]
 
 
 def health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> WorkerStatus:
@@ -93,9 +121,7 @@ def test_a_run_is_told_to_stop_by_whoever_knows_its_process(
     assert instance.run_launcher.terminate(run.run_id)
 
     assert process.wait(10) == SIGTERM
-    told = instance.get_run_by_id(run.run_id)
-    assert told is not None
-    assert told.status == dg.DagsterRunStatus.CANCELING
+    assert reloaded(instance, run).status == dg.DagsterRunStatus.CANCELING
 
 
 def test_what_runs_on_another_machine_is_not_told_to_stop_here(
@@ -134,3 +160,43 @@ def test_a_run_is_well_while_its_process_lives(
     assert health(instance, run) == WorkerStatus.NOT_FOUND
     assert health(instance, elsewhere) == WorkerStatus.RUNNING
     assert health(instance, as_dagster_began_it) == WorkerStatus.RUNNING
+
+
+def test_a_run_that_repeats_another_one_does_not_have_its_process(
+    instance: dg.DagsterInstance, process: subprocess.Popen[bytes]
+) -> None:
+    run = run_in(instance, process)  # Dagster copies the tags of the run that is repeated
+
+    with pytest.raises(dg.DagsterInvariantViolationError, match="requires a workspace"):
+        instance.run_launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
+
+    assert not instance.run_launcher.terminate(run.run_id)
+    assert process.poll() is None
+    assert health(instance, reloaded(instance, run)) == WorkerStatus.RUNNING
+
+
+@pytest.mark.parametrize(("value", "number"), [("1", 1), ("0", 0), ("many", 0)])
+def test_spares_are_loaded_by_the_first_run_where_they_are_wanted(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, value: str, number: int
+) -> None:
+    monkeypatch.setenv("MUSEHUB_SPARE_RUNS", value)
+    run = create_run(instance, origin=ORIGIN)
+
+    with pytest.raises(dg.DagsterInvariantViolationError, match="requires a workspace"):
+        instance.run_launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
+
+    assert not instance.run_launcher.is_ready()
+    found = nurseries()
+    assert len(found) == number
+    wait_for(lambda: instance.run_launcher.is_ready() or not found)
+    instance.run_launcher.dispose()
+    wait_for(lambda: not any(nursery.is_running() for nursery in found))
+
+
+def test_spares_are_not_for_what_needs_other_code(instance: dg.DagsterInstance) -> None:
+    run = create_run(instance, origin=OF_OTHERS)
+
+    with pytest.raises(dg.DagsterInvariantViolationError, match="requires a workspace"):
+        instance.run_launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
+
+    assert nurseries() == []
