@@ -12,6 +12,7 @@ the nursery.
 import gc
 import importlib
 import json
+import logging
 import os
 import selectors
 import signal
@@ -39,6 +40,8 @@ _LOADED = (DEFINITIONS, "dagster._cli.api", "dagster_postgres", "musehub_pipelin
 _FORK_SECONDS = 10
 _PAUSE_SECONDS = 1.0
 _READ_BYTES = 1 << 16
+
+_log = logging.getLogger("musehub_pipeline.launcher")
 
 
 class NoSpare(Exception):
@@ -122,12 +125,19 @@ class Spares:
                             if stood:
                                 self._standing.remove(pid)
                         if not stood:
-                            self._on_end(pid, code)
+                            self._tell_end(pid, code)
         self._nursery.wait()
         with self._changed:
             self._ended = True
             self._standing.clear()
             self._changed.notify_all()
+
+    def _tell_end(self, pid: int, code: int) -> None:
+        try:
+            self._on_end(pid, code)
+        except Exception:
+            # Its heartbeat will tell, too. Here it is listened on.
+            _log.exception("process %d has ended with %d, which could not be reported", pid, code)
 
 
 class _Nursery:
@@ -184,7 +194,9 @@ class _Nursery:
         return False
 
     def _hear(self) -> None:
-        heard = self._launcher.recv(_READ_BYTES)
+        heard = b""
+        with suppress(ConnectionError):  # it was killed
+            heard = self._launcher.recv(_READ_BYTES)
         self._open = bool(heard)
         *lines, self._unread = (self._unread + heard).split(b"\n")
         for line in lines:
