@@ -6,8 +6,8 @@ from math import ceil
 
 from musehub_pipeline.domain.backfill import Report
 from musehub_pipeline.domain.budgets import BUDGET_KEYS, Excess
+from musehub_pipeline.domain.escapes import one_line
 from musehub_pipeline.domain.result import COUNTS, Outcome, Result
-from musehub_pipeline.domain.text import one_line
 from musehub_pipeline.phases.batch import Batch, Item
 
 MAX_ROWS = 100
