@@ -9,7 +9,7 @@ from musehub_pipeline.domain.budgets import Excess
 from musehub_pipeline.domain.errors import READ_AGAIN, JobError, Rejection
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.places import Places
-from musehub_pipeline.domain.result import Outcome, Result
+from musehub_pipeline.domain.result import Count, Outcome, Result, Timing
 from musehub_pipeline.objects.scratch import ScratchFile
 from musehub_pipeline.queue.claim import Rescued
 from musehub_pipeline.queue.lease import Lease
@@ -42,8 +42,8 @@ class Item:
     size_bytes: int | None = None  # of the mpack; None where storage has none
     mpack: ScratchFile | None = None
     contents: Contents | None = None
-    timings: dict[str, float] = field(default_factory=dict)  # milliseconds by timing key
-    counts: dict[str, int] = field(default_factory=dict)
+    timings: dict[Timing, float] = field(default_factory=dict)  # milliseconds by timing key
+    counts: dict[Count, int] = field(default_factory=dict)
     error: JobError | None = None
     outcome: Outcome | None = None  # what `summarize` made of it
 
