@@ -17,6 +17,8 @@ from musehub_pipeline.domain.names import Manifests
 from musehub_pipeline.domain.places import Place, Places
 from musehub_pipeline.domain.snapshot import check_snapshot, decode_snapshot
 
+_REMEMBERED_NAMES = 100_000
+
 
 @dataclass(kw_only=True)
 class Inventory:
@@ -41,7 +43,7 @@ class Inventory:
     named_snapshots: set[bytes] = field(default_factory=set)  # by new commits
     unverified_ids: int = 0
     _manifests: Manifests = field(default_factory=Manifests)  # that were judged before
-    _last_named: set[str] = field(default_factory=set)  # by the last manifest
+    _named: set[str] = field(default_factory=set)  # lately, as clients spelled it
 
     def add_objects(
         self,
@@ -89,12 +91,14 @@ class Inventory:
         self.unverified_ids += not check_snapshot(
             snapshot, verify_id=self.verify_ids, limits=self.limits, manifests=self._manifests
         )
-        # Snapshots that follow each other share most of what they name.
-        named = set(snapshot.manifest.values())
-        for object_id in named - self._last_named:
-            ids.check_id("manifest", object_id)
-            self.named_objects.add(ids.digest_of(object_id))
-        self._last_named = named
+        # Snapshots share most of what they name, but clients sort them by id: neighbours do not.
+        if len(self._named) > _REMEMBERED_NAMES:
+            self._named.clear()
+        for object_id in snapshot.manifest.values():
+            if object_id not in self._named:
+                ids.check_id("manifest", object_id)
+                self._named.add(object_id)
+                self.named_objects.add(ids.digest_of(object_id))
         if len(self.named_objects) > self.limits.objects:
             raise Rejection(
                 Fault.LIMIT_EXCEEDED,
