@@ -17,7 +17,7 @@ from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
 from musehub_pipeline.domain.ids import PREFIX, is_id
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.places import Place, Places
-from musehub_pipeline.objects.directory import read_file, sync_filesystem
+from musehub_pipeline.objects.directory import create_file, read_file, sync_filesystem
 from musehub_pipeline.objects.scratch import CHUNK_BYTES, Buffer, removed_on_error, write_hashing
 from musehub_pipeline.objects.storage_client import S3Options, Store, open_store, parse_storage_url
 from musehub_pipeline.parallel import in_threads
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _PART_BYTES = 8 << 20
 _MOST_PARTS = 12  # of an mpack on the way at a time: each is in memory
 _OBJECTS_A_TASK = 16
+_THREADS_OF_S3 = 8  # for each that writes files
 _LISTED_AT_ONCE = 1_000
 _OBJECT_KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 
@@ -191,7 +192,10 @@ class ObjectStorage:
             return PutCount(0, 0)
         self._unsynced = True
         chunks = objects.chunks(rows=_OBJECTS_A_TASK, size_bytes=_PART_BYTES)
-        threads = min(self._threads, -(-len(objects) // _OBJECTS_A_TASK))
+        most = self._threads
+        if self._place.directory is not None:  # where nothing is waited for, but for each other
+            most = max(1, most // _THREADS_OF_S3)
+        threads = min(most, -(-len(objects) // _OBJECTS_A_TASK))
 
         def put_chunk(chunk: list[Place]) -> PutCount:
             written = [item.size for item in chunk if self._put(source, item)]
@@ -252,13 +256,16 @@ class ObjectStorage:
         with self._errors(f"PUT {key}"):
             if item.size > _PART_BYTES:
                 return self._put_large(key, source, item)
-            content = source.read(item.offset, item.size)
+            store, content = self._store, source.read(item.offset, item.size)
             try:
-                self._store.put(key, content, mode="create", use_multipart=False)
-            except exceptions.AlreadyExistsError:
+                if self._place.directory is None:
+                    store.put(key, content, mode="create", use_multipart=False)
+                else:  # takes half the time that it takes the client
+                    create_file(self._place.directory / key, content)
+            except (exceptions.AlreadyExistsError, FileExistsError):
                 if self._has(key, item.size):
                     return False
-                self._store.put(key, content, mode="overwrite", use_multipart=False)
+                store.put(key, content, mode="overwrite", use_multipart=False)
             return True
 
     def _put_large(self, key: str, source: Source, item: Place) -> bool:
