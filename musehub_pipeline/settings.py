@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from musehub_pipeline.domain.budgets import parse_budgets
+from musehub_pipeline.domain.budgets import BudgetKey, parse_budgets
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.objects.storage_client import S3Options, parse_storage_url
@@ -190,7 +190,7 @@ class Settings(BaseSettings):
         )
 
     @property
-    def phase_budgets(self) -> dict[str, float]:
+    def phase_budgets(self) -> dict[BudgetKey, float]:
         """How many milliseconds each timing of a result may have."""
         return parse_budgets(self.phase_budgets_ms)
 

@@ -12,7 +12,6 @@ from musehub_pipeline.audit.fsck_tables import FsckTables
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.ids import is_id
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.listing import Listing
 from musehub_pipeline.domain.mpack import read_mpack
 from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.objects.scratch import ScratchFile
@@ -227,8 +226,9 @@ class Fsck:
             size = self._objects.fetch_mpack(hex_digest, path, limit=_LIMITS.mpack_bytes)
             file = ScratchFile(path, size)
             try:
-                listing = Listing(partial(self._tables.note_item, self._mpacks))
-                read_mpack(file, listing, limits=_LIMITS)
+                for kind, items in read_mpack(file, limits=_LIMITS):
+                    digests = [item.place.digest for item in items]
+                    self._tables.note_items(self._mpacks, kind, digests)
             finally:
                 file.close()
         finally:

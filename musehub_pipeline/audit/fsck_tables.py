@@ -14,12 +14,12 @@ from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from musehub_pipeline.domain.inventory import Kind
-from musehub_pipeline.postgres.arrays import batched, id_array, text_array
+from musehub_pipeline.domain.mpack import Kind
+from musehub_pipeline.postgres.arrays import chunked, id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
 
-BATCH_ROWS = 5_000
-_BATCH_SNAPSHOTS = 1_000
+CHUNK_ROWS = 5_000
+_CHUNK_SNAPSHOTS = 1_000
 
 _TABLES = ("repos", "pushes", "items", "unsupplied", "named", "stored")
 
@@ -58,10 +58,10 @@ class FsckTables:
         """Yield mpack, repo and jobs, in order: of done jobs, or of others that are of interest."""
         return self._transaction.stream("fsck_mpacks", {"done": done})
 
-    def note_item(self, mpack: int, kind: Kind, digest: bytes) -> None:
+    def note_items(self, mpack: int, kind: Kind, digests: Iterable[bytes]) -> None:
         """Note what is in an mpack, now or later."""
-        self._items.append((mpack, kind, digest))
-        if len(self._items) >= BATCH_ROWS:
+        self._items.extend((mpack, kind, digest) for digest in digests)
+        if len(self._items) >= CHUNK_ROWS:
             self._write_items()
 
     def note_pushes(self, mpack: int, pushes: Collection[tuple[str, str]], *, done: bool) -> None:
@@ -77,9 +77,9 @@ class FsckTables:
     def note_stored(self, objects: Iterable[tuple[bytes, int]]) -> Iterator[int]:
         """Note what storage holds, as (digest, size in bytes); yield how much has been noted."""
         noted = 0
-        for batch in batched(objects, BATCH_ROWS):
-            ids = id_array(digest for digest, _ in batch)
-            sizes = [size for _, size in batch]
+        for chunk in chunked(objects, CHUNK_ROWS):
+            ids = id_array(digest for digest, _ in chunk)
+            sizes = [size for _, size in chunk]
             noted += self._transaction.write("fsck_note_stored", {"ids": ids, "sizes": sizes})
             yield noted
         self.analyze()
@@ -87,13 +87,13 @@ class FsckTables:
     def note_named(self) -> Iterator[int]:
         """Note what manifests name; yield how many snapshots have been looked at."""
         looked_at = 0
-        for batch in batched(self.ask("fsck_snapshot_keys"), _BATCH_SNAPSHOTS):
-            repo_ids, snapshot_ids = zip(*batch, strict=True)
+        for chunk in chunked(self.ask("fsck_snapshot_keys"), _CHUNK_SNAPSHOTS):
+            repo_ids, snapshot_ids = zip(*chunk, strict=True)
             self._transaction.write(
                 "fsck_note_named",
                 {"repo_ids": text_array(repo_ids), "snapshot_ids": text_array(snapshot_ids)},
             )
-            looked_at += len(batch)
+            looked_at += len(chunk)
             yield looked_at
         self.analyze()
 

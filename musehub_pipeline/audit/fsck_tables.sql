@@ -97,7 +97,7 @@ ORDER BY s.repo_id, s.snapshot_id;
 -- What some snapshots name, each object once. What is no map is taken for an object that is missing.
 INSERT INTO fsck_named (repo_id, object_id, snapshot_id)
 SELECT s.repo_id, entry.value, min(s.snapshot_id)
-FROM unnest(%(repo_ids)b::text[], %(snapshot_ids)b::text[]) AS batch (repo_id, snapshot_id)
+FROM unnest(%(repo_ids)b::text[], %(snapshot_ids)b::text[]) AS chunk (repo_id, snapshot_id)
 JOIN musehub_snapshots AS s USING (repo_id, snapshot_id)
 CROSS JOIN LATERAL jsonb_each_text(
     CASE jsonb_typeof(s.manifest) WHEN 'object' THEN s.manifest ELSE jsonb_build_object('', s.manifest) END

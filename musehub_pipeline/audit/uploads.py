@@ -15,11 +15,11 @@ from musehub_pipeline.domain.ids import PREFIX
 from musehub_pipeline.domain.job import payload_of
 from musehub_pipeline.index.repos import Repo
 from musehub_pipeline.objects.object_storage import ObjectStorage, Upload
-from musehub_pipeline.postgres.arrays import batched, text_array
+from musehub_pipeline.postgres.arrays import chunked, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
 from musehub_pipeline.queue.enqueue import Pushes
 
-BATCH_ROWS = 5_000
+CHUNK_ROWS = 5_000
 _STRANGERS_NAMED = 3
 
 
@@ -65,8 +65,8 @@ class Uploads:
 
     def note(self, uploads: Iterable[Upload]) -> Iterator[int]:
         """Note mpacks; yield how many have been noted."""
-        for batch in batched(self._mpacks(uploads), BATCH_ROWS):
-            keys, sizes, times = zip(*batch, strict=True)
+        for chunk in chunked(self._mpacks(uploads), CHUNK_ROWS):
+            keys, sizes, times = zip(*chunk, strict=True)
             parameters = {"keys": text_array(keys), "sizes": list(sizes), "times": list(times)}
             self.noted += self._transaction.write("uploads_note", parameters)
             yield self.noted

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from musehub_pipeline.domain.text import spelled
+from musehub_pipeline.domain.escapes import spelled
 
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}  # Unicode's categories of control, format and line end
 

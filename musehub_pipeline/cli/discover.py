@@ -24,8 +24,8 @@ from musehub_pipeline.cli.console import (
 )
 from musehub_pipeline.cli.options import JsonFlag, Limit, age_option, repo_option
 from musehub_pipeline.cli.progress import progress_bar
+from musehub_pipeline.domain.escapes import one_line
 from musehub_pipeline.domain.ids import hex_of, is_id
-from musehub_pipeline.domain.text import one_line
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.phases.services import open_database, open_objects

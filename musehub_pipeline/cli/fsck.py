@@ -11,7 +11,7 @@ from musehub_pipeline.audit.names import BadName, NameCheck
 from musehub_pipeline.cli.console import out, print_json, print_json_line, print_rows
 from musehub_pipeline.cli.options import JsonFlag, repo_option
 from musehub_pipeline.cli.progress import progress_bar
-from musehub_pipeline.domain.text import one_line
+from musehub_pipeline.domain.escapes import one_line
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.scratch import scratch_folder
 from musehub_pipeline.phases.services import open_database, open_objects

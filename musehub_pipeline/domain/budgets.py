@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
+from typing import Literal
 
-from musehub_pipeline.domain.result import TIMINGS, Result
+from musehub_pipeline.domain.result import TIMINGS, Result, Timing
 
-BUDGET_KEYS = (*TIMINGS, "elapsed_ms")
+BudgetKey = Literal[Timing, "elapsed_ms"]
+
+BUDGET_KEYS: tuple[BudgetKey, ...] = (*TIMINGS, "elapsed_ms")
 """The keys of a result that may have a budget."""
 
-Budgets = Mapping[str, float]
+Budgets = Mapping[BudgetKey, float]
 """Milliseconds by key."""
 
 
@@ -19,18 +22,18 @@ class Excess:
 
     job_id: str
     repo_id: str
-    key: str
+    key: BudgetKey
     taken: float
     budget: float
 
 
-def parse_budgets(text: str) -> dict[str, float]:
+def parse_budgets(text: str) -> dict[BudgetKey, float]:
     """Read budgets, as in ``object_puts_ms=5000,elapsed_ms=8000``.
 
     Raises:
         ValueError: a key is not known, or stands there twice, or its value is no time above 0.
     """
-    budgets: dict[str, float] = {}
+    budgets: dict[BudgetKey, float] = {}
     for part in text.split(",") if text.strip() else ():
         key, equals, value = (word.strip() for word in part.partition("="))
         if not equals:

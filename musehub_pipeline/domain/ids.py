@@ -123,4 +123,4 @@ def snapshot_hex(manifest: Mapping[str, str]) -> str:
 
     It is the sha256 of the ``path NUL object_id`` pairs, sorted, joined by NUL.
     """
-    return _hex(sorted(path + _SEPARATOR + oid for path, oid in manifest.items()))
+    return _hex(sorted(map(_SEPARATOR.join, manifest.items())))

@@ -1,198 +1,130 @@
-"""What an mpack holds and what it leans on: filled item by item, as the reader goes over it.
+"""What an mpack holds and what it leans on: filled chunk by chunk, as the reader goes over it.
 
 Each item is checked by itself here, but for snapshots and commits that the repository holds: they
 were checked when they came, nothing of them is used again, and a push repeats most of them (ADR 7).
 Whether everything that is named is there is decided afterwards.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
 
 from musehub_pipeline.domain import ids
-from musehub_pipeline.domain.commit import check_commit, commit_id_of, decode_commit
+from musehub_pipeline.domain.commit import check_commit, decode_commit
 from musehub_pipeline.domain.errors import Fault, Rejection
-from musehub_pipeline.domain.hashing import ContentVerifier
 from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.mpack import Packed
 from musehub_pipeline.domain.names import Manifests
-from musehub_pipeline.domain.questions import InBulk
-from musehub_pipeline.domain.slices import Slice, Slices
-from musehub_pipeline.domain.snapshot import check_snapshot, decode_snapshot, snapshot_id_of
+from musehub_pipeline.domain.places import Place, Places
+from musehub_pipeline.domain.snapshot import check_snapshot, decode_snapshot
 
-Kind = Literal["object", "snapshot", "commit"]
-
-
-class Repo(Protocol):
-    """What is known already, asked for many digests at a time."""
-
-    def held(self, kind: Kind, digests: Collection[bytes]) -> set[bytes]:
-        """Return those of `digests` that the repository holds."""
-        ...
-
-    def object_sizes(self, digests: Collection[bytes]) -> Mapping[bytes, int]:
-        """Return the sizes in bytes of those that are stored, whoever holds them."""
-        ...
+_REMEMBERED_NAMES = 100_000
 
 
 @dataclass(kw_only=True)
 class Inventory:
-    """The mpack reader's visitor: verifies every hash and keeps places, not contents.
+    """Checks items and keeps places, not contents.
 
-    `verifier` is None where an mpack of these very bytes was verified before: its contents are not
-    hashed again. `repo` is asked what is known already. No more different objects may be named than
-    may be held. Without `pass_over` what the repo holds is checked and listed like what is new.
-    With `verify_ids` false, a commit or snapshot id of an unknown scheme is counted, not rejected.
+    No more different objects may be named than may be held. With `verify_ids` false, a commit or
+    snapshot id of an unknown scheme is counted, not rejected.
     """
 
-    verifier: ContentVerifier | None
-    repo: Repo
     verify_ids: bool
     limits: Limits
-    pass_over: bool = True
-    objects: Slices = field(default_factory=Slices)  # all, one for each item of the list
-    missing_objects: Slices = field(default_factory=Slices)  # that storage lacks
-    unheld_objects: Slices = field(default_factory=Slices)  # that the repo does not hold yet
-    unproven_objects: Slices = field(default_factory=Slices)  # stored by the word of a row alone
-    snapshots: Slices = field(default_factory=Slices)  # that the repo lacks
-    commits: Slices = field(default_factory=Slices)  # that the repo lacks
+    objects: Places = field(default_factory=Places)  # all, one for each item of the list
+    missing_objects: Places = field(default_factory=Places)  # that storage lacks
+    unheld_objects: Places = field(default_factory=Places)  # that the repo does not hold yet
+    unproven_objects: Places = field(default_factory=Places)  # stored by the word of a row alone
+    snapshots: Places = field(default_factory=Places)  # but for those that were passed over
+    commits: Places = field(default_factory=Places)  # but for those that were passed over
     held_snapshots: set[bytes] = field(default_factory=set)  # that were passed over
     held_commits: set[bytes] = field(default_factory=set)  # that were passed over
     parents: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # of each new commit
     named_objects: set[bytes] = field(default_factory=set)  # by new snapshots
     named_snapshots: set[bytes] = field(default_factory=set)  # by new commits
     unverified_ids: int = 0
+    _manifests: Manifests = field(default_factory=Manifests)  # that were judged before
+    _named: set[str] = field(default_factory=set)  # lately, as clients spelled it
 
-    def __post_init__(self) -> None:
-        """Begin with nothing."""
-        self._last_named: set[str] = set()  # by the last manifest
-        self._manifests = Manifests()
-        self._objects = InBulk(ask=self._ask_objects, take=self._take_objects)
-        repo = self.repo if self.pass_over else None
-        self._snapshots = _Unheld("snapshot", repo, self.held_snapshots, self._check_snapshot)
-        self._commits = _Unheld("commit", repo, self.held_commits, self._check_commit)
-
-    def object(self, object_id: str, offset: int, size: int) -> None:
-        """Check an object's id, and have its content hashed, now or later."""
-        ids.check_id("object_id", object_id)
-        place = Slice(ids.digest_of(object_id), offset, size)
-        if self.verifier is not None:
-            self.verifier.add(len(self.objects), place)
-        self.objects.append(*place)
-        self._objects.add(place)
-
-    def snapshot(self, offset: int, raw: bytes) -> None:
-        """Check a snapshot, now or later, unless it is held, and note the objects that it names."""
-        self._snapshots.add(snapshot_id_of(raw), offset, raw)
-
-    def commit(self, offset: int, raw: bytes) -> None:
-        """Check a commit, now or later, unless it is held, and note what it names."""
-        self._commits.add(commit_id_of(raw), offset, raw)
-
-    def finish(self) -> None:
-        """Check whatever has not been checked yet.
-
-        Raises:
-            Rejection: as any of the methods above.
-        """
-        self._snapshots.finish()
-        self._commits.finish()
-        self._objects.finish()
-        if self.verifier is not None:
-            self.verifier.finish()
-
-    def _ask_objects(self, places: list[Slice]) -> tuple[set[bytes], Mapping[bytes, int]]:
-        digests = {place.digest for place in places}
-        return self.repo.held("object", digests), self.repo.object_sizes(digests)
-
-    def _take_objects(
-        self, places: list[Slice], answer: tuple[set[bytes], Mapping[bytes, int]]
+    def add_objects(
+        self,
+        items: Iterable[Packed],
+        *,
+        held: Collection[bytes],
+        proven: Collection[bytes],
+        sizes: Mapping[bytes, int],
     ) -> None:
-        held, sizes = answer
-        for place in places:
+        """Add objects, whose contents are as their ids say.
+
+        The repo holds those in `held`, and those in `proven` are surely stored where they have a
+        row. `sizes` are those of the rows, whoever holds them.
+        """
+        for _, place, _ in items:
+            self.objects.append(place)
             # What is stored in another size is not trusted: it is put, and healed.
             if sizes.get(place.digest) != place.size:
-                self.missing_objects.append(*place)
-            elif place.digest not in held or not self.pass_over:
-                self.unproven_objects.append(*place)
+                self.missing_objects.append(place)
+            elif place.digest not in proven:
+                self.unproven_objects.append(place)
             if place.digest not in held:
-                self.unheld_objects.append(*place)
+                self.unheld_objects.append(place)
 
-    def _check_snapshot(self, digest: bytes, offset: int, raw: bytes) -> None:
+    def add_snapshots(self, items: Iterable[Packed], *, held: Collection[bytes]) -> None:
+        """Check snapshots and note the objects that they name; pass over those in `held`.
+
+        Raises:
+            Rejection: as `decode_snapshot` and `check_snapshot`, BAD_ID or LIMIT_EXCEEDED.
+        """
+        self.held_snapshots.update(held)
+        _add_each(items, "snapshots", held, self._add_snapshot)
+
+    def add_commits(self, items: Iterable[Packed], *, held: Collection[bytes]) -> None:
+        """Check commits and note what they name; pass over those in `held`.
+
+        Raises:
+            Rejection: as `decode_commit` and `check_commit`.
+        """
+        self.held_commits.update(held)
+        _add_each(items, "commits", held, self._add_commit)
+
+    def _add_snapshot(self, place: Place, raw: bytes) -> None:
         snapshot = decode_snapshot(raw)
         self.unverified_ids += not check_snapshot(
-            snapshot,
-            verify_id=self.verify_ids,
-            limits=self.limits,
-            manifests=self._manifests,
+            snapshot, verify_id=self.verify_ids, limits=self.limits, manifests=self._manifests
         )
-        # Snapshots that follow each other share most of what they name.
-        named = set(snapshot.manifest.values())
-        for object_id in named - self._last_named:
-            ids.check_id("manifest", object_id)
-            self.named_objects.add(ids.digest_of(object_id))
-        self._last_named = named
+        # Snapshots share most of what they name, but clients sort them by id: neighbours do not.
+        if len(self._named) > _REMEMBERED_NAMES:
+            self._named.clear()
+        for object_id in snapshot.manifest.values():
+            if object_id not in self._named:
+                ids.check_id("manifest", object_id)
+                self._named.add(object_id)
+                self.named_objects.add(ids.digest_of(object_id))
         if len(self.named_objects) > self.limits.objects:
             raise Rejection(
                 Fault.LIMIT_EXCEEDED,
                 f"more than {self.limits.objects} different objects are named",
             )
-        self.snapshots.append(digest, offset, len(raw))
+        self.snapshots.append(place)
 
-    def _check_commit(self, digest: bytes, offset: int, raw: bytes) -> None:
+    def _add_commit(self, place: Place, raw: bytes) -> None:
         commit = decode_commit(raw)
         self.unverified_ids += not check_commit(
             commit, raw, verify_id=self.verify_ids, limits=self.limits
         )
         self.named_snapshots.add(ids.digest_of(commit.snapshot_id))
-        self.parents.setdefault(digest, tuple(map(ids.digest_of, commit.parents)))
-        self.commits.append(digest, offset, len(raw))
+        self.parents.setdefault(place.digest, tuple(map(ids.digest_of, commit.parents)))
+        self.commits.append(place)
 
 
-class _Item(NamedTuple):
-    number: int
-    digest: bytes
-    offset: int
-    raw: bytes
-
-
-class _Unheld:
-    """Checks those items of a list that the repo does not hold; the others it passes over.
-
-    Without a repo it passes over nothing.
-    """
-
-    def __init__(
-        self,
-        kind: Kind,
-        repo: Repo | None,
-        passed_over: set[bytes],
-        check: Callable[[bytes, int, bytes], None],
-    ) -> None:
-        self._kind: Kind = kind
-        self._repo = repo
-        self._passed_over = passed_over
-        self._check = check
-        self._number = 0
-        self._items = InBulk(ask=self._ask, take=self._take)
-
-    def add(self, any_id: str, offset: int, raw: bytes) -> None:
-        item = _Item(self._number, ids.digest_of(any_id), offset, raw)
-        self._number += 1
-        self._items.add(item, size_bytes=len(raw))
-
-    def finish(self) -> None:
-        self._items.finish()
-
-    def _ask(self, items: list[_Item]) -> set[bytes]:
-        if self._repo is None:
-            return set()
-        return self._repo.held(self._kind, {item.digest for item in items})
-
-    def _take(self, items: list[_Item], held: set[bytes]) -> None:
-        self._passed_over |= held
-        for number, digest, offset, raw in items:
-            if digest not in held:
-                try:
-                    self._check(digest, offset, raw)
-                except Rejection as rejection:
-                    raise rejection.at(f"{self._kind}s[{number}]") from rejection
+def _add_each(
+    items: Iterable[Packed],
+    list_name: str,
+    held: Collection[bytes],
+    add: Callable[[Place, bytes], None],
+) -> None:
+    for number, place, raw in items:
+        if place.digest not in held:
+            try:
+                add(place, raw)
+            except Rejection as rejection:
+                raise rejection.at(f"{list_name}[{number}]") from rejection

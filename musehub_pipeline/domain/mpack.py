@@ -1,20 +1,30 @@
-"""The mpack reader: one pass over a file, in bounded memory, that hands each item to a visitor.
+"""The mpack reader: one pass over a file, in bounded memory, that yields its items in chunks.
 
-It knows the form of an mpack and nothing of what its items mean. It never holds more than one item
-and a read buffer. Contents of objects are handed on as places in the file; a large one is not even
-read.
+It knows the form of an mpack and where an item has its id, and nothing of what else it says. It
+never holds more than a chunk of each list and a read buffer. Contents of objects are places in the
+file; a large one is not even read.
 """
 
 from collections.abc import Callable, Container, Iterator
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgpack  # pyright: ignore[reportMissingTypeStubs]
 
+from musehub_pipeline.domain import ids
+from musehub_pipeline.domain.commit import commit_id_of
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.places import Place
+from musehub_pipeline.domain.snapshot import snapshot_id_of
+
+Kind = Literal["object", "snapshot", "commit"]
 
 LONG_BYTES = 4 << 20
 """Contents up to this size are read on the way; longer ones are passed over."""
+
+_CHUNK_ITEMS = 20_000
+_CHUNK_BYTES: dict[Kind, int] = {"snapshot": 4 << 20, "commit": 4 << 20, "object": 32 << 20}
+"""Of the items of a chunk, all but the last: in memory, but for the contents of objects."""
 
 _READ_BYTES = 1 << 16  # and the least text_bytes
 _OBJECT_KEYS = ("object_id", "content")
@@ -37,47 +47,49 @@ class Source(Protocol):
         ...
 
 
-class Visitor(Protocol):
-    """What the reader tells of an mpack; each method may raise a `Rejection`."""
+class Packed(NamedTuple):
+    """One item of an mpack."""
 
-    def object(self, object_id: str, offset: int, size: int) -> None:
-        """Take an object, whose content lies at `offset`."""
-        ...
-
-    def snapshot(self, offset: int, raw: bytes) -> None:
-        """Take a snapshot, as the msgpack that lies at `offset`."""
-        ...
-
-    def commit(self, offset: int, raw: bytes) -> None:
-        """Take a commit, as the msgpack that lies at `offset`."""
-        ...
+    number: int  # in its list
+    place: Place  # of an object's content; of a whole snapshot or commit
+    raw: bytes  # what lies there, but of an object nothing
 
 
-def read_mpack(source: Source, visitor: Visitor, *, limits: Limits) -> None:
-    """Read a whole mpack.
+class Chunk(NamedTuple):
+    """Some items of one list."""
+
+    kind: Kind
+    items: list[Packed]
+
+
+def read_mpack(source: Source, *, limits: Limits) -> Iterator[Chunk]:
+    """Yield all items of an mpack, each list in order; the whole is read when nothing is left.
+
+    What does not fill a chunk comes in the end, leaves before roots: how an mpack is judged does
+    not depend on the order of its lists, unless it is large.
 
     Raises:
-        Rejection: MPACK_MALFORMED or LIMIT_EXCEEDED, or what the visitor raised; the message
-            begins with the item: ``objects[3]: …``.
+        Rejection: MPACK_MALFORMED, LIMIT_EXCEEDED or BAD_ID; the message begins with the item:
+            ``objects[3]: …``.
     """
-    _Reader(source, visitor, limits).read()
+    return _Reader(source, limits).chunks()
 
 
 class _Reader:
     """The position in the file, and the decoder that stands there."""
 
-    def __init__(self, source: Source, visitor: Visitor, limits: Limits) -> None:
+    def __init__(self, source: Source, limits: Limits) -> None:
         self._source = source
-        self._visitor = visitor
         self._limits = limits
+        self._rests: dict[Kind, list[Packed]] = {}  # of lists that have been read
         self._long_bytes = min(LONG_BYTES, limits.text_bytes)
         self._list_name = "mpack"  # the list that is read; outside of lists, the whole
         self._number: int | None = None  # of the item that is read, if one is
         self._seek(0)
 
-    def read(self) -> None:
+    def chunks(self) -> Iterator[Chunk]:
         try:
-            self._top_level()
+            yield from self._top_level()
         except Rejection as rejection:
             raise rejection.at(self._where) from rejection
         except msgpack.OutOfData as error:
@@ -97,31 +109,45 @@ class _Reader:
     def _malformed(self, message: str) -> Rejection:
         return Rejection(Fault.MPACK_MALFORMED, message, item=self._where)
 
-    def _top_level(self) -> None:
-        lists: dict[str, tuple[int, Callable[[], None]]] = {
-            "objects": (self._limits.objects, self._object),
-            "snapshots": (self._limits.snapshots, self._snapshot),
-            "commits": (self._limits.commits, self._commit),
+    def _top_level(self) -> Iterator[Chunk]:
+        lists: dict[str, tuple[Kind, int, Callable[[], tuple[Place, bytes]]]] = {
+            "objects": ("object", self._limits.objects, self._object),
+            "snapshots": ("snapshot", self._limits.snapshots, self._snapshot),
+            "commits": ("commit", self._limits.commits, self._commit),
         }
         for key in self._keys(lists):
             if key in lists:
-                self._list(key, *lists[key])
+                self._list_name = key
+                yield from self._list(*lists[key])
             else:
                 self._skip()
             self._list_name = "mpack"
         if self._position != self._source.size:
             raise self._malformed(f"{self._source.size - self._position} bytes follow its end")
+        for kind in _CHUNK_BYTES:
+            if rest := self._rests.pop(kind, None):
+                yield Chunk(kind, rest)
 
-    def _list(self, kind: str, limit: int, read_item: Callable[[], None]) -> None:
-        self._list_name = kind
-        items = self._unpacker.read_array_header()
-        if items > limit:
-            raise Rejection(Fault.LIMIT_EXCEEDED, f"{items} items, where {limit} are allowed")
-        if items > self._source.size - self._position:
-            raise Rejection(Fault.MPACK_MALFORMED, f"{items} items do not fit into the file")
-        for self._number in range(items):
-            read_item()
+    def _list(
+        self, kind: Kind, limit: int, read_item: Callable[[], tuple[Place, bytes]]
+    ) -> Iterator[Chunk]:
+        length = self._unpacker.read_array_header()
+        if length > limit:
+            raise Rejection(Fault.LIMIT_EXCEEDED, f"{length} items, where {limit} are allowed")
+        if length > self._source.size - self._position:
+            raise Rejection(Fault.MPACK_MALFORMED, f"{length} items do not fit into the file")
+        items: list[Packed] = []
+        size = 0
+        for self._number in range(length):
+            place, raw = read_item()
+            items.append(Packed(self._number, place, raw))
+            size += place.size
+            del raw  # which may be large: nothing keeps what has been yielded
+            if len(items) == _CHUNK_ITEMS or size >= _CHUNK_BYTES[kind]:
+                yield Chunk(kind, items)
+                items, size = [], 0
         self._number = None
+        self._rests[kind] = items
 
     def _keys(self, known: Container[str]) -> Iterator[str]:
         """Yield the keys of a map; whoever takes one reads or skips its value.
@@ -142,7 +168,7 @@ class _Reader:
                 seen.append(key)
             yield key
 
-    def _object(self) -> None:
+    def _object(self) -> tuple[Place, bytes]:
         object_id: Any = None
         content: tuple[int, int] | None = None
         for key in self._keys(_OBJECT_KEYS):
@@ -156,7 +182,8 @@ class _Reader:
             raise Rejection(Fault.MPACK_MALFORMED, "object_id: missing, or not a text")
         if content is None:
             raise Rejection(Fault.MPACK_MALFORMED, "content: missing")
-        self._visitor.object(object_id, *content)
+        ids.check_id("object_id", object_id)
+        return Place(ids.digest_of(object_id), *content), b""
 
     def _skip(self) -> None:
         start = self._position
@@ -187,19 +214,20 @@ class _Reader:
         self._seek(offset + size)
         return offset, size
 
-    def _snapshot(self) -> None:
-        self._visitor.snapshot(*self._raw(self._limits.snapshot_bytes))
+    def _snapshot(self) -> tuple[Place, bytes]:
+        return self._raw(self._limits.snapshot_bytes, snapshot_id_of)
 
-    def _commit(self) -> None:
-        self._visitor.commit(*self._raw(self._limits.commit_bytes))
+    def _commit(self) -> tuple[Place, bytes]:
+        return self._raw(self._limits.commit_bytes, commit_id_of)
 
-    def _raw(self, limit: int) -> tuple[int, bytes]:
+    def _raw(self, limit: int, id_of: Callable[[bytes], str]) -> tuple[Place, bytes]:
         begin = self._unpacker.tell()
         self._unpacker.skip()
         start, size = self._base + begin, self._unpacker.tell() - begin
         if size > limit:
             raise Rejection(Fault.LIMIT_EXCEEDED, f"{size} bytes, where {limit} are allowed")
-        return start, self._stream.slice(start, size)
+        raw = self._stream.slice(start, size)
+        return Place(ids.digest_of(id_of(raw)), start, size), raw
 
     @property
     def _position(self) -> int:

@@ -5,9 +5,68 @@ Dashboards and alerts read these names; they are a contract.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
-TIMING_OF_PHASE = {
+Timing = Literal[
+    "fetch_mpack_ms",
+    "unpack_ms",
+    "object_puts_ms",
+    "object_insert_ms",
+    "object_refs_ms",
+    "snapshot_insert_ms",
+    "commit_insert_ms",
+]
+"""What a phase took: float milliseconds of a monotonic clock."""
+
+Count = Literal[
+    "objects_total",
+    "objects_put",
+    "object_bytes_put",
+    "objects_inserted",
+    "object_refs_inserted",
+    "snapshots_inserted",
+    "commits_inserted",
+]
+"""How many; `objects_total` is the length of the mpack's list."""
+
+
+class Result(TypedDict):
+    """What a job that is done has to say, in the order in which people read it."""
+
+    job_id: str
+    repo_id: str
+    mpack_key: str
+    mpack_size_bytes: int
+    elapsed_ms: float
+    fetch_mpack_ms: float
+    unpack_ms: float
+    object_puts_ms: float
+    object_insert_ms: float
+    object_refs_ms: float
+    snapshot_insert_ms: float
+    commit_insert_ms: float
+    objects_total: int
+    objects_put: int
+    object_bytes_put: int
+    objects_inserted: int
+    object_refs_inserted: int
+    snapshots_inserted: int
+    commits_inserted: int
+    branch: str | None
+    head: str | None
+    head_moved: bool
+    attempt: int
+    batch_jobs: int
+    run_id: str
+    index_version: int
+    unverified_ids: NotRequired[int]  # where MUSEHUB_ID_POLICY=record let any pass
+
+
+TIMINGS: tuple[Timing, ...] = get_args(Timing)
+COUNTS: tuple[Count, ...] = get_args(Count)
+KEYS = tuple(key for key in Result.__annotations__ if key in Result.__required_keys__)
+
+TIMING_OF_PHASE: dict[str, Timing] = {
     "fetch_mpack": "fetch_mpack_ms",
     "unpack": "unpack_ms",
     "put_objects": "object_puts_ms",
@@ -16,40 +75,7 @@ TIMING_OF_PHASE = {
     "insert_snapshots": "snapshot_insert_ms",
     "insert_commits": "commit_insert_ms",
 }
-"""The timing key of each phase that has one; float milliseconds of a monotonic clock."""
-
-TIMINGS = tuple(TIMING_OF_PHASE.values())
-
-COUNTS = (
-    "objects_total",
-    "objects_put",
-    "object_bytes_put",
-    "objects_inserted",
-    "object_refs_inserted",
-    "snapshots_inserted",
-    "commits_inserted",
-)
-"""The counts of a result. `objects_total` is the length of the mpack's list."""
-
-KEYS = (
-    "job_id",
-    "repo_id",
-    "mpack_key",
-    "mpack_size_bytes",
-    "elapsed_ms",
-    *TIMINGS,
-    *COUNTS,
-    "branch",
-    "head",
-    "head_moved",
-    "attempt",
-    "batch_jobs",
-    "run_id",
-    "index_version",
-)
-"""The keys of every result, in the order in which people read them."""
-
-Result = dict[str, Any]
+"""The timing key of each phase that has one."""
 
 
 class Outcome(StrEnum):
@@ -62,13 +88,16 @@ class Outcome(StrEnum):
     KEPT = "kept as it was"  # by a backfill
 
 
-def in_order(result: Mapping[str, Any]) -> Result:
-    """Return a result in the order of its keys, which a database does not keep."""
-    known = {key: result[key] for key in KEYS if key in result}
-    return known | {key: value for key, value in result.items() if key not in known}
+def in_order(stored: Mapping[str, Any]) -> Result:
+    """Return a result in the order of its keys, which a database does not keep.
+
+    One of an older version may lack some, or have others.
+    """
+    known = {key: stored[key] for key in KEYS if key in stored}
+    return cast("Result", known | {key: stored[key] for key in stored if key not in known})
 
 
-def done_line(result: Mapping[str, Any]) -> str:
+def done_line(result: Result) -> str:
     """Return the summary line of a job that is done; its figures are those of `result`."""
     timings = " ".join(f"{key.removesuffix('_ms')}={result[key]}ms" for key in TIMINGS)
     return (

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from musehub_pipeline.domain.commit import CommitRow
 from musehub_pipeline.domain.ids import digest_of, hex_of, id_of, stored
-from musehub_pipeline.domain.inventory import Kind
 from musehub_pipeline.domain.job import INDEX_VERSION
+from musehub_pipeline.domain.mpack import Kind
 from musehub_pipeline.parallel import ahead, in_threads
 from musehub_pipeline.postgres.arrays import TextArray, id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -15,8 +16,8 @@ from obstore import exceptions
 from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
 from musehub_pipeline.domain.ids import PREFIX, is_id
 from musehub_pipeline.domain.mpack import Source
-from musehub_pipeline.domain.slices import Slice, Slices
-from musehub_pipeline.objects.directory import read_file, sync_filesystem
+from musehub_pipeline.domain.places import Place, Places
+from musehub_pipeline.objects.directory import create_file, read_file, sync_filesystem
 from musehub_pipeline.objects.scratch import CHUNK_BYTES, Buffer, removed_on_error, write_hashing
 from musehub_pipeline.objects.storage_client import S3Options, Store, open_store, parse_storage_url
 from musehub_pipeline.parallel import in_threads
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 8 << 20
 _MOST_PARTS = 12  # of an mpack on the way at a time: each is in memory
-_SLICES_A_TASK = 16
+_OBJECTS_A_TASK = 16
+_THREADS_OF_S3 = 8  # for each that writes files
 _LISTED_AT_ONCE = 1_000
 _OBJECT_KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 
@@ -178,7 +180,7 @@ class ObjectStorage:
         self.sync()
         return True
 
-    def put_objects(self, source: Source, objects: Slices) -> PutCount:
+    def put_objects(self, source: Source, objects: Places) -> PutCount:
         """Store objects, each the slice of `source` that hashes to its digest.
 
         The bytes are durable only after `sync`.
@@ -189,10 +191,13 @@ class ObjectStorage:
         if not objects:
             return PutCount(0, 0)
         self._unsynced = True
-        chunks = objects.chunks(rows=_SLICES_A_TASK, size_bytes=_PART_BYTES)
-        threads = min(self._threads, -(-len(objects) // _SLICES_A_TASK))
+        chunks = objects.chunks(rows=_OBJECTS_A_TASK, size_bytes=_PART_BYTES)
+        most = self._threads
+        if self._place.directory is not None:  # where nothing is waited for, but for each other
+            most = max(1, most // _THREADS_OF_S3)
+        threads = min(most, -(-len(objects) // _OBJECTS_A_TASK))
 
-        def put_chunk(chunk: list[Slice]) -> PutCount:
+        def put_chunk(chunk: list[Place]) -> PutCount:
             written = [item.size for item in chunk if self._put(source, item)]
             return PutCount(len(written), sum(written))
 
@@ -201,24 +206,22 @@ class ObjectStorage:
             sum(count.objects for count in counts), sum(count.size_bytes for count in counts)
         )
 
-    def find_lost(self, objects: Slices) -> Slices:
+    def find_lost(self, objects: Places) -> Places:
         """Return those of the objects that are not stored in their size, though their rows say so.
 
         Raises:
             Transient: STORAGE_UNAVAILABLE.
         """
-        lost = Slices()
         if not objects:
-            return lost
-        chunks = objects.chunks(rows=_SLICES_A_TASK)
-        threads = min(self._threads, -(-len(objects) // _SLICES_A_TASK))
+            return objects
+        chunks = objects.chunks(rows=_OBJECTS_A_TASK)
+        threads = min(self._threads, -(-len(objects) // _OBJECTS_A_TASK))
 
-        def find(chunk: list[Slice]) -> list[Slice]:
+        def find(chunk: list[Place]) -> list[Place]:
             return [item for item in chunk if not self._has(_object_key(item.digest), item.size)]
 
-        for found in in_threads(find, chunks, pool=self._pool, threads=threads):
-            for item in found:
-                lost.append(*item)
+        found = in_threads(find, chunks, pool=self._pool, threads=threads)
+        lost = Places(chain.from_iterable(found))
         if lost:
             _log.error(
                 "%s: %d objects are not there as their rows say: healing them", self.url, len(lost)
@@ -248,21 +251,24 @@ class ObjectStorage:
             with self._errors("sync"):
                 sync_filesystem(self._place.directory)
 
-    def _put(self, source: Source, item: Slice) -> bool:
+    def _put(self, source: Source, item: Place) -> bool:
         key = _object_key(item.digest)
         with self._errors(f"PUT {key}"):
             if item.size > _PART_BYTES:
                 return self._put_large(key, source, item)
-            content = source.read(item.offset, item.size)
+            store, content = self._store, source.read(item.offset, item.size)
             try:
-                self._store.put(key, content, mode="create", use_multipart=False)
-            except exceptions.AlreadyExistsError:
+                if self._place.directory is None:
+                    store.put(key, content, mode="create", use_multipart=False)
+                else:  # takes half the time that it takes the client
+                    create_file(self._place.directory / key, content)
+            except (exceptions.AlreadyExistsError, FileExistsError):
                 if self._has(key, item.size):
                     return False
-                self._store.put(key, content, mode="overwrite", use_multipart=False)
+                store.put(key, content, mode="overwrite", use_multipart=False)
             return True
 
-    def _put_large(self, key: str, source: Source, item: Slice) -> bool:
+    def _put_large(self, key: str, source: Source, item: Place) -> bool:
         # A multipart upload knows no create-only mode, but appears whole or not at all.
         if self._has(key, item.size):
             return False

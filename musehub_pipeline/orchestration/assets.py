@@ -4,7 +4,7 @@ from time import monotonic
 
 import dagster as dg
 
-from musehub_pipeline.domain.budgets import Budgets
+from musehub_pipeline.domain.budgets import BudgetKey, Budgets
 from musehub_pipeline.orchestration.metadata import table
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases.batch import Batch
@@ -49,7 +49,7 @@ def phase_budgets(
     )
 
 
-def _latest_maxima(instance: dg.DagsterInstance, budgets: Budgets) -> dict[str, float]:
+def _latest_maxima(instance: dg.DagsterInstance, budgets: Budgets) -> dict[BudgetKey, float]:
     """Return of the latest materialization the maxima for which there is a budget."""
     latest = instance.get_latest_materialization_event(MPACK_INDEX.key)
     seen = latest.asset_materialization if latest else None

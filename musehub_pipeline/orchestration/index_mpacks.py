@@ -2,11 +2,11 @@
 
 import inspect
 from time import monotonic
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from musehub_pipeline.domain.result import Result
 from musehub_pipeline.orchestration.assets import materialize
 from musehub_pipeline.orchestration.event_log import log_lines, note_rescued
 from musehub_pipeline.orchestration.metadata import batch_metadata, jobs_metadata
@@ -56,14 +56,14 @@ def phase_op(phase: Phase, *, place: int) -> dg.OpDefinition:
 @dg.op(description="Publish every finished job, give back the others, and say how each fared.")
 def summarize(
     context: dg.OpExecutionContext, batch: Batch, musehub: MusehubServices
-) -> dg.Output[list[Result]]:
+) -> dg.Output[list[dict[str, Any]]]:  # Dagster cannot check a TypedDict
     """End a run; the output is the result of every job that is done."""
     started = monotonic()
     ended = summarizing.summarize(batch, musehub)
     log_lines(context, ended)
     materialize(context, ended, budgets=musehub.settings.phase_budgets)
     metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
-    return dg.Output(list(ended.results), metadata=metadata)
+    return dg.Output([dict[str, Any](result) for result in ended.results], metadata=metadata)
 
 
 def priority(place: int) -> dict[str, str]:

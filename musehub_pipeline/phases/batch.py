@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from musehub_pipeline.domain.budgets import Excess
 from musehub_pipeline.domain.errors import READ_AGAIN, JobError, Rejection
 from musehub_pipeline.domain.job import Claim, Job
-from musehub_pipeline.domain.result import Outcome, Result
-from musehub_pipeline.domain.slices import Slices
+from musehub_pipeline.domain.places import Places
+from musehub_pipeline.domain.result import Count, Outcome, Result, Timing
 from musehub_pipeline.objects.scratch import ScratchFile
 from musehub_pipeline.queue.claim import Rescued
 from musehub_pipeline.queue.lease import Lease
@@ -20,13 +20,13 @@ class Contents:
     """What `unpack` found in an mpack: where all that is new lies, and how it was judged."""
 
     # What is new, sorted by id, each once; snapshots and commits all, where it is indexed again.
-    missing_objects: Slices  # that storage lacks
-    unheld_objects: Slices  # that the repo does not hold yet, whoever else does
+    missing_objects: Places  # that storage lacks
+    unheld_objects: Places  # that the repo does not hold yet, whoever else does
     # That have a row from elsewhere, or from long ago: whether their bytes still lie in storage is
     # not known.
-    unproven_objects: Slices
-    snapshots: Slices
-    commits: Slices
+    unproven_objects: Places
+    snapshots: Places
+    commits: Places
     objects_total: int
     unverified_ids: int  # recorded under MUSEHUB_ID_POLICY=record
     old_head: str | None  # where the branch stood when the push was judged
@@ -42,8 +42,8 @@ class Item:
     size_bytes: int | None = None  # of the mpack; None where storage has none
     mpack: ScratchFile | None = None
     contents: Contents | None = None
-    timings: dict[str, float] = field(default_factory=dict)  # milliseconds by timing key
-    counts: dict[str, int] = field(default_factory=dict)
+    timings: dict[Timing, float] = field(default_factory=dict)  # milliseconds by timing key
+    counts: dict[Count, int] = field(default_factory=dict)
     error: JobError | None = None
     outcome: Outcome | None = None  # what `summarize` made of it
 

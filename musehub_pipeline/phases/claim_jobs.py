@@ -9,8 +9,7 @@ from musehub_pipeline.domain.backfill import PastJob
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.ids import hex_of
 from musehub_pipeline.phases.batch import Batch, Item
-from musehub_pipeline.phases.each_job import each_job
-from musehub_pipeline.phases.over_batch import put_back_late
+from musehub_pipeline.phases.each_job import each_job, put_back_late
 from musehub_pipeline.phases.services import Services, WorkServices
 from musehub_pipeline.postgres.blips import through_blips
 from musehub_pipeline.queue.lease import Lease

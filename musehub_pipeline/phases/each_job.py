@@ -121,3 +121,28 @@ def _hold_back(items: tuple[Item, ...]) -> tuple[Item, ...]:
             stopped.setdefault(repo_id, job_id)
         checked.append(item)
     return tuple(checked)
+
+
+def put_back_late(batch: Batch) -> Batch:
+    """Put back, unspent, the pushes that came too late for the batch; return the rest.
+
+    With them go those that wait behind them: their repositories are free again. The latest goes
+    first. What is indexed again keeps nobody waiting, and is left for the end of the batch.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    late = {
+        item.claim.repo_id
+        for item in batch.items
+        if item.lease.holds_repo and item.error and item.error.code is Trouble.OVER_BATCH
+    }
+    kept: list[Item] = []
+    for item in reversed(batch.items):
+        if item.claim.repo_id in late and isinstance(item.error, Deferral):
+            if item.mpack is not None:
+                item.mpack.close()
+            through_blips(item.lease.give_back)
+        else:
+            kept.append(item)
+    return replace(batch, items=tuple(reversed(kept)))

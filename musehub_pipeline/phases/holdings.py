@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Mapping
 
-from musehub_pipeline.domain.inventory import Inventory, Kind
+from musehub_pipeline.domain.inventory import Inventory
 from musehub_pipeline.domain.job import Job
+from musehub_pipeline.domain.mpack import Kind
 from musehub_pipeline.index.index import Index
 
 Parents = Mapping[bytes, tuple[bytes, ...]]

@@ -4,7 +4,7 @@ from functools import partial
 
 from musehub_pipeline.domain.commit import CommitRow, decode_commit, row_of
 from musehub_pipeline.domain.mpack import Source
-from musehub_pipeline.domain.slices import Slice
+from musehub_pipeline.domain.places import Place
 from musehub_pipeline.index.index import WORTH_ASKING, in_chunks
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
@@ -27,6 +27,6 @@ def insert_commits(batch: Batch, services: WorkServices) -> Batch:
     return each_job(batch, "insert_commits", insert)
 
 
-def _row(source: Source, place: Slice) -> CommitRow:
+def _row(source: Source, place: Place) -> CommitRow:
     raw = source.read(place.offset, place.size)
     return row_of(decode_commit(raw), raw)

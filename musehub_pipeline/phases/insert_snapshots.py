@@ -4,7 +4,7 @@ from functools import partial
 
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.mpack import Source
-from musehub_pipeline.domain.slices import Slice
+from musehub_pipeline.domain.places import Place
 from musehub_pipeline.domain.snapshot import decode_snapshot, manifest_json
 from musehub_pipeline.index.index import WORTH_ASKING, SnapshotRow, in_chunks
 from musehub_pipeline.phases.batch import Batch, Item
@@ -31,7 +31,7 @@ def insert_snapshots(batch: Batch, services: WorkServices) -> Batch:
     return each_job(batch, "insert_snapshots", insert)
 
 
-def _row(source: Source, place: Slice) -> SnapshotRow:
+def _row(source: Source, place: Place) -> SnapshotRow:
     snapshot = decode_snapshot(source.read(place.offset, place.size))
     snapshot_id = ids.stored(snapshot.snapshot_id)
     return SnapshotRow(snapshot_id, manifest_json(snapshot), snapshot.created_at)

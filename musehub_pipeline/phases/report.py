@@ -1,13 +1,14 @@
 """What people see of a run: its figures, to be plotted over time, and a row for each job."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import cast
 
 from musehub_pipeline.domain.backfill import Report
 from musehub_pipeline.domain.budgets import BUDGET_KEYS, Excess
+from musehub_pipeline.domain.escapes import one_line
 from musehub_pipeline.domain.result import COUNTS, Outcome, Result
-from musehub_pipeline.domain.text import one_line
 from musehub_pipeline.phases.batch import Batch, Item
 
 MAX_ROWS = 100
@@ -99,7 +100,7 @@ def job_rows(batch: Batch) -> list[Row]:
 
 
 def _row(item: Item, result: Result | None) -> Row:
-    times = item.timings if result is None else result
+    times = cast("Mapping[str, float]", item.timings if result is None else result)
     outcome, reason = str(item.outcome), ""
     if item.error is not None:
         outcome = f"{outcome} {item.error.code}"

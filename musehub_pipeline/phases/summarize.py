@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from time import monotonic
+from typing import cast
 
 from musehub_pipeline.domain.budgets import Budgets, Excess, over_budget
 from musehub_pipeline.domain.errors import JobError
@@ -93,12 +94,12 @@ def _end(batch: Batch, budgets: Budgets) -> Batch:
 
 
 def _result(item: Item, batch: Batch) -> Result:
-    job, _, contents = item.parts
-    result: Result = {
+    job, mpack, contents = item.parts
+    result = {
         "job_id": item.claim.job_id,
         "repo_id": item.claim.repo_id,
         "mpack_key": job.mpack_key,
-        "mpack_size_bytes": item.size_bytes,
+        "mpack_size_bytes": mpack.size,
         "elapsed_ms": 0.0,
         **{key: round(item.timings.get(key, 0.0), _DECIMALS) for key in TIMINGS},
         **{key: item.counts.get(key, 0) for key in COUNTS},
@@ -114,7 +115,7 @@ def _result(item: Item, batch: Batch) -> Result:
     if contents.unverified_ids:
         result["unverified_ids"] = contents.unverified_ids
     result["elapsed_ms"] = round((monotonic() - item.claimed_at) * 1e3, _DECIMALS)
-    return result
+    return cast("Result", result)
 
 
 def _head(item: Item) -> Head | None:

@@ -1,24 +1,37 @@
 """Judge whole mpacks. Nothing is written before this, and what comes after may trust its input."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
-from musehub_pipeline.domain.hashing import ContentVerifier
+from musehub_pipeline.domain.hashing import verify_contents
 from musehub_pipeline.domain.ids import digest_of, id_of
-from musehub_pipeline.domain.inventory import Inventory, Kind
+from musehub_pipeline.domain.inventory import Inventory
 from musehub_pipeline.domain.job import Job
-from musehub_pipeline.domain.mpack import read_mpack
-from musehub_pipeline.objects.scratch import ScratchFile
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.mpack import Kind, Source, read_mpack
 from musehub_pipeline.phases.batch import Batch, Contents, Item
-from musehub_pipeline.phases.each_job import each_job
+from musehub_pipeline.phases.each_job import each_job, put_back_late
 from musehub_pipeline.phases.holdings import Holdings
-from musehub_pipeline.phases.over_batch import put_back_late
 from musehub_pipeline.phases.services import WorkServices
 from musehub_pipeline.postgres.blips import through_blips
 from musehub_pipeline.queue.lease import Lease
 
 _NAMED_IN_MESSAGE = 3
+
+
+class Repo(Protocol):
+    """What is known already, asked for many digests at a time."""
+
+    def held(self, kind: Kind, digests: Collection[bytes]) -> set[bytes]:
+        """Return those of `digests` that the repository holds."""
+        ...
+
+    def object_sizes(self, digests: Collection[bytes]) -> Mapping[bytes, int]:
+        """Return the sizes in bytes of those that are stored, whoever holds them."""
+        ...
 
 
 def unpack(batch: Batch, services: WorkServices) -> Batch:
@@ -42,12 +55,13 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
         if known >= most and item.lease.holds_repo:
             raise Deferral(Trouble.OVER_BATCH, f"the batch is full at {known} rows")
         repo = repos.setdefault(repo_id, Holdings(repo_id, services.index))
-        inventory = _read(
+        inventory = take_inventory(
             mpack,
-            services,
             repo,
             verified=job.mpack_key in verified,
             pass_over=item.lease.passes_over,
+            verify_ids=services.settings.id_policy == "verify",
+            limits=services.settings.limits,
         )
         verified.add(job.mpack_key)
         _check_count(job, inventory)
@@ -71,23 +85,33 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
     return put_back_late(each_job(batch, "unpack", judge))
 
 
-def _read(
-    mpack: ScratchFile, services: WorkServices, repo: Holdings, *, verified: bool, pass_over: bool
+def take_inventory(
+    mpack: Source, repo: Repo, *, verified: bool, pass_over: bool, verify_ids: bool, limits: Limits
 ) -> Inventory:
-    with ContentVerifier(mpack) as verifier:
-        inventory = Inventory(
-            verifier=None if verified else verifier,
-            repo=repo,
-            verify_ids=services.settings.id_policy == "verify",
-            limits=services.settings.limits,
-            pass_over=pass_over,
-        )
-        read_mpack(mpack, inventory, limits=services.settings.limits)
-        inventory.finish()
+    """Read an mpack and check each of its items; return what it holds and leans on.
+
+    One of whose very bytes were `verified` before, the contents are not hashed again. Without
+    `pass_over` what the repo holds is checked and listed like what is new.
+
+    Raises:
+        Rejection: with the item that is at fault.
+    """
+    inventory = Inventory(verify_ids=verify_ids, limits=limits)
+    for kind, items in read_mpack(mpack, limits=limits):
+        digests = {item.place.digest for item in items}
+        if kind == "object":
+            if not verified:
+                verify_contents(mpack, items)
+            held, sizes = repo.held(kind, digests), repo.object_sizes(digests)
+            inventory.add_objects(items, held=held, proven=held if pass_over else (), sizes=sizes)
+        else:
+            add = inventory.add_snapshots if kind == "snapshot" else inventory.add_commits
+            add(items, held=repo.held(kind, digests) if pass_over else ())
+        del items  # before more of them are read
     if inventory.unverified_ids:  # which vouch for no parents: of what is held, those stored count
-        for held in repo.held("commit", inventory.parents):
-            del inventory.parents[held]
-            inventory.held_commits.add(held)
+        for commit in repo.held("commit", inventory.parents):
+            del inventory.parents[commit]
+            inventory.held_commits.add(commit)
     return inventory
 
 

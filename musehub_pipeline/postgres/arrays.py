@@ -30,11 +30,11 @@ _BEFORE_ID = _length(_ID_LENGTH).decode() + PREFIX
 Item = TypeVar("Item")
 
 
-def batched(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
+def chunked(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
     """Yield any number of items in lists of `size`, the last one shorter."""
     iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+    while chunk := list(islice(iterator, size)):
+        yield chunk
 
 
 class TextArray(NamedTuple):

@@ -85,11 +85,11 @@ def test_pushes_that_wait_or_were_rejected_are_no_breach(world: World) -> None:
     assert (checked["jobs_failed"], checked["jobs_pending"], checked["mpacks"]) == (2, 1, 2)
 
 
-def test_what_does_not_fit_into_one_batch_is_not_lost(
+def test_what_does_not_fit_into_one_chunk_is_not_lost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fsck_tables, "BATCH_ROWS", 3)
-    monkeypatch.setattr(fsck_tables, "_BATCH_SNAPSHOTS", 2)
+    monkeypatch.setattr(fsck_tables, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(fsck_tables, "_CHUNK_SNAPSHOTS", 2)
     monkeypatch.setattr(database_module, "_STREAMED_ROWS", 2)
 
     assert found(world.hub) == []

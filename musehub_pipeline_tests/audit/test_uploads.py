@@ -38,7 +38,7 @@ def storage(any_hub: Hub) -> Iterator[ObjectStorage]:
 @pytest.fixture
 def noted(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Uploads]:
     """Mpacks, the first one a day old and each other an hour younger; no job names them."""
-    monkeypatch.setattr(uploads, "BATCH_ROWS", 4)
+    monkeypatch.setattr(uploads, "CHUNK_ROWS", 4)
     with Database(str(hub.settings.database_url)) as database, open_uploads(database) as noted:
         assert list(noted.note(upload(database, number) for number in range(9))) == [4, 8, 9]
         yield noted

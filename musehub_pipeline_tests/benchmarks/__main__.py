@@ -31,6 +31,7 @@ from musehub_pipeline_tests.benchmarks.long_past import long_past
 from musehub_pipeline_tests.benchmarks.memory import memory
 from musehub_pipeline_tests.benchmarks.puts import put_objects_directory, put_objects_s3
 from musehub_pipeline_tests.benchmarks.queue import queue
+from musehub_pipeline_tests.benchmarks.real_shapes import real_shapes
 from musehub_pipeline_tests.benchmarks.unpack import unpack
 
 BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "unpack": unpack,
     "database": database,
     "phases": phases,
+    "real-shapes": real_shapes,
     "dagster": dagster_run,
     "queue": queue,
     "index-throughput": index_throughput,

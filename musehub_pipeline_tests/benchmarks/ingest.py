@@ -74,7 +74,7 @@ def _figures(
             what if push_number == 0 else f"{what}, pushed again",
             [Pair(pair.measured[push_number], pair.bare[push_number]) for pair in pairs],
             limit=limit,
-            note=f"{note}; {_timings([pair.measured.results[push_number] for pair in pairs])}",
+            note=f"{note}; {timings_of([pair.measured.results[push_number] for pair in pairs])}",
         )
 
 
@@ -157,11 +157,12 @@ def ten_times(bench: Bench) -> Iterator[Figure]:
         f"{large.size_bytes / 1e6:,.0f} MB, against {small.size_bytes / 1e6:,.0f} MB",
         pairs,
         limit=11,
-        note=f"{factor:.2f} x the bytes; {_timings(results[large])}; {_timings(results[small])}",
+        note=f"{factor:.2f} x the bytes; "
+        f"{timings_of(results[large])}; {timings_of(results[small])}",
     )
 
 
-def _timings(results: Sequence[dict[str, Any]]) -> str:
+def timings_of(results: Sequence[dict[str, Any]]) -> str:
     """Return the medians of the phases' milliseconds."""
     medians = {key: median(result[key] for result in results) for key in TIMINGS}
     phases_ms = " ".join(f"{key.removesuffix('_ms')} {ms:.0f}" for key, ms in medians.items())

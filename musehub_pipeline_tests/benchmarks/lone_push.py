@@ -12,7 +12,7 @@ from unittest.mock import patch
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.phases.services import open_queue
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline_tests.acceptance.conftest import Dev
+from musehub_pipeline_tests.acceptance.dev import Dev
 from musehub_pipeline_tests.benchmarks.bench import Bench
 from musehub_pipeline_tests.benchmarks.figures import Figure, Pair, amount, seconds
 from musehub_pipeline_tests.factories import small_history

@@ -43,6 +43,8 @@ class Shape:
     most_bytes: int = 100 << 10
     skew: int = 5
     held: int = 0
+    message_bytes: int = 0  # of each commit, at the least
+    snapshots_by_id: bool = False  # as the public client sorts them, not as they were taken
     seed: int = 2
 
 
@@ -141,7 +143,9 @@ class _History:
 
     def snapshots(self) -> Iterator[dict[str, Any]]:
         """Yield the snapshot maps."""
-        for snapshot in range(self.first_snapshot, self._shape.snapshots):
+        snapshots = range(self.first_snapshot, self._shape.snapshots)
+        by_id = self._snapshot_ids.__getitem__ if self._shape.snapshots_by_id else None
+        for snapshot in sorted(snapshots, key=by_id):
             yield {
                 "snapshot_id": self._snapshot_ids[snapshot],
                 "manifest": self._manifest(snapshot),
@@ -160,7 +164,7 @@ class _History:
             "repo_id": "benchmark",
             "branch": BRANCH,
             "snapshot_id": self._snapshot_ids[self._snapshot_of(number)],
-            "message": f"Rework bar {number} of the second movement\n\nIt was too loud.",
+            "message": self._message(number),
             "committed_at": self._time(number),
             "parent_commit_id": first,
             "parent2_commit_id": second,
@@ -179,6 +183,12 @@ class _History:
             "reviewed_by": [],
             "test_runs": 0,
         }
+
+    def _message(self, number: int) -> str:
+        message = f"Rework bar {number} of the second movement\n\nIt was too loud."
+        missing = self._shape.message_bytes - len(message)
+        start = number * 4099 % _BLOCK_BYTES
+        return message + self._block[start : start + max(0, missing) // 2].hex()
 
     def _parents(self, number: int) -> tuple[str, ...]:
         if number == 0:

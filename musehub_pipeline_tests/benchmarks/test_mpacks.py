@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,14 @@ def test_ten_times_the_megabytes_are_ten_times_the_bytes(tmp_path: Path) -> None
     large, _ = written(tmp_path, mixed(50))
 
     assert 9.5 < large.size_bytes / small.size_bytes < 10.5
+
+
+def test_its_snapshots_may_come_in_order_of_their_ids_and_messages_be_long(tmp_path: Path) -> None:
+    shape = replace(WHOLE, snapshots_by_id=True, message_bytes=1_000)
+
+    _, packed = written(tmp_path, shape)
+
+    snapshot_ids = [snapshot["snapshot_id"] for snapshot in packed["snapshots"]]
+    assert snapshot_ids == sorted(snapshot_ids)
+    assert all(len(commit["message"]) >= 999 for commit in packed["commits"])
+    assert len({commit["commit_id"] for commit in packed["commits"]}) == 100

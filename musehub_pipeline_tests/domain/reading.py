@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain.errors import Rejection
-from musehub_pipeline.domain.hashing import ContentVerifier
-from musehub_pipeline.domain.inventory import Inventory, Kind
+from musehub_pipeline.domain.inventory import Inventory
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import Source, read_mpack
+from musehub_pipeline.domain.mpack import Kind, Source
+from musehub_pipeline.phases.unpack import take_inventory
 from musehub_pipeline_tests.factories import History, pack
 
 
@@ -50,17 +50,14 @@ def read(
 ) -> Inventory:
     """Read a whole mpack and return what it holds."""
     source = Bytes(mpack) if isinstance(mpack, bytes) else mpack
-    limits = limits or Limits()
-    with ContentVerifier(source) as verifier:
-        inventory = Inventory(
-            verifier=verifier,
-            repo=Known(held),
-            verify_ids=verify_ids,
-            limits=limits,
-        )
-        read_mpack(source, inventory, limits=limits)
-        inventory.finish()
-    return inventory
+    return take_inventory(
+        source,
+        Known(held),
+        verified=False,
+        pass_over=True,
+        verify_ids=verify_ids,
+        limits=limits or Limits(),
+    )
 
 
 def refusal(

@@ -262,7 +262,7 @@ def test_the_number_of_an_item_counts_those_that_are_passed_over() -> None:
     assert (code, message.split(": ")[0]) == ("COMMIT_ID_MISMATCH", "commits[3]")
 
 
-def test_items_are_checked_in_portions_without_losing_count() -> None:
+def test_items_are_checked_in_chunks_without_losing_count() -> None:
     history = History()
     for number in range(4_500):
         history.commit({"a": b"a"}, message=str(number))

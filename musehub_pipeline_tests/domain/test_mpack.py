@@ -7,8 +7,11 @@ from typing import Any
 import msgpack
 import pytest
 
+from musehub_pipeline.domain.errors import Rejection
+from musehub_pipeline.domain.ids import digest_of, id_of, stored
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import LONG_BYTES, read_mpack
+from musehub_pipeline.domain.mpack import LONG_BYTES, Kind, Packed, read_mpack
+from musehub_pipeline.domain.places import Place
 from musehub_pipeline_tests.domain.reading import (
     Bytes,
     array,
@@ -35,42 +38,88 @@ def shortly(value: object) -> str:
     return f"{value!r:.20}"
 
 
-class Told:
-    """A visitor that writes down what it is told, and what lies where it is told."""
-
-    def __init__(self, mpack: bytes) -> None:
-        self.mpack = mpack
-        self.items: list[tuple[str, int, bytes]] = []
-
-    def object(self, object_id: str, offset: int, size: int) -> None:
-        self.items.append((object_id, offset, self.mpack[offset : offset + size]))
-
-    def snapshot(self, offset: int, raw: bytes) -> None:
-        self.items.append(("snapshot", offset, raw))
-
-    def commit(self, offset: int, raw: bytes) -> None:
-        self.items.append(("commit", offset, raw))
+def items_of(mpack: bytes) -> list[tuple[Kind, Packed]]:
+    chunks = read_mpack(Bytes(mpack), limits=Limits())
+    return [(kind, item) for kind, items in chunks for item in items]
 
 
-def told(mpack: bytes, limits: Limits | None = None) -> Told:
-    visitor = Told(mpack)
-    read_mpack(Bytes(mpack), visitor, limits=limits or Limits())
-    return visitor
+def contents_of(mpack: bytes) -> list[bytes]:
+    """Return what lies at the place of each object."""
+    places = [item.place for kind, item in items_of(mpack) if kind == "object"]
+    return [mpack[place.offset : place.offset + place.size] for place in places]
 
 
-def test_every_item_is_told_in_order_with_the_place_where_it_lies() -> None:
+def named_in(mpack: bytes) -> list[tuple[Kind, str]]:
+    return [(kind, id_of(item.place.digest)) for kind, item in items_of(mpack)]
+
+
+def test_every_item_is_yielded_with_the_place_where_it_lies() -> None:
     content = tiny_history().content()
     mpack = pack(content)
 
-    visitor = told(mpack)
+    items = items_of(mpack)
 
     [commit], [snapshot], [each] = (content[kind] for kind in LISTS)
     raw_commit, raw_snapshot = pack(commit), pack(snapshot)
-    assert visitor.items == [
-        ("commit", mpack.index(raw_commit), raw_commit),
-        ("snapshot", mpack.index(raw_snapshot), raw_snapshot),
-        (each["object_id"], len(mpack) - 1, b"a"),
+
+    def place(any_id: str, raw: bytes) -> Place:
+        return Place(digest_of(any_id), mpack.rindex(raw), len(raw))
+
+    assert items == [
+        ("snapshot", Packed(0, place(snapshot["snapshot_id"], raw_snapshot), raw_snapshot)),
+        ("commit", Packed(0, place(commit["commit_id"], raw_commit), raw_commit)),
+        ("object", Packed(0, place(each["object_id"], b"a"), b"")),
     ]
+
+
+@pytest.mark.parametrize("prefix", ["", "sha256:"])
+def test_every_item_is_known_by_the_digest_of_its_id(prefix: str) -> None:
+    history = small_history(prefix)
+
+    expected = [
+        *(("commit", commit_id) for commit_id in history.commits),
+        *(("snapshot", snapshot_id) for snapshot_id in history.snapshots),
+        *(("object", object_id) for object_id in history.objects),
+    ]
+    assert sorted(named_in(history.mpack())) == sorted(
+        (kind, stored(any_id)) for kind, any_id in expected
+    )
+
+
+def test_what_an_item_says_beside_its_id_is_not_looked_at() -> None:
+    content = small_history().content()
+    content["objects"][0]["content"] = b"others"
+    content["snapshots"][0]["manifest"] = {}
+    content["commits"][0]["message"] = "another"
+
+    assert named_in(pack(content)) == named_in(small_history().mpack())
+
+
+@pytest.mark.parametrize("kind", ["object", "snapshot", "commit"])
+def test_what_is_no_id_is_a_rejection_that_names_the_item(kind: str) -> None:
+    content = small_history().content()
+    content[f"{kind}s"][1][f"{kind}_id"] = "no id"
+
+    with pytest.raises(Rejection) as caught:
+        items_of(pack(content))
+
+    assert (caught.value.code.value, caught.value.item) == ("BAD_ID", f"{kind}s[1]")
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers", "size"),
+    [("object", 20_001, 1), ("object", 9, 8 << 20), ("commit", 5, 2 << 20)],
+)
+def test_a_long_list_comes_in_chunks_and_in_order(kind: Kind, numbers: int, size: int) -> None:
+    ids = [f"{number:064x}" for number in range(numbers)]
+    item = {"object": "content", "commit": "message"}[kind]
+    mpack = pack({f"{kind}s": [{f"{kind}_id": each, item: b"x" * size} for each in ids]})
+
+    chunks = list(read_mpack(Bytes(mpack), limits=Limits()))
+
+    assert len(chunks) > 1
+    assert [item.number for _, items in chunks for item in items] == list(range(numbers))
+    assert named_in(mpack) == [(kind, stored(each)) for each in ids]
 
 
 @pytest.mark.parametrize("order", list(permutations(LISTS)))
@@ -94,21 +143,22 @@ def test_any_of_the_lists_may_be_absent(absent: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("value", EVERY_TYPE, ids=shortly)
 def test_unknown_keys_are_ignored_at_every_level(value: Any) -> None:
     content = tiny_history().content()
-    expected = told(pack(content))
+    expected = named_in(pack(content))
     for kind in LISTS:
         content[kind][0] = {"": value, **content[kind][0], "future": value}
 
-    visitor = told(pack({"first": value, **content, "last": value}))
+    mpack = pack({"first": value, **content, "last": value})
 
-    assert [item[0] for item in visitor.items] == [item[0] for item in expected.items]
-    assert visitor.items[-1][2] == b"a"
+    assert named_in(mpack) == expected
+    assert contents_of(mpack) == [b"a"]
 
 
 def test_the_keys_of_an_object_come_in_any_order() -> None:
     object_id = "f" * 64
     mpack = pack({"objects": [{"content": b"tone", "path": "a", "object_id": object_id}]})
 
-    assert told(mpack).items == [(object_id, mpack.index(b"tone"), b"tone")]
+    assert named_in(mpack) == [("object", stored(object_id))]
+    assert contents_of(mpack) == [b"tone"]
 
 
 @pytest.mark.parametrize("header", [b"\xc4\x04", b"\xc5\x00\x04", b"\xc6\x00\x00\x00\x04"])
@@ -117,7 +167,7 @@ def test_a_content_may_have_a_longer_header_than_it_needs(header: bytes) -> None
 
     mpack = mapping({"objects": array(1, item)})
 
-    assert told(mpack).items == [("f" * 64, len(mpack) - 4, b"tone")]
+    assert contents_of(mpack) == [b"tone"]
 
 
 @pytest.mark.parametrize("kind", LISTS)
@@ -217,9 +267,7 @@ def test_unknown_keys_may_occur_as_often_as_they_like() -> None:
     twice = (pack("future") + b"\x01") * 2
     item = b"\x84" + pack(tiny_history().content()["objects"][0])[1:] + twice
 
-    visitor = told(b"\x83" + twice + pack("objects") + array(1, item))
-
-    assert [content for _, _, content in visitor.items] == [b"a"]
+    assert contents_of(b"\x83" + twice + pack("objects") + array(1, item)) == [b"a"]
 
 
 @pytest.mark.parametrize("top", [b"", b"\xc1", pack([]), pack("mpack"), pack(7), pack(None)])

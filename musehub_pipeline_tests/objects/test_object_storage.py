@@ -10,7 +10,7 @@ import obstore
 import pytest
 
 from musehub_pipeline.domain.errors import Rejection, SettingsError, Transient
-from musehub_pipeline.domain.slices import Slices
+from musehub_pipeline.domain.places import Place, Places
 from musehub_pipeline.objects import object_storage
 from musehub_pipeline.objects.object_storage import ObjectStorage, PutCount
 from musehub_pipeline.objects.storage_client import StorageUrl, parse_storage_url
@@ -31,14 +31,14 @@ def key_of(content: bytes) -> str:
     return f"objects/{hex_of(content)[:2]}/{hex_of(content)}"
 
 
-def packed(*contents: bytes) -> tuple[Bytes, Slices]:
+def packed(*contents: bytes) -> tuple[Bytes, Places]:
     """Return a file that holds the contents, and where each lies."""
-    slices = Slices()
+    places = Places()
     offset = 5
     for content in contents:
-        slices.append(sha256(content).digest(), offset, len(content))
+        places.append(Place(sha256(content).digest(), offset, len(content)))
         offset += len(content)
-    return Bytes(b"mpack" + b"".join(contents) + b"tail"), slices
+    return Bytes(b"mpack" + b"".join(contents) + b"tail"), places
 
 
 def stored(hub: Hub) -> dict[str, bytes]:

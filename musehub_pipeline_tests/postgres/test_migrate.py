@@ -71,15 +71,21 @@ def test_an_empty_database_gets_every_table(empty_database_url: str, database: D
     assert {row["tablename"] for row in tables} == {*metadata.tables, "musehub_pipeline_version"}
 
 
-def test_manifests_are_stored_uncompressed(empty_database_url: str, database: Database) -> None:
+def test_manifests_and_messages_are_stored_uncompressed(
+    empty_database_url: str, database: Database
+) -> None:
     migrate.upgrade(database)
 
     found = asked(
         empty_database_url,
-        "SELECT attstorage FROM pg_attribute WHERE attname = 'manifest'"
-        " AND attrelid = 'musehub_snapshots'::regclass",
+        "SELECT attrelid::regclass::text AS of, attname, attstorage FROM pg_attribute"
+        " WHERE attrelid IN ('musehub_snapshots'::regclass, 'musehub_commits'::regclass)"
+        " AND attname IN ('manifest', 'message') ORDER BY 1",
     )
-    assert found == [{"attstorage": "e"}]
+    assert found == [
+        {"of": "musehub_commits", "attname": "message", "attstorage": "e"},
+        {"of": "musehub_snapshots", "attname": "manifest", "attstorage": "e"},
+    ]
 
 
 def test_the_queue_has_its_partial_indexes(empty_database_url: str, database: Database) -> None:

@@ -2,38 +2,35 @@
 
 import pytest
 
-from musehub_pipeline.domain.slices import Slice, Slices
+from musehub_pipeline.domain.places import Place, Places
 
 
 def digest(number: int) -> bytes:
     return number.to_bytes(32)
 
 
-def slices(*rows: tuple[int, int, int]) -> Slices:
-    table = Slices()
-    for number, offset, size in rows:
-        table.append(digest(number), offset, size)
-    return table
+def places(*rows: tuple[int, int, int]) -> Places:
+    return Places(Place(digest(number), offset, size) for number, offset, size in rows)
 
 
-def rows_of(table: Slices) -> list[tuple[int, int, int]]:
+def rows_of(table: Places) -> list[tuple[int, int, int]]:
     return [(int.from_bytes(item.digest), item.offset, item.size) for item in table]
 
 
 def test_it_gives_back_what_was_appended_in_order() -> None:
-    table = slices((7, 100, 5), (3, 0, 0), (2**256 - 1, 2**63, 2**63))
+    table = places((7, 100, 5), (3, 0, 0), (2**256 - 1, 2**63, 2**63))
 
     assert list(table) == [
-        Slice(digest(7), 100, 5),
-        Slice(digest(3), 0, 0),
-        Slice(b"\xff" * 32, 2**63, 2**63),
+        Place(digest(7), 100, 5),
+        Place(digest(3), 0, 0),
+        Place(b"\xff" * 32, 2**63, 2**63),
     ]
     assert list(table.digests()) == [digest(7), digest(3), b"\xff" * 32]
     assert len(table) == 3
 
 
 def test_an_empty_table_is_empty_in_every_way() -> None:
-    table = slices()
+    table = places()
 
     assert (len(table), list(table)) == (0, [])
     assert list(table.chunks(rows=5)) == []
@@ -41,14 +38,14 @@ def test_an_empty_table_is_empty_in_every_way() -> None:
 
 
 def test_sorting_keeps_each_id_once_the_first_that_came() -> None:
-    table = slices((9, 0, 1), (2, 10, 2), (9, 20, 3), (5, 30, 4), (2, 40, 5))
+    table = places((9, 0, 1), (2, 10, 2), (9, 20, 3), (5, 30, 4), (2, 40, 5))
 
     assert rows_of(table.sorted_unique()) == [(2, 10, 2), (5, 30, 4), (9, 0, 1)]
     assert len(table) == 5
 
 
 def test_items_can_be_left_out_by_their_digests() -> None:
-    table = slices((1, 0, 1), (2, 1, 1), (3, 2, 1), (2, 3, 1))
+    table = places((1, 0, 1), (2, 1, 1), (3, 2, 1), (2, 3, 1))
 
     assert rows_of(table.without({digest(2), digest(8)})) == [(1, 0, 1), (3, 2, 1)]
 
@@ -68,7 +65,7 @@ def test_items_can_be_left_out_by_their_digests() -> None:
 def test_chunks_are_full_by_rows_or_by_bytes_but_an_item_too_large_goes_alone(
     rows: int, size_bytes: int | None, expected: list[list[int]]
 ) -> None:
-    table = slices((1, 0, 10), (2, 10, 20), (3, 30, 25), (4, 55, 99), (5, 154, 15))
+    table = places((1, 0, 10), (2, 10, 20), (3, 30, 25), (4, 55, 99), (5, 154, 15))
 
     chunks = list(table.chunks(rows=rows, size_bytes=size_bytes))
 

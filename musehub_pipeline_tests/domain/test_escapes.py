@@ -2,7 +2,7 @@
 
 import pytest
 
-from musehub_pipeline.domain.text import one_line
+from musehub_pipeline.domain.escapes import one_line
 
 
 @pytest.mark.parametrize(
