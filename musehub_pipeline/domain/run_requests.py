@@ -22,7 +22,8 @@ class DueJob:
     job_id: str
     repo_id: str
     attempt: int
-    suspect: bool  # its last run died, so it is claimed alone
+    died_with: str | None = None  # the run that last died over it; then one of these is claimed
+    together: int | None = None  # with that many others of that run at the most, itself included
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +81,9 @@ def plan_runs(
 
 def _batches(due: tuple[DueJob, ...], batch_jobs: int) -> int:
     """Return how many runs could work at once: a repo's jobs go to one run at a time."""
-    suspects = sum(job.suspect for job in due)
-    others = [job for job in due if not job.suspect]
-    return suspects + min(-(-len(others) // batch_jobs), len({job.repo_id for job in others}))
+    alike: dict[str | None, list[DueJob]] = {}
+    for job in due:
+        alike.setdefault(job.died_with, []).append(job)
+    others = alike.pop(None, [])
+    of_the_dead = sum(-(-len(jobs) // (jobs[0].together or 1)) for jobs in alike.values())
+    return of_the_dead + min(-(-len(others) // batch_jobs), len({job.repo_id for job in others}))

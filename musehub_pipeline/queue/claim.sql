@@ -49,16 +49,47 @@ FROM due
 LEFT JOIN unlocked USING (job_id)
 WINDOW up_to_it AS (PARTITION BY repo_id ORDER BY created_at, job_id)
 
--- fragment: suspect
--- Whether a run died over the job, which may be what killed it.
-j.attempts @> '[{"code": "LEASE_EXPIRED"}]' AS suspect
+-- fragment: death
+-- How the last run died that had the job, where one did.
+jsonb_path_query_array(j.attempts, '$[*] ? (@.code == "LEASE_EXPIRED")') -> -1 AS death
+
+-- fragment: suspicion
+-- With which run the job died, and how many of those that it held then are taken together: half. Of
+-- many, one may be what killed it; it is found by halves, and fails when it dies alone.
+CASE WHEN death IS NOT NULL THEN coalesce(death ->> 'run_id', job_id) END AS died_with,
+CASE WHEN death IS NOT NULL THEN
+    CASE jsonb_typeof(death -> 'jobs')
+        WHEN 'number' THEN ceil(least(greatest((death ->> 'jobs')::numeric, 1), 1000000) / 2)::integer
+        ELSE 1
+    END
+END AS together
 
 -- name: lock_claims
 -- Claims follow each other, so that each sees the repos that the one before it took.
 SELECT pg_advisory_xact_lock(hashtextextended('musehub_pipeline.claim', 0));
 
 -- name: rescue_expired
--- A run that died without a word leaves an expired lease: its jobs wait again, or have had enough.
+-- A run that died without a word leaves an expired lease: its jobs wait again, or have had enough. For
+-- a death that others shared, none has: only one of them may have been what killed the run.
+WITH expired AS MATERIALIZED (
+    SELECT job_id, run_id, lease_expires_at, attempt, attempts, attempts_forgiven
+    -- include: expired
+    ORDER BY job_id
+    FOR UPDATE SKIP LOCKED
+), dead AS (
+    SELECT job_id, run_id,
+        'run ' || coalesce(run_id, '?') || ' died, its lease expired at ' || coalesce(lease_expires_at::text, '?') AS message,
+        CASE WHEN run_id IS NULL THEN 1 ELSE count(*) OVER (PARTITION BY run_id) END AS jobs,
+        attempt - attempts_forgiven >= %(max_attempts)s AS is_last,
+        1 + (
+            SELECT count(*) FROM jsonb_array_elements(attempts) AS earlier
+            WHERE earlier ->> 'code' = 'LEASE_EXPIRED' AND coalesce(earlier -> 'jobs', '1') = '1'
+                AND (earlier ->> 'attempt')::integer > attempts_forgiven
+        ) AS kills
+    FROM expired
+), judged AS (
+    SELECT *, is_last OR (jobs = 1 AND kills >= %(max_kills)s) AS enough FROM dead
+)
 UPDATE musehub_background_jobs AS job
 SET status = CASE WHEN dead.enough THEN 'failed' ELSE 'pending' END,
     finished_at = CASE WHEN dead.enough THEN clock_timestamp() END,
@@ -66,46 +97,44 @@ SET status = CASE WHEN dead.enough THEN 'failed' ELSE 'pending' END,
     error = dead.message,
     attempts = attempts || jsonb_build_object(
         'attempt', attempt, 'run_id', dead.run_id, 'started_at', started_at,
-        'ended_at', clock_timestamp(), 'code', 'LEASE_EXPIRED', 'message', dead.message
+        'ended_at', clock_timestamp(), 'code', 'LEASE_EXPIRED', 'message', dead.message,
+        'jobs', dead.jobs
     ),
     run_id = NULL,
     lease_expires_at = NULL
-FROM (
-    SELECT job_id, run_id,
-        'run ' || coalesce(run_id, '?') || ' died, its lease expired at ' || coalesce(lease_expires_at::text, '?') AS message,
-        attempt - attempts_forgiven >= %(max_attempts)s OR (
-            SELECT count(*) + 1 FROM jsonb_array_elements(attempts) AS earlier
-            WHERE earlier ->> 'code' = 'LEASE_EXPIRED'
-                AND (earlier ->> 'attempt')::integer > attempts_forgiven
-        ) >= %(max_kills)s AS enough
-    -- include: expired
-    ORDER BY job_id
-    FOR UPDATE SKIP LOCKED
-) AS dead
+FROM judged AS dead
 WHERE job.job_id = dead.job_id
 RETURNING job.job_id, job.repo_id, dead.run_id, job.status, job.error_code, job.error;
 
 -- name: choose_due
--- The oldest due jobs, locked and in order. A suspect is taken alone.
+-- The oldest due jobs, locked and in order. Those over which a run died go with others of that run only.
 WITH due AS (
     SELECT j.job_id, j.repo_id, j.created_at,
-        -- include: suspect
+        -- include: death
     -- include: oldest_due
     LIMIT %(limit)s
 ), free AS (
     -- include: free
-), ranked AS (
-    SELECT job_id,
-        row_number() OVER oldest AS place,
-        first_value(suspect) OVER oldest AS alone,
-        bool_or(suspect) OVER (PARTITION BY repo_id ORDER BY created_at, job_id) AS behind_suspect
+), suspected AS (
+    SELECT job_id, repo_id, created_at,
+        -- include: suspicion
     FROM free
     WHERE is_free
+), compared AS (
+    SELECT *,
+        first_value(together) OVER oldest AS most,
+        died_with IS NOT DISTINCT FROM first_value(died_with) OVER oldest AS is_alike
+    FROM suspected
     WINDOW oldest AS (ORDER BY created_at, job_id)
+), chosen AS (
+    SELECT job_id, created_at, most,
+        bool_and(is_alike) OVER (PARTITION BY repo_id ORDER BY created_at, job_id) AS may_go
+    FROM compared
 )
-SELECT job_id FROM ranked
-WHERE CASE WHEN alone THEN place = 1 ELSE NOT behind_suspect END
-ORDER BY place;
+SELECT job_id FROM chosen
+WHERE may_go
+ORDER BY created_at, job_id
+LIMIT (SELECT min(most) FROM chosen);
 
 -- name: choose_named
 -- The named jobs, locked and in order, in backoff or not, unless an earlier one of the repo is unfinished and
@@ -176,11 +205,16 @@ FROM (
 ) AS under_way;
 
 -- name: due
--- The oldest jobs that a claim would take, and whether they would be taken alone.
-SELECT j.job_id, j.repo_id, j.attempt,
-    -- include: suspect
--- include: oldest_due
-LIMIT %(limit)s;
+-- The oldest jobs that a claim would take, and with how many others they would be taken.
+SELECT job_id, repo_id, attempt,
+    -- include: suspicion
+FROM (
+    SELECT j.job_id, j.repo_id, j.attempt, j.created_at,
+        -- include: death
+    -- include: oldest_due
+    LIMIT %(limit)s
+) AS due
+ORDER BY created_at, job_id;
 
 -- name: count_due
 -- How many jobs a claim without a limit would take, one after the other; in one pass.

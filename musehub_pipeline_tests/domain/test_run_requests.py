@@ -13,10 +13,16 @@ from musehub_pipeline.domain.run_requests import (
 LIVE = {"musehub/lane": "live"}
 
 
-def due(repos: str, *, suspects: str = "") -> tuple[DueJob, ...]:
-    """Return a due job for each letter, which is its repo."""
+def due(repos: str, *, dead: str = "", together: int = 1) -> tuple[DueJob, ...]:
+    """Return a due job for each letter, which is its repo; a run died that had the `dead` ones."""
     return tuple(
-        DueJob(job_id=f"{repo}{number}", repo_id=repo, attempt=0, suspect=repo in suspects)
+        DueJob(
+            job_id=f"{repo}{number}",
+            repo_id=repo,
+            attempt=0,
+            died_with="dead" if repo in dead else None,
+            together=together if repo in dead else None,
+        )
         for number, repo in enumerate(repos)
     )
 
@@ -66,8 +72,9 @@ def test_runs_under_way_count(in_flight: int, unclaimed: int, runs: int) -> None
     assert len(planned(due("abcdefghi"), in_flight=in_flight, unclaimed=unclaimed)) == runs
 
 
-def test_a_job_whose_run_died_gets_a_run_of_its_own() -> None:
-    assert len(planned(due("abcd", suspects="ab"))) == 3
+@pytest.mark.parametrize(("together", "runs"), [(1, 4), (2, 3), (3, 2)])
+def test_the_jobs_of_a_run_that_died_get_runs_of_their_own(together: int, runs: int) -> None:
+    assert len(planned(due("abcde", dead="abc", together=together))) == runs
 
 
 def test_a_key_names_the_oldest_job_its_attempt_and_the_time() -> None:

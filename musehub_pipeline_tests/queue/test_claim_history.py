@@ -82,9 +82,9 @@ def test_the_backlog_tells_what_waits_and_what_is_due(hub: Hub, queue: Queue) ->
     assert (found.pending, found.running) == (4, 1)
     assert found.oldest_seconds == pytest.approx(60, abs=5)
     assert found.next_seconds == pytest.approx(60, abs=5)
-    assert [(job.job_id, job.repo_id, job.suspect) for job in found.due] == [
-        (due, "c", True),
-        (more, "c", False),
+    assert [(job.job_id, job.repo_id, job.died_with, job.together) for job in found.due] == [
+        (due, "c", due, 1),
+        (more, "c", None, None),
     ]
     assert behind not in {job.job_id for job in found.due}
     assert len(queue.backlog(limit=1).due) == 1
