@@ -48,7 +48,9 @@ class Settings(BaseSettings):
         1 << 30, ge=1, description="Bytes of mpacks that one run takes, but for a first larger one"
     )
     max_attempts: int = Field(30, ge=1, description="Claims after which a job fails for good")
-    max_kills: int = Field(3, ge=1, description="Runs that may die over a job before it fails")
+    max_kills: int = Field(
+        3, ge=1, description="Runs that may die over a job alone before it fails"
+    )
     max_concurrent_runs: int = Field(4, ge=1, description="Runs that the sensor has in flight")
     spare_runs: int = Field(
         1,

@@ -35,11 +35,17 @@ class _Case(NamedTuple):
 
 
 _CASES = {
-    "tiny": _Case(Shape(objects=3, commits=1, snapshots=1, paths=3, most_bytes=1_000)),
-    "incremental": _Case(Shape(objects=396, commits=50, snapshots=50, paths=200, most_bytes=6_000)),
-    "history": _Case(Shape(objects=2_671, commits=531, snapshots=262, paths=300)),
+    "tiny": _Case(Shape(objects=3, commits=1, snapshots=1, paths=3, most_bytes=1_000), rows=1),
+    "incremental": _Case(
+        Shape(objects=396, commits=50, snapshots=50, paths=200, most_bytes=6_000), floor=2
+    ),
+    "history": _Case(
+        Shape(objects=2_671, commits=531, snapshots=262, paths=300), floor=1.2, rows=8
+    ),
     "paths": _Case(
-        Shape(objects=3_497, commits=1_000, snapshots=1_000, paths=500, most_bytes=3_000)
+        Shape(objects=3_497, commits=1_000, snapshots=1_000, paths=500, most_bytes=3_000),
+        floor=1,
+        rows=8,
     ),
     "files": _Case(
         Shape(
@@ -49,7 +55,9 @@ _CASES = {
             paths=2_000,
             least_bytes=100_000,
             most_bytes=100_000,
-        )
+        ),
+        floor=0.9,
+        rows=8,
     ),
     "messages": _Case(
         Shape(
@@ -59,7 +67,8 @@ _CASES = {
             paths=300,
             most_bytes=150_000,
             message_bytes=80_000,
-        )
+        ),
+        floor=1.1,
     ),
 }
 
