@@ -46,7 +46,7 @@ def test_a_fragment_stands_where_it_is_included_as_deep_as_that_line() -> None:
         "    AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())\n"
         "LIMIT 1;"
     )
-    assert "\n        SELECT FROM musehub_background_jobs AS earlier\n" in statement("due")
+    assert "\n            SELECT FROM musehub_background_jobs AS earlier\n" in statement("due")
 
 
 def test_what_is_a_fragment_stands_in_several_places() -> None:
