@@ -5,7 +5,7 @@ PostgreSQL's dead rows grow with them.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from musehub_pipeline.domain.names import Manifests, branch_fault
@@ -29,13 +29,7 @@ class BadName:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it JSON-ready."""
-        return {
-            "rule": self.rule,
-            "table": self.table,
-            "key": self.key,
-            "name": self.name,
-            "message": self.message,
-        }
+        return asdict(self)
 
 
 class NameCheck:

@@ -162,21 +162,21 @@ def watch(settings: Settings) -> Iterator[JobOutcome]:
         dagster_instance() as instance,
         shown_log(on_phase=lambda _: None),
     ):
-        queue, jobs, runner = (
-            open_queue(database, settings),
-            Jobs(database),
-            Runner(settings, instance),
-        )
+        queue, jobs = open_queue(database, settings), Jobs(database)
+        runner = Runner(settings, instance)
         err.print("waiting for pushes")
         while True:
             try:
                 with queue.notices() as wait:  # before looking, so that nothing is missed
                     while True:
-                        while queue.has_due():
-                            yield from jobs.outcomes(runner.run())
-                        said = ""
-                        pause = queue.backlog(limit=1).next_seconds
-                        wait(min(_LOOK_SECONDS, pause or _LOOK_SECONDS))
+                        if not queue.has_due():
+                            said = ""
+                            pause = queue.backlog(limit=1).next_seconds
+                            wait(min(_LOOK_SECONDS, pause or _LOOK_SECONDS))
+                        elif ended := runner.run():
+                            yield from jobs.outcomes(ended)
+                        else:  # others were faster, or somebody has locked its row
+                            sleep(_PAUSE_SECONDS)
             except PipelineError as trouble:
                 if str(trouble) != said:
                     err.print(f"waiting: {trouble}")

@@ -5,22 +5,27 @@ a fault is permanent is said by the type of the exception, never by reading its 
 """
 
 from enum import StrEnum
+from typing import Self
 
 MAX_MESSAGE_CHARACTERS = 2_000
 """What is kept of the message of a job that did not end well."""
 
 
-class Code(StrEnum):
-    """Why a job did not end well; `meaning` is one sentence for the person who reads it."""
+class Explained(StrEnum):
+    """A word of a closed list; `meaning` is for the person who reads it."""
 
     meaning: str
 
-    def __new__(cls, value: str, meaning: str) -> "Code":
+    def __new__(cls, value: str, meaning: str) -> Self:
         """Make a member whose text is `value` and that carries its meaning."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
         return member
+
+
+class Code(Explained):
+    """Why a job did not end well; `meaning` is one sentence."""
 
 
 class Fault(Code):

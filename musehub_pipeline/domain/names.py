@@ -9,10 +9,9 @@ but two of them, or one at the end, harm nobody.
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
-from enum import StrEnum
 from itertools import islice, pairwise
 
-from musehub_pipeline.domain.errors import Fault, Rejection
+from musehub_pipeline.domain.errors import Explained, Fault, Rejection
 
 _SHOWN = 160  # characters of a path
 
@@ -24,17 +23,8 @@ _FEW = 8  # times fewer new ones than there are: each is looked up
 _SMALL = 8  # times fewer paths than are remembered
 
 
-class PathFault(StrEnum):
-    """Why no checkout may hold a path, by git's fsck message id; `meaning` is for people."""
-
-    meaning: str
-
-    def __new__(cls, value: str, meaning: str) -> "PathFault":
-        """Make a member whose text is `value` and that carries its meaning."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        return member
+class PathFault(Explained):
+    """Why no checkout may hold a path, by git's fsck message id."""
 
     EMPTY_NAME = "emptyName", "the path or a part of it is empty"
     FULL_PATHNAME = "fullPathname", "the path is absolute"

@@ -22,8 +22,8 @@ class DueJob:
     job_id: str
     repo_id: str
     attempt: int
-    died_with: str | None = None  # the run that last died over it; then one of these is claimed
-    together: int | None = None  # with that many others of that run at the most, itself included
+    died_with: str | None = None  # the run that last died while it had the job, if one did
+    together: int | None = None  # of the jobs of that run, so many are claimed at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

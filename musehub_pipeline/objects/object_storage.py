@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _PART_BYTES = 8 << 20
 _MOST_PARTS = 12  # of an mpack on the way at a time: each is in memory
 _OBJECTS_A_TASK = 16
-_THREADS_OF_S3 = 8  # for each that writes files
+_THREADS_A_WRITER = 8  # requests wait for a network, and writers of files for each other
 _LISTED_AT_ONCE = 1_000
 _OBJECT_KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 
@@ -193,8 +193,8 @@ class ObjectStorage:
         self._unsynced = True
         chunks = objects.chunks(rows=_OBJECTS_A_TASK, size_bytes=_PART_BYTES)
         most = self._threads
-        if self._place.directory is not None:  # where nothing is waited for, but for each other
-            most = max(1, most // _THREADS_OF_S3)
+        if self._place.directory is not None:
+            most = max(1, most // _THREADS_A_WRITER)
         threads = min(most, -(-len(objects) // _OBJECTS_A_TASK))
 
         def put_chunk(chunk: list[Place]) -> PutCount:

@@ -1,5 +1,7 @@
 """Runs of the Dagster jobs in this process: for the command line, for tests, for one job row."""
 
+import signal
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -117,9 +119,9 @@ def _run_config(**ops: dg.Config) -> dict[str, Any]:
 
 @contextmanager
 def _our_errors() -> Generator[None]:
-    """Raise what happened, where Dagster wrapped it."""
+    """Raise what happened, where Dagster wrapped it; leave SIGTERM to do what it did."""
     try:
-        with named_if_unavailable():
+        with named_if_unavailable(), _sigterm_kept():
             yield
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
@@ -128,6 +130,17 @@ def _our_errors() -> Generator[None]:
         if isinstance(error.__cause__, PipelineError):
             raise error.__cause__ from None
         raise
+
+
+@contextmanager
+def _sigterm_kept() -> Generator[None]:
+    """Else it does what Ctrl-C does from then on: nothing, in the background of a shell."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def process_mpack_index_job(job_id: str, settings: Settings | None = None) -> Result:

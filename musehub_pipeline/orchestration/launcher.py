@@ -52,9 +52,8 @@ class SpareRunLauncher(dg.DefaultRunLauncher):
             self._launch_in_spare(run_id, self._current(context))
         except NoSpare:
             run = self._instance.get_run_by_id(run_id)
-            if (
-                run and PROCESS_TAG in run.tags
-            ):  # of a spare that died, or a run that this one repeats
+            if run and PROCESS_TAG in run.tags:
+                # Of a spare that died, or of the run that this one repeats.
                 self._instance.add_run_tags(run_id, {PROCESS_TAG: ""})
             super().launch_run(context)
 

@@ -27,7 +27,12 @@ from dagster_postgres import (
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
-from dagster_postgres.utils import DagsterPostgresException, pg_url_from_config
+from dagster_postgres.utils import (
+    DagsterPostgresException,
+    create_pg_engine,
+    get_token_provider_from_config,
+    pg_url_from_config,
+)
 from sqlalchemy.exc import DBAPIError
 
 _CONNECTIONS = 20
@@ -73,10 +78,18 @@ class TickLogs(LocalComputeLogManager):
 class PostgresRecords(DagsterPostgresStorage):
     """All of Dagster's records, over connections that are kept."""
 
-    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(postgres_url, inst_data=inst_data)  # makes tables where there are none
-        engine = sa.create_engine(
+    def __init__(
+        self, config: PostgresStorageConfig, inst_data: ConfigurableClassData | None
+    ) -> None:
+        postgres_url = pg_url_from_config(config)
+        token_provider = get_token_provider_from_config(config)
+        # Makes tables where there are none.
+        super().__init__(
+            postgres_url, config.get("should_autocreate_tables", True), inst_data, token_provider
+        )
+        engine = create_pg_engine(
             postgres_url,
+            token_provider,
             isolation_level="AUTOCOMMIT",
             pool_size=1,
             max_overflow=_CONNECTIONS,
@@ -90,9 +103,8 @@ class PostgresRecords(DagsterPostgresStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """Make it as storage.yaml says."""
-        config = cast("PostgresStorageConfig", config_value)
-        return cls(pg_url_from_config(config), inst_data)
+        """Make it as storage.yaml says, by what Dagster's own class knows."""
+        return cls(cast("PostgresStorageConfig", config_value), inst_data)
 
 
 class _Runs(PostgresRunStorage):

@@ -1,12 +1,12 @@
 """Spare processes: each has Dagster and the definitions loaded, waits for a run, and ends with it.
 
-They are forked by a process that has loaded them and does nothing else, the nursery, and one that
-is taken is replaced at once. A run has a process of its own, as it has without them.
+They are forked by a process that has loaded them and does nothing else, the fork server, and one
+that is taken is replaced at once. A run has a process of its own, as it has without them.
 
-All that passes over the socket between the launcher and the nursery is here, a line of JSON each.
-A spare says when it stands, and the nursery when a process has ended; it is told which spare is to
-begin which run. Where the launcher's end closes, the spares end, and once no run is left, so does
-the nursery.
+All that passes over the socket between the launcher and the fork server is here, a line of JSON
+each. A spare says when it stands, and the fork server when a process has ended; it is told which
+spare is to begin which run. Where the launcher's end closes, the spares end, and once no run is
+left, so does the fork server.
 """
 
 import gc
@@ -64,7 +64,7 @@ class Spares:
         self._ended = False
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._nursery = subprocess.Popen(
+            self._fork_server = subprocess.Popen(
                 [sys.executable, "-m", _MODULE, str(theirs.fileno()), str(number)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -79,7 +79,7 @@ class Spares:
 
     @property
     def ended(self) -> bool:
-        """Whether the nursery is gone: no more will stand."""
+        """Whether the fork server is gone: no more will stand."""
         return self._ended
 
     def take(self) -> int:
@@ -98,7 +98,7 @@ class Spares:
         """Have a spare that was taken execute a run.
 
         Raises:
-            NoSpare: the nursery is gone.
+            NoSpare: the fork server is gone.
         """
         try:
             with self._changed:
@@ -126,7 +126,7 @@ class Spares:
                                 self._standing.remove(pid)
                         if not stood:
                             self._tell_end(pid, code)
-        self._nursery.wait()
+        self._fork_server.wait()
         with self._changed:
             self._ended = True
             self._standing.clear()
@@ -140,7 +140,7 @@ class Spares:
             _log.exception("process %d has ended with %d, which could not be reported", pid, code)
 
 
-class _Nursery:
+class _ForkServer:
     """The process that forks spares. It has one thread, as what forks must have."""
 
     def __init__(self, launcher: socket.socket, number: int) -> None:
@@ -251,9 +251,9 @@ def _main(descriptor: str, number: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's
     for module in _LOADED:
         importlib.import_module(module)
-    setproctitle("musehub-pipeline nursery")
+    setproctitle("musehub-pipeline forkserver")
     gc.freeze()  # what is shared stays shared
-    _Nursery(socket.socket(fileno=int(descriptor)), int(number)).serve()
+    _ForkServer(socket.socket(fileno=int(descriptor)), int(number)).serve()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """Judge whole mpacks. Nothing is written before this, and what comes after may trust its input."""
 
-from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.hashing import verify_contents
@@ -20,18 +18,6 @@ from musehub_pipeline.postgres.blips import through_blips
 from musehub_pipeline.queue.lease import Lease
 
 _NAMED_IN_MESSAGE = 3
-
-
-class Repo(Protocol):
-    """What is known already, asked for many digests at a time."""
-
-    def held(self, kind: Kind, digests: Collection[bytes]) -> set[bytes]:
-        """Return those of `digests` that the repository holds."""
-        ...
-
-    def object_sizes(self, digests: Collection[bytes]) -> Mapping[bytes, int]:
-        """Return the sizes in bytes of those that are stored, whoever holds them."""
-        ...
 
 
 def unpack(batch: Batch, services: WorkServices) -> Batch:
@@ -86,7 +72,13 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
 
 
 def take_inventory(
-    mpack: Source, repo: Repo, *, verified: bool, pass_over: bool, verify_ids: bool, limits: Limits
+    mpack: Source,
+    repo: Holdings,
+    *,
+    verified: bool,
+    pass_over: bool,
+    verify_ids: bool,
+    limits: Limits,
 ) -> Inventory:
     """Read an mpack and check each of its items; return what it holds and leans on.
 

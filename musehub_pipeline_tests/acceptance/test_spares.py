@@ -12,7 +12,7 @@ from musehub_pipeline_tests.acceptance.gate import Gate
 from musehub_pipeline_tests.factories import small_history
 
 SPARE = "musehub-pipeline spare"
-NURSERY = "musehub-pipeline nursery"
+FORK_SERVER = "musehub-pipeline forkserver"
 _RELOAD = """
     mutation { reloadRepositoryLocation(repositoryLocationName: "musehub_pipeline") { __typename } }
 """
@@ -28,7 +28,7 @@ def stands(dev: Dev, *, beside: tuple[int, ...] = ()) -> psutil.Process:
     def found() -> list[psutil.Process]:
         return [spare for spare in dev.processes(SPARE) if spare.pid not in beside]
 
-    if not dev.processes(NURSERY):
+    if not dev.processes(FORK_SERVER):
         push_alone(dev)
     dev.wait(lambda: bool(found()), seconds=180)
     return found()[0]
@@ -78,7 +78,7 @@ def test_runs_outlive_what_has_forked_them_and_more_is_forked(warm: Dev) -> None
         gate.stand_behind_rows(["musehub_commits"])
         job_id = push(warm)
         warm.wait(lambda: gate.waiting() == 1, seconds=180)
-        warm.kill(NURSERY)
+        warm.kill(FORK_SERVER)
     warm.wait(lambda: warm.hub.job(job_id)["status"] == "done", seconds=180)
     warm.settle()
 
@@ -106,10 +106,10 @@ def test_a_run_that_is_killed_is_known_to_have_ended(warm: Dev) -> None:
 
 def test_what_is_loaded_anew_is_what_runs(warm: Dev) -> None:
     spare = stands(warm)
-    [nursery] = warm.processes(NURSERY)
+    [fork_server] = warm.processes(FORK_SERVER)
 
     assert warm.ask(_RELOAD)["reloadRepositoryLocation"]["__typename"] == "WorkspaceLocationEntry"
-    warm.wait(lambda: (push_alone(warm), nursery.is_running())[1] is False, seconds=180)
+    warm.wait(lambda: (push_alone(warm), fork_server.is_running())[1] is False, seconds=180)
 
     stands(warm, beside=(spare.pid,))
     assert not spare.is_running()

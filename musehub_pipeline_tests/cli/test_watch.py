@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -33,6 +34,12 @@ def push(hub: Hub, slug: str, mpack: bytes | None = None) -> str:
     return hub.push(hub.create_repo(slug), mpack or history.mpack(), head=head)
 
 
+def runs(hub: Hub) -> int:
+    """Return how many runs have said that they are alive."""
+    [row] = hub.sql("SELECT count(*) AS number FROM musehub_pipeline_runs")
+    return row["number"]
+
+
 def told(worker: subprocess.Popen[str]) -> tuple[str, str]:
     """Wait until a job has ended; return it, and how."""
     assert worker.stdout is not None
@@ -56,6 +63,20 @@ def test_what_is_pushed_is_indexed_until_it_is_told_to_stop(
         "✅ [mpack.index] done ",
         "❌ [mpack.index] faile",
     ]
+
+
+def test_it_stops_in_the_background_of_a_shell_where_ctrl_c_is_ignored(hub: Hub) -> None:
+    shell = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+    with start("index", "--watch", "--json", through=shell) as worker:
+        try:
+            job_id = push(hub, "song")
+            assert told(worker) == (job_id, "done")
+
+            worker.terminate()
+
+            assert finish(worker).code == 0
+        finally:
+            worker.kill()
 
 
 def test_told_to_stop_in_a_run_it_gives_the_jobs_back(
@@ -85,6 +106,25 @@ def test_it_goes_on_when_the_database_is_back(hub: Hub, worker: subprocess.Popen
     job_id = push(hub, "tune")
 
     assert told(worker) == (job_id, "done")
+
+
+def test_what_is_due_and_cannot_be_had_is_not_asked_for_without_a_pause(hub: Hub) -> None:
+    job_id = push(hub, "song")
+    with (
+        psycopg.connect(str(hub.settings.database_url)) as hold,
+        start("index", "--watch", "--json") as worker,
+    ):
+        try:
+            hold.execute("SELECT FROM musehub_background_jobs FOR UPDATE")
+            wait_until(worker, lambda: runs(hub) > 0)
+            time.sleep(3)  # in which a run after the other would have come to more
+            assert runs(hub) <= 2
+
+            hold.rollback()
+
+            assert told(worker) == (job_id, "done")
+        finally:
+            worker.kill()
 
 
 def test_several_share_the_queue(hub: Hub, worker: subprocess.Popen[str]) -> None:

@@ -92,12 +92,12 @@ def reloaded(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:
     return stored
 
 
-def nurseries() -> list[psutil.Process]:
+def fork_servers() -> list[psutil.Process]:
     """Return the processes of this one that fork spares, or are about to."""
     return [
         child
         for child in psutil.Process().children()
-        if any(word in " ".join(child.cmdline()) for word in ("orchestration.spares", "nursery"))
+        if any(word in " ".join(child.cmdline()) for word in ("orchestration.spares", "forkserver"))
     ]
 
 
@@ -186,11 +186,11 @@ def test_spares_are_loaded_by_the_first_run_where_they_are_wanted(
         instance.run_launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
 
     assert not instance.run_launcher.is_ready()
-    found = nurseries()
+    found = fork_servers()
     assert len(found) == number
     wait_for(lambda: instance.run_launcher.is_ready() or not found)
     instance.run_launcher.dispose()
-    wait_for(lambda: not any(nursery.is_running() for nursery in found))
+    wait_for(lambda: not any(fork_server.is_running() for fork_server in found))
 
 
 def test_spares_are_not_for_what_needs_other_code(instance: dg.DagsterInstance) -> None:
@@ -199,4 +199,4 @@ def test_spares_are_not_for_what_needs_other_code(instance: dg.DagsterInstance) 
     with pytest.raises(dg.DagsterInvariantViolationError, match="requires a workspace"):
         instance.run_launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
 
-    assert nurseries() == []
+    assert fork_servers() == []
