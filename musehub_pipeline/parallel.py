@@ -48,15 +48,18 @@ def ahead(
     iterator = iter(items)
     end = object()
     upcoming = pool.submit(next, iterator, end)
-    while (item := upcoming.result()) is not end:
-        item = cast("Item", item)
-        if alone(item):
-            yield item
+    while True:
+        item = upcoming.result()
+        del upcoming  # it would keep the item
+        if item is end:
+            return
+        if alone(cast("Item", item)):
+            yield cast("Item", item)
             del item
             upcoming = pool.submit(next, iterator, end)
         else:
             upcoming = pool.submit(next, iterator, end)
-            yield item
+            yield cast("Item", item)
 
 
 def behind(work: Callable[[Item], object], items: Iterable[Item], *, most: int) -> None:

@@ -72,7 +72,7 @@ class FsckTables:
 
     def note_unreadable(self, repo_ids: Iterable[str]) -> None:
         """Note that it cannot be told any more what was supplied to some repos."""
-        self._transaction.write("fsck_note_unreadable", {"repo_ids": text_array(repo_ids)})
+        self._transaction.write("fsck_note_unreadable", {"repo_ids": text_array(list(repo_ids))})
 
     def note_stored(self, objects: Iterable[tuple[bytes, int]]) -> Iterator[int]:
         """Note what storage holds, as (digest, size in bytes); yield how much has been noted."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple, Self, TypeVar
 
 from musehub_pipeline.domain.commit import CommitRow
@@ -195,11 +195,13 @@ class Index:
                     under_way.remove(transaction)
 
         chunks = iter(parameters)
-        begin = list(islice(chunks, 2))
-        if len(begin) <= 1:  # a small push
-            return sum(map(write, begin))
+        begin = list(islice(chunks, 1))
+        if not any(map(_is_large, begin)):
+            begin += islice(chunks, 1)
+            if len(begin) <= 1:  # a small push
+                return sum(map(write, begin))
         # A chunk may be large: nothing keeps one that is written.
-        chunks = chain(map(begin.pop, (0, 0)), chunks)
+        chunks = chain(map(begin.pop, repeat(0, len(begin))), chunks)
         if whole:
             with self._database.transaction() as transaction:
 

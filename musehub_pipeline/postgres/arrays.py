@@ -40,11 +40,17 @@ def chunked(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
 class TextArray(NamedTuple):
     """A ``text[]`` parameter, ready to be sent."""
 
-    binary: bytes
+    binary: bytes | bytearray
 
 
-def text_array(values: Iterable[str | bytes | bytearray]) -> TextArray:
-    """Return texts, or what they are in UTF-8, as an array of one dimension."""
+def text_array(values: Sequence[str | bytes | bytearray]) -> TextArray:
+    """Return texts, or what they are in UTF-8, as an array of one dimension.
+
+    A bytearray that comes alone is large: it becomes the array, and is not copied.
+    """
+    if len(values) == 1 and isinstance(alone := values[0], bytearray):
+        alone[:0] = _header(1, 0, _TEXT_OID, 1, 1) + _length(len(alone))
+        return TextArray(alone)
     parts: list[bytes | bytearray] = [b""]
     for value in values:
         encoded = value.encode() if isinstance(value, str) else value
