@@ -14,7 +14,6 @@ from musehub_pipeline.domain.ids import is_id
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.mpack import read_mpack
 from musehub_pipeline.objects.object_storage import ObjectStorage
-from musehub_pipeline.objects.scratch import ScratchFile
 
 # What was accepted once is read, whatever the limits are today; nothing of it is kept in memory.
 _LIMITS = Limits(
@@ -223,8 +222,7 @@ class Fsck:
         self._mpacks += 1
         path = self._scratch / f"{self._mpacks}.mpack"
         try:
-            size = self._objects.fetch_mpack(hex_digest, path, limit=_LIMITS.mpack_bytes)
-            file = ScratchFile(path, size)
+            file = self._objects.fetch_mpack(hex_digest, path, limit=_LIMITS.mpack_bytes)
             try:
                 for kind, items in read_mpack(file, limits=_LIMITS):
                     digests = [item.place.digest for item in items]

@@ -3,35 +3,81 @@
 import ctypes
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
+from musehub_pipeline.domain.errors import Transient, Trouble
 from musehub_pipeline.objects.scratch import CHUNK_BYTES, CHUNKS_UNDER_WAY, Buffer
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_TICK_NS = 100_000_000  # of clocks by which files are dated: ten times the longest
 
 
-def read_file(path: Path) -> tuple[int, Iterator[Buffer]]:
-    """Return the size of a file and its chunks; each is valid until it is written.
+class StoredFile:
+    """A file, read where it lies for as long as nobody writes to it.
 
-    Raises:
-        FileNotFoundError: there is none.
+    Whoever replaces it, as every client does, leaves this one as it was.
     """
-    size = path.stat().st_size
 
-    def chunks() -> Iterator[Buffer]:
+    def __init__(self, path: Path) -> None:
+        """Open the file at `path`.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._found = self._state()
+        self.size = self._found[0]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether another write would show: not in the same tick of the file system's clock."""
+        return time.time_ns() - self._found[1] > _TICK_NS
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on, fewer at the end; from any thread.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE, also where the file is no longer as it was found.
+        """
+        try:
+            content = os.pread(self._descriptor, size, offset)
+            state = self._state()
+        except OSError as error:
+            raise Transient(
+                Trouble.STORAGE_UNAVAILABLE, f"{self.path}: {error.strerror}"
+            ) from error
+        if state != self._found:
+            raise Transient(
+                Trouble.STORAGE_UNAVAILABLE, f"{self.path} was written to while it was read"
+            )
+        return content
+
+    def chunks(self) -> Iterator[Buffer]:
+        """Yield all of the file; each chunk is valid until it is written, or hashed."""
         # Those that are under way, and the one that is read meanwhile.
         buffers = [
-            memoryview(bytearray(min(size, CHUNK_BYTES))) for _ in range(CHUNKS_UNDER_WAY + 1)
+            memoryview(bytearray(min(self.size, CHUNK_BYTES))) for _ in range(CHUNKS_UNDER_WAY + 1)
         ]
-        with path.open("rb", buffering=0) as file:
-            for buffer in cycle(buffers):
-                if not (read := file.readinto(buffer)):
-                    break
-                yield buffer[:read]
+        offset = 0
+        for buffer in cycle(buffers):
+            if not (read := os.preadv(self._descriptor, [buffer], offset)):
+                break
+            offset += read
+            yield buffer[:read]
 
-    return size, chunks()
+    def close(self) -> None:
+        """Let the file go."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _state(self) -> tuple[int, int]:
+        found = os.fstat(self._descriptor)
+        return found.st_size, found.st_mtime_ns
 
 
 def create_file(path: Path, content: bytes) -> None:

@@ -2,11 +2,11 @@
 
 import logging
 import re
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -17,8 +17,15 @@ from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
 from musehub_pipeline.domain.ids import PREFIX, is_id
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.places import Place, Places
-from musehub_pipeline.objects.directory import create_file, read_file, sync_filesystem
-from musehub_pipeline.objects.scratch import CHUNK_BYTES, Buffer, removed_on_error, write_hashing
+from musehub_pipeline.objects.directory import StoredFile, create_file, sync_filesystem
+from musehub_pipeline.objects.scratch import (
+    CHUNK_BYTES,
+    Buffer,
+    ScratchFile,
+    hash_of,
+    removed_on_error,
+    write_hashing,
+)
 from musehub_pipeline.objects.storage_client import S3Options, Store, open_store, parse_storage_url
 from musehub_pipeline.parallel import in_threads
 
@@ -33,6 +40,10 @@ _LISTED_AT_ONCE = 1_000
 _OBJECT_KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 
 _log = logging.getLogger("musehub_pipeline.objects")
+
+
+MpackFile = ScratchFile | StoredFile
+"""An mpack that can be read; implements the mpack reader's `Source`."""
 
 
 class PutCount(NamedTuple):
@@ -115,37 +126,68 @@ class ObjectStorage:
         return map(_upload, self._list("mpacks/"))
 
     def fetch_mpack(
-        self, hex_digest: str, destination: Path, *, limit: int, expected: int | None = None
-    ) -> int:
-        """Stream an mpack into a new file and return its size in bytes.
+        self, hex_digest: str, scratch: Path, *, limit: int, expected: int | None = None
+    ) -> MpackFile:
+        """Return an mpack, whose bytes hash to its key; whoever asked for it closes it.
 
-        Where it failed there is no file. `expected` is the size that the storage gave before.
+        In a directory it is read where it lies, unless it was written to right now; anything else
+        is streamed into a new file, `scratch`, of which nothing is left where that failed.
+        `expected` is the size that the storage gave before.
 
         Raises:
             Rejection: MPACK_MISSING, MPACK_TOO_LARGE where it has more than `limit` bytes, or
                 MPACK_HASH_MISMATCH where its bytes do not hash to its key.
             Transient: STORAGE_UNAVAILABLE or SCRATCH_UNAVAILABLE.
         """
-        key = f"mpacks/{hex_digest}"
-        with removed_on_error(destination), self._errors(f"GET {key}"):
-            store = self._store
-            try:
-                size, chunks = self._read(store, key)
-            except FileNotFoundError as error:
-                if not self._surely_missing(error):
-                    raise
-                raise Rejection(Fault.MPACK_MISSING, f"{self.url}/{key} does not exist") from error
-            if size > limit:
-                raise Rejection(Fault.MPACK_TOO_LARGE, f"{size} bytes, where {limit} are allowed")
-            actual = write_hashing(self._while_open(chunks), destination, size=size)
-            if actual != hex_digest:
-                message = f"the {size} bytes at {self.url}/{key} hash to {actual}"
-                if expected not in {None, size}:  # a gateway's page, say, and not the mpack
-                    raise Transient(Trouble.STORAGE_UNAVAILABLE, f"{message}, not the {expected}")
-                raise Rejection(Fault.MPACK_HASH_MISMATCH, message)
-        return size
+        judge = partial(self._judge_mpack, hex_digest, limit=limit, expected=expected)
+        with self._errors(f"GET mpacks/{hex_digest}"), ExitStack() as stack:
+            stored, size, chunks = self._open_mpack(hex_digest)
+            if stored:
+                stack.callback(stored.close)
+            if stored and stored.is_settled:
+                judge(size, lambda: hash_of(chunks))
+                stack.pop_all()
+                return stored
+            stack.enter_context(removed_on_error(scratch))
+            judge(size, lambda: write_hashing(chunks, scratch, size=size))
+            return ScratchFile(scratch, size)
 
-    def _while_open(self, chunks: Iterator[Buffer]) -> Iterator[Buffer]:
+    def _open_mpack(self, hex_digest: str) -> tuple[StoredFile | None, int, Iterator[Buffer]]:
+        """Return the file of an mpack, in a directory, with its size and its chunks.
+
+        Raises:
+            Rejection: MPACK_MISSING.
+        """
+        key, store = f"mpacks/{hex_digest}", self._store
+        try:
+            if self._place.directory is not None:
+                file = StoredFile(self._place.directory / key)
+                return file, file.size, self._while_open(file.chunks())
+            reply = store.get(key)
+        except FileNotFoundError as error:
+            if not self._surely_missing(error):
+                raise
+            raise Rejection(Fault.MPACK_MISSING, f"{self.url}/{key} does not exist") from error
+        return None, reply.meta["size"], self._while_open(reply.stream(CHUNK_BYTES))
+
+    def _judge_mpack(
+        self,
+        hex_digest: str,
+        size: int,
+        hash_all: Callable[[], str],
+        *,
+        limit: int,
+        expected: int | None,
+    ) -> None:
+        if size > limit:
+            raise Rejection(Fault.MPACK_TOO_LARGE, f"{size} bytes, where {limit} are allowed")
+        if (actual := hash_all()) != hex_digest:
+            message = f"the {size} bytes at {self.url}/mpacks/{hex_digest} hash to {actual}"
+            if expected not in {None, size}:  # a gateway's page, say, and not the mpack
+                raise Transient(Trouble.STORAGE_UNAVAILABLE, f"{message}, not the {expected}")
+            raise Rejection(Fault.MPACK_HASH_MISMATCH, message)
+
+    def _while_open(self, chunks: Iterable[Buffer]) -> Iterator[Buffer]:
         """Yield chunks until the storage is closed: whoever was told to stop has not waited."""
         for chunk in chunks:
             if self._closed:
@@ -155,12 +197,6 @@ class ObjectStorage:
     def _surely_missing(self, error: FileNotFoundError) -> bool:
         """Tell a missing mpack from missing storage: no bucket, or a gateway's own 404."""
         return self._place.directory is not None or "NoSuchKey" in str(error)
-
-    def _read(self, store: Store, key: str) -> tuple[int, Iterator[Buffer]]:
-        if self._place.directory is not None:  # twice as fast as through the client
-            return read_file(self._place.directory / key)
-        reply = store.get(key)
-        return reply.meta["size"], iter(reply.stream(CHUNK_BYTES))
 
     def put_mpack(self, path: Path, hex_digest: str) -> bool:
         """Store an mpack, unless it is there already; return whether it was not.

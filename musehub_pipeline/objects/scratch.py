@@ -107,6 +107,14 @@ def _sweep(root: Path) -> None:
                 os.close(lock)
 
 
+def hash_of(chunks: Iterable[Buffer]) -> str:
+    """Return the hex sha256 of chunks."""
+    digest = sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 def write_hashing(chunks: Iterable[Buffer], destination: Path, *, size: int) -> str:
     """Write chunks, `size` bytes in all, to a new file and return the hex sha256 of them.
 

@@ -10,7 +10,7 @@ from musehub_pipeline.domain.errors import READ_AGAIN, JobError, Rejection
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.places import Places
 from musehub_pipeline.domain.result import Count, Outcome, Result, Timing
-from musehub_pipeline.objects.scratch import ScratchFile
+from musehub_pipeline.objects.object_storage import MpackFile
 from musehub_pipeline.queue.claim import Rescued
 from musehub_pipeline.queue.lease import Lease
 
@@ -40,7 +40,7 @@ class Item:
     claimed_at: float  # monotonic seconds
     job: Job | None = None  # None where its payload cannot be read
     size_bytes: int | None = None  # of the mpack; None where storage has none
-    mpack: ScratchFile | None = None
+    mpack: MpackFile | None = None
     contents: Contents | None = None
     timings: dict[Timing, float] = field(default_factory=dict)  # milliseconds by timing key
     counts: dict[Count, int] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Item:
         return self.lease.holds_repo and not refused
 
     @property
-    def parts(self) -> tuple[Job, ScratchFile, Contents]:
+    def parts(self) -> tuple[Job, MpackFile, Contents]:
         """The job, its mpack and what is in it, once that has been unpacked."""
         if self.job is None or self.mpack is None or self.contents is None:
             raise RuntimeError(f"job {self.claim.job_id} has not been unpacked")

@@ -1,11 +1,14 @@
 """Files of a directory that is storage: whole or not there, and never overwritten."""
 
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from musehub_pipeline.objects.directory import create_file
+from musehub_pipeline.domain.errors import Transient
+from musehub_pipeline.objects.directory import StoredFile, create_file
 
 
 @pytest.fixture
@@ -53,3 +56,46 @@ def test_a_place_that_is_not_there_is_not_made(path: Path) -> None:
         create_file(gone, b"tone")
 
     assert not path.parents[2].joinpath("not mounted").exists()
+
+
+def test_a_file_that_is_replaced_is_read_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"it was")
+    (tmp_path / "new").write_bytes(b"another")
+    file = StoredFile(tmp_path / "file")
+
+    (tmp_path / "new").rename(tmp_path / "file")
+
+    assert (file.size, file.read(3, 100), b"".join(map(bytes, file.chunks()))) == (
+        6,
+        b"was",
+        b"it was",
+    )
+    file.close()
+    file.close()
+
+
+@pytest.mark.parametrize("content", [b"another text", b"it has", b""])
+def test_a_file_that_is_written_to_is_read_no_more(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(b"it was")
+    os.utime(tmp_path / "file", (0, 0))
+    file = StoredFile(tmp_path / "file")
+    assert file.read(0, 2) == b"it"
+
+    (tmp_path / "file").write_bytes(content)
+
+    with pytest.raises(Transient, match=r"^STORAGE_UNAVAILABLE: .*file was written to while it"):
+        file.read(0, 2)
+    file.close()
+
+
+def test_a_file_is_settled_once_another_write_would_show(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"it was")
+    now = time.time()
+    settled = {}
+    for age in (-3_600, 0, 3_600):
+        os.utime(tmp_path / "file", (now - age, now - age))
+        file = StoredFile(tmp_path / "file")
+        settled[age] = file.is_settled
+        file.close()
+
+    assert settled == {-3_600: False, 0: False, 3_600: True}

@@ -1,6 +1,8 @@
 """Object storage of each kind: what is found, what is written, and what trouble is called."""
 
 import logging
+import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -29,6 +31,14 @@ def hex_of(content: bytes) -> str:
 
 def key_of(content: bytes) -> str:
     return f"objects/{hex_of(content)[:2]}/{hex_of(content)}"
+
+
+def written_right_now(hub: Hub, key: str) -> None:
+    """Have an mpack in a directory look as if it was: in an hour, it still does."""
+    url = str(hub.settings.storage_url)
+    if url.startswith("file:"):
+        soon = time.time() + 3_600
+        os.utime(Path(url.removeprefix("file://"), "mpacks", key), (soon, soon))
 
 
 def packed(*contents: bytes) -> tuple[Bytes, Places]:
@@ -70,8 +80,10 @@ def test_a_mpack_is_fetched_whole(
     key = any_hub.upload(mpack)[-64:]
 
     assert storage.mpack_size(key) == len(mpack)
-    assert storage.fetch_mpack(key, tmp_path / "fetched", limit=1 << 30) == len(mpack)
-    assert (tmp_path / "fetched").read_bytes() == mpack
+    file = storage.fetch_mpack(key, tmp_path / "fetched", limit=1 << 30)
+    assert (file.size, file.read(0, len(mpack) + 1)) == (len(mpack), mpack)
+    file.close()
+    assert list(tmp_path.glob("fetched*")) == []
 
 
 def test_a_mpack_that_is_not_there_is_a_rejection(storage: ObjectStorage, tmp_path: Path) -> None:
@@ -99,7 +111,7 @@ def test_a_mpack_over_the_limit_is_a_rejection_and_not_even_begun(
         f"{size} bytes, where {size - 1} are allowed",
     )
     assert not (tmp_path / "fetched").exists()
-    assert storage.fetch_mpack(key, tmp_path / "fetched", limit=size) == size
+    assert storage.fetch_mpack(key, tmp_path / "fetched", limit=size).size == size
 
 
 def test_bytes_that_are_not_those_of_the_key_are_a_rejection(
@@ -123,11 +135,32 @@ def test_a_scratch_folder_that_is_gone_is_no_fault_of_the_storage(
     any_hub: Hub, storage: ObjectStorage, tmp_path: Path
 ) -> None:
     key = any_hub.upload(b"mpack")[-64:]
+    written_right_now(any_hub, key)
 
     with pytest.raises(Transient) as caught:
         storage.fetch_mpack(key, tmp_path / "gone" / "fetched", limit=1 << 30)
 
     assert caught.value.code.value == "SCRATCH_UNAVAILABLE"
+
+
+def test_a_mpack_in_a_directory_is_copied_only_where_it_may_still_be_written_to(
+    tmp_path: Path,
+) -> None:
+    hub = Hub(Settings.load({"home": tmp_path / "home", "storage_url": tmp_path.as_uri()}))
+    key = hub.upload(LARGE)[-64:]
+    scratch = tmp_path / "fetched"
+    with ObjectStorage(tmp_path.as_uri()) as storage:
+        os.utime(tmp_path / "mpacks" / key, (0, 0))
+        file = storage.fetch_mpack(key, scratch, limit=1 << 30)
+        assert (file.read(0, len(LARGE)), scratch.exists()) == (LARGE, False)
+        file.close()
+
+        written_right_now(hub, key)
+        file = storage.fetch_mpack(key, scratch, limit=1 << 30)
+        assert (file.read(0, len(LARGE)), scratch.exists()) == (LARGE, True)
+        file.close()
+
+    assert (tmp_path / "mpacks" / key).read_bytes() == LARGE
 
 
 @pytest.mark.parametrize("mpack", [b"", b"mpack", LARGE], ids=len)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from musehub_pipeline.domain.errors import Transient
-from musehub_pipeline.objects.directory import read_file
+from musehub_pipeline.objects.directory import StoredFile
 from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.objects.scratch import CHUNK_BYTES, write_hashing
 from musehub_pipeline.parallel import behind
@@ -31,10 +31,11 @@ def test_a_copy_has_the_bytes_of_the_file_and_their_hash(
     content = source.read_bytes()[:size]
     source.write_bytes(content)
 
-    told, chunks = read_file(source)
-    digest = write_hashing(chunks, tmp_path / "copy", size=told)
+    file = StoredFile(source)
+    digest = write_hashing(file.chunks(), tmp_path / "copy", size=file.size)
+    file.close()
 
-    assert told == size
+    assert file.size == size
     assert digest == sha256(content).hexdigest()
     assert (tmp_path / "copy").read_bytes() == content
 
@@ -47,8 +48,9 @@ def test_a_chunk_keeps_its_bytes_until_it_is_written(source: Path) -> None:
         taken.append(chunk[0])
         assert len(set(chunk)) == 1 or chunk == b"the rest"
 
-    _, chunks = read_file(source)
-    behind(slowly, map(memoryview, chunks), most=3)
+    file = StoredFile(source)
+    behind(slowly, map(memoryview, file.chunks()), most=3)
+    file.close()
 
     assert taken == [*range(20), ord("t")]
 
