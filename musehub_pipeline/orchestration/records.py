@@ -5,17 +5,23 @@ write each event by itself, and copy what a run prints by four more processes: t
 half of a small run. What is stored is the same, and either can read what the other wrote.
 """
 
+import logging
 import os
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock, Timer
 from typing import Any, Self, cast
 
-import dagster as dg
 import sqlalchemy as sa
 from dagster._config import UserConfigSchema
+from dagster._core.events import (
+    ASSET_CHECK_EVENTS,
+    ASSET_EVENTS,
+    FAILURE_EVENTS,
+    PIPELINE_EVENTS,
+)
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.config import PostgresStorageConfig
@@ -37,15 +43,10 @@ from sqlalchemy.exc import DBAPIError
 
 _CONNECTIONS = 20
 _HELD_SECONDS = 0.2
-_MAY_WAIT = {
-    dg.DagsterEventType.RESOURCE_INIT_STARTED,
-    dg.DagsterEventType.RESOURCE_INIT_SUCCESS,
-    dg.DagsterEventType.LOADED_INPUT,
-    dg.DagsterEventType.STEP_INPUT,
-    dg.DagsterEventType.STEP_OUTPUT,
-    dg.DagsterEventType.HANDLED_OUTPUT,
-    dg.DagsterEventType.STEP_SUCCESS,
-}
+_log = logging.getLogger("musehub_pipeline.records")
+
+_AT_ONCE = PIPELINE_EVENTS | ASSET_EVENTS | ASSET_CHECK_EVENTS | FAILURE_EVENTS
+"""What changes other tables than the log, and what somebody waits for."""
 
 
 class TickLogs(LocalComputeLogManager):
@@ -122,10 +123,10 @@ class _Schedules(PostgresScheduleStorage):
 
 
 class _Events(PostgresEventLogStorage):
-    """The event log. What a step says of itself waits for company until the next step begins.
+    """The event log. What a run says of its steps waits for company.
 
-    That is a fifth of a second at the most; what else is stored takes along what waits, so that
-    nothing is out of order.
+    That is a fifth of a second at the most; what cannot wait takes along what does, so that nothing
+    is out of order.
     """
 
     def __init__(self, postgres_url: str, engine: sa.Engine) -> None:
@@ -134,44 +135,56 @@ class _Events(PostgresEventLogStorage):
         self._held: list[EventLogEntry] = []
         self._holding = Lock()
         self._writing = Lock()
+        self._timer: Timer | None = None
+        self._failed = False
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event, now or soon."""
-        kind = event.dagster_event and event.dagster_event.event_type
-        begins_step = kind == dg.DagsterEventType.STEP_START
-        if not begins_step and kind not in _MAY_WAIT:
+        at_once = event.dagster_event and event.dagster_event.event_type in _AT_ONCE
+        if at_once or self._failed:  # then whoever stores this one is told
             self.flush()
+        if at_once:
             super().store_event(event)
             return
         with self._holding:
             self._held.append(event)
-            first = len(self._held) == 1
-        if begins_step:
-            self.flush()
-        elif first:
-            timer = Timer(_HELD_SECONDS, self._flush_soon)
-            timer.daemon = True
-            timer.start()
+            if self._timer is None:
+                self._timer = Timer(_HELD_SECONDS, self._flush_soon)
+                self._timer.daemon = True
+                self._timer.start()
 
     def flush(self) -> None:
         """Store what waits, in one statement; where that is refused, one by one."""
         with self._writing:
             with self._holding:
-                events, self._held = self._held, []
+                events = self._held.copy()
             if not events:
                 return
             try:
                 with self._connect() as connection:
                     connection.execute(self.prepare_insert_event_batch(events))
+                self._forget(len(events))
             except (DBAPIError, DagsterPostgresException):
                 for event in events:
                     super().store_event(event)
+                    self._forget(1)
+            self._failed = False
+
+    def _forget(self, number: int) -> None:
+        with self._holding:
+            del self._held[:number]
 
     def _flush_soon(self) -> None:
-        with suppress(DBAPIError, DagsterPostgresException):  # whoever stores the next one is told
+        with self._holding:
+            self._timer = None
+        try:
             self.flush()
+        except (DBAPIError, DagsterPostgresException):
+            self._failed = True
 
     def dispose(self) -> None:
         """Store what waits, and let go."""
-        self.flush()
+        self._flush_soon()
+        if self._held:
+            _log.warning("%d events of runs could not be stored", len(self._held))
         super().dispose()

@@ -31,12 +31,14 @@ from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.interrupts import capture_interrupts
 from setproctitle import setproctitle
 
+from musehub_pipeline.postgres import migrate
+
 DEFINITIONS = "musehub_pipeline.definitions"
 RUN_TITLE = "musehub-pipeline run"
 """How the process of a run is called, where processes are listed; its id follows."""
 
 _MODULE = "musehub_pipeline.orchestration.spares"
-_LOADED = (DEFINITIONS, "dagster._cli.api", "dagster_postgres", "musehub_pipeline.postgres.migrate")
+_LOADED = (DEFINITIONS, "dagster._cli.api", "dagster_postgres")
 _FORK_SECONDS = 10
 _PAUSE_SECONDS = 1.0
 _READ_BYTES = 1 << 16
@@ -231,7 +233,7 @@ def _be_spare(ref: InstanceRef, launcher: socket.socket, told: TextIO) -> None:
 
     setproctitle("musehub-pipeline spare")
     with dg.DagsterInstance.from_ref(ref) as instance:
-        instance.get_run_by_id("")  # what is asked once about Dagster's tables is asked now
+        instance.get_run_by_id("none")  # what is asked once about Dagster's tables is asked now
         with launcher, suppress(OSError):
             _say(launcher, stands=os.getpid())
         if run_id := told.read():
@@ -247,10 +249,30 @@ def _say(connection: socket.socket, **said: int | str) -> None:
     connection.sendall(f"{json.dumps(said)}\n".encode())
 
 
+def _rehearse() -> None:
+    """Do what a process does in its first run, for all spares: import the rest, build, compile."""
+    migrate.latest()
+    for job in importlib.import_module(DEFINITIONS).defs.get_repository_def().get_all_jobs():
+        job.get_job_snapshot_id()
+
+    @dg.op
+    def play() -> None:
+        pass
+
+    @dg.job
+    def rehearsal() -> None:
+        play()
+
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with dg.DagsterInstance.ephemeral() as instance:
+        rehearsal.execute_in_process(instance=instance, run_config=quiet)
+
+
 def _main(descriptor: str, number: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's
     for module in _LOADED:
         importlib.import_module(module)
+    _rehearse()
     setproctitle("musehub-pipeline forkserver")
     gc.freeze()  # what is shared stays shared
     _ForkServer(socket.socket(fileno=int(descriptor)), int(number)).serve()

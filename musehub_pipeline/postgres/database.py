@@ -139,9 +139,18 @@ class Database:
         try:
             with connect(self.url) as connection:
                 connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-                yield lambda seconds: any(
-                    True for _ in connection.notifies(timeout=seconds, stop_after=1)
-                )
+
+                def came() -> bool:
+                    return any(True for _ in connection.notifies(timeout=0))
+
+                def wait(seconds: float) -> bool:
+                    if came():
+                        return True
+                    # The driver's own wait would wake ten times a second.
+                    _readable(connection).poll(seconds * 1_000)
+                    return came()
+
+                yield wait
         except psycopg.Error as error:
             raise unavailable(self.url, error) from error
 
@@ -240,10 +249,14 @@ def _check_open(connection: psycopg.Connection[Any], *_: object) -> None:
     """
     if connection.closed:
         raise DisconnectionError
+    if _readable(connection).poll(0):
+        raise DisconnectionError
+
+
+def _readable(connection: psycopg.Connection[Any]) -> select.poll:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        raise DisconnectionError
+    return poll
 
 
 class _TimeLoader(TimestamptzLoader):

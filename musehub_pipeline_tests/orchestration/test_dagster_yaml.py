@@ -18,7 +18,7 @@ def test_dagster_runs_as_the_pipeline_needs_it() -> None:
             "class": "LaneRunCoordinator",
             "config": {
                 "max_concurrent_runs": 10,
-                "dequeue_interval_seconds": 1,
+                "dequeue_interval_seconds": 2,
                 "tag_concurrency_limits": [
                     {"key": "musehub/lane", "value": "backfill", "limit": 1}
                 ],
