@@ -1,9 +1,11 @@
 """A directory as storage: its files read and written faster than by a client, and made durable."""
 
 import ctypes
+import errno
 import os
 import secrets
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import cycle
 from pathlib import Path
 
@@ -32,6 +34,29 @@ def read_file(path: Path) -> tuple[int, Iterator[Buffer]]:
                 yield buffer[:read]
 
     return size, chunks()
+
+
+def hash_file(path: str, buffer: memoryview) -> tuple[int, bytes]:
+    """Return how many bytes of a file can be read, and their sha256.
+
+    They are read through a buffer that is used again. Where the disk cannot read on, they end.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    hashed = sha256()
+    size = 0
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while read := os.readv(descriptor, (buffer,)):
+            hashed.update(buffer[:read])
+            size += read
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    finally:
+        os.close(descriptor)
+    return size, hashed.digest()
 
 
 def create_file(path: Path, content: bytes) -> None:
