@@ -29,7 +29,7 @@ LEAST_AGE = timedelta(hours=1)
 CHUNK_ROWS = 5_000
 _TRIED_AT_ONCE = 1_000  # with patience for each
 _REMOVED_AT_ONCE = 100  # between two looks at the rows
-_HELD_SECONDS = 1.0  # for which claims wait, and the removal that is begun by then
+_HELD_SECONDS = 1.0  # after which no removal is begun while claims wait
 _PAUSE_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0
 
@@ -136,13 +136,15 @@ class Pruning:
         """Remove the first of some orphans, if no run has a job; return who has, and the rest."""
         with standstill(self._database) as (transaction, under_way):
             begun = monotonic()
-            while orphans and not under_way.jobs and monotonic() - begun < _HELD_SECONDS:
+            while orphans and not under_way.jobs:
                 some, orphans = orphans[:_REMOVED_AT_ONCE], orphans[_REMOVED_AT_ONCE:]
                 # Also proof that the connection lives, and that the lock is held.
                 unnamed = _unnamed(transaction, some)
                 self._objects.delete_objects(digest_of(orphan.object_id) for orphan in unnamed)
                 self.removed += len(unnamed)
                 self.size_bytes += sum(orphan.size_bytes for orphan in unnamed)
+                if monotonic() - begun >= _HELD_SECONDS:
+                    break
         return under_way, orphans
 
     def _never_idle(self, under_way: UnderWay) -> str:

@@ -130,7 +130,7 @@ def test_older_rows_can_be_left_out(hub: Hub) -> None:
     repo_id = push(hub, "song", history)
     old, *young = sorted(history.objects)
     hub.sql(
-        f"UPDATE {OBJECTS} SET created_at = created_at - interval '2 hours' WHERE object_id = %(o)s",
+        f"UPDATE {OBJECTS} SET created_at = now() - interval '2 hours' WHERE object_id = %(o)s",
         {"o": old},
     )
     rot(hub, history.objects, history.objects)
