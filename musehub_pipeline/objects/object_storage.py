@@ -38,7 +38,7 @@ _MOST_PARTS = 12  # of an mpack on the way at a time: each is in memory
 _OBJECTS_A_TASK = 16
 _THREADS_A_WRITER = 8  # requests wait for a network, and writers of files for each other
 _LISTED_AT_ONCE = 1_000
-_READ_BYTES = 256 << 10  # of a file that is hashed: what stays in the processor's cache
+_READ_BYTES = 128 << 10  # of a file that is hashed: what stays in the processor's cache
 _OBJECT_KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 
 _log = logging.getLogger("musehub_pipeline.objects")
