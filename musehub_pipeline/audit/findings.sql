@@ -68,12 +68,12 @@ SELECT object_id FROM findings WHERE object_id = ANY(%(ids)b);
 
 -- name: findings_note_supply
 -- What of it an mpack has.
-INSERT INTO finding_supplies (object_id, mpack) SELECT DISTINCT id, %(mpack)s FROM unnest(%(ids)b::text[]) AS id;
+INSERT INTO finding_supplies (object_id, mpack) SELECT DISTINCT id, %(mpack)s::integer FROM unnest(%(ids)b::text[]) AS id;
 
 -- name: findings_note_jobs
 -- Who pushed that mpack.
 INSERT INTO finding_jobs (mpack, mpack_key, job_id)
-SELECT %(mpack)s, %(mpack_key)s, job_id FROM unnest(%(job_ids)b::text[]) AS job_id;
+SELECT %(mpack)s::integer, %(mpack_key)s, job_id FROM unnest(%(job_ids)b::text[]) AS job_id;
 
 -- name: findings
 -- All that was found, with the repos that hold it and the jobs whose mpacks have it.

@@ -31,7 +31,6 @@ _TRIED_AT_ONCE = 1_000  # with patience for each
 _REMOVED_AT_ONCE = 100  # between two looks at the rows
 _HELD_SECONDS = 1.0  # after which no removal is begun while claims wait
 _PAUSE_SECONDS = 0.5
-_PATIENCE_SECONDS = 60.0
 
 
 class Orphan(NamedTuple):
@@ -102,13 +101,11 @@ def open_orphans(database: Database) -> Generator[Orphans]:
 class Pruning:
     """The removal of orphans, as many as have been `removed` so far."""
 
-    def __init__(
-        self, database: Database, objects: ObjectStorage, *, patience: float = _PATIENCE_SECONDS
-    ) -> None:
-        """Prepare it; `patience` is for how many seconds it waits for the hub to be idle."""
+    def __init__(self, database: Database, objects: ObjectStorage, *, patience: timedelta) -> None:
+        """Prepare it; for `patience` it waits until the hub is idle."""
         self._database = database
         self._objects = objects
-        self._patience = patience
+        self._patience = patience.total_seconds()
         self.removed = 0
         self.size_bytes = 0
 

@@ -16,6 +16,7 @@ from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
 
 _LISTED = 10_000
+_PATIENCE = timedelta(minutes=1)
 
 
 def list_orphans(settings: Settings, *, older_than: timedelta | None, as_json: bool) -> None:
@@ -52,7 +53,7 @@ def prune_orphans(settings: Settings, *, older_than: timedelta | None, as_json: 
         )
     with _noted(settings) as (database, objects, orphans):
         total = orphans.total(older_than=older_than)
-        pruning = Pruning(database, objects)
+        pruning = Pruning(database, objects, patience=_PATIENCE)
         try:
             with progress_bar("removing", "orphans") as report:
                 for removed in pruning.remove(orphans.all(older_than=older_than)):

@@ -217,10 +217,7 @@ class ObjectStorage:
             return PutCount(0, 0)
         self._unsynced = True
         chunks = objects.chunks(rows=_OBJECTS_A_TASK, size_bytes=_PART_BYTES)
-        most = self._threads
-        if self._place.directory is not None:
-            most = max(1, most // _THREADS_A_WRITER)
-        threads = min(most, -(-len(objects) // _OBJECTS_A_TASK))
+        threads = min(self._writers, -(-len(objects) // _OBJECTS_A_TASK))
 
         def put_chunk(chunk: list[Place]) -> PutCount:
             written = [item.size for item in chunk if self._put(source, item)]
@@ -297,21 +294,18 @@ class ObjectStorage:
             Transient: STORAGE_UNAVAILABLE.
         """
         self._unsynced = True
-        threads = max(1, min(self._threads, _MOST_PARTS, len(objects)))
+        threads = min(self._writers, len(objects))
 
-        def heal(item: Place) -> bool:
+        def heal(item: Place) -> int | None:
             if _hash(source, item) != item.digest:
-                return False
+                return None
             found = self._read_back(item.digest)
             if found is not None and found.digest == item.digest:
-                return False
+                return None
             self._overwrite(_object_key(item.digest), source, item)
-            return True
+            return item.size
 
-        def size_of_healed(item: Place) -> int | None:
-            return item.size if heal(item) else None
-
-        sizes = in_threads(size_of_healed, objects, pool=self._pool, threads=threads)
+        sizes = in_threads(heal, objects, pool=self._pool, threads=threads)
         healed = [size for size in sizes if size is not None]
         return PutCount(len(healed), sum(healed))
 
@@ -367,6 +361,12 @@ class ObjectStorage:
         if not hasattr(self._buffers, "mine"):
             self._buffers.mine = memoryview(bytearray(_READ_BYTES))
         return self._buffers.mine
+
+    @property
+    def _writers(self) -> int:
+        if self._place.directory is None:
+            return self._threads
+        return max(1, self._threads // _THREADS_A_WRITER)
 
     def _put(self, source: Source, item: Place) -> bool:
         key = _object_key(item.digest)

@@ -1,11 +1,13 @@
 """Stored bytes are read back, whatever they are stored on, and what is wrong with each is told."""
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 
 import obstore
@@ -171,3 +173,24 @@ def test_what_the_disk_cannot_read_on_is_damage_and_no_error(hub: Hub) -> None:
 
     size = len(history.objects[bad])
     assert found(hub) == [Damage(bad, Wrong.SIZE, size, 0, id_of(b""))]
+
+
+def test_one_bad_read_is_no_verdict(hub: Hub) -> None:
+    history = many_files(1, seed=10)
+    push(hub, "song", history)
+    [(object_id, content)] = history.objects.items()
+    path = Path(urlsplit(str(hub.settings.storage_url)).path, key_of(object_id))
+    sound = path.with_name("sound")
+    path.rename(sound)
+    os.mkfifo(path)  # whoever reads it waits for what is written
+
+    def answer_wrongly() -> None:
+        with path.open("wb") as pipe:
+            pipe.write(content[:-1])
+            sound.replace(path)  # before the reader is at the end
+
+    answering = Thread(target=answer_wrongly)
+    answering.start()
+
+    assert found(hub) == []
+    answering.join()

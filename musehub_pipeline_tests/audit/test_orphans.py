@@ -17,6 +17,7 @@ from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_again, index_all, index_batch
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
+NONE = timedelta()
 LEFT = [b"left by a run %d" % number for number in range(7)]
 IDS = [f"sha256:{sha256(content).hexdigest()}" for content in LEFT]
 
@@ -51,7 +52,7 @@ def orphans_of(
     return found
 
 
-def prune(database: Database, storage: ObjectStorage, *, patience: float = 0.0) -> Pruning:
+def prune(database: Database, storage: ObjectStorage, *, patience: timedelta = NONE) -> Pruning:
     pruning = Pruning(database, storage, patience=patience)
     list(pruning.remove(orphans_of(database, storage)))
     return pruning
@@ -109,7 +110,7 @@ def test_a_standstill_is_short_and_what_is_left_is_removed_in_another(
     monkeypatch.setattr(module, "_REMOVED_AT_ONCE", 2)
     monkeypatch.setattr(module, "_HELD_SECONDS", 0)  # over after the first removal
     leave(any_hub, *LEFT)
-    pruning = Pruning(database, storage)
+    pruning = Pruning(database, storage, patience=NONE)
 
     removed = list(pruning.remove(orphans_of(database, storage)))
 
@@ -159,7 +160,7 @@ def test_what_is_indexed_again_is_not_removed_either(
 
     def meanwhile() -> None:
         with pytest.raises(HubNeverIdle):
-            list(Pruning(database, storage, patience=0.0).remove(seen))
+            list(Pruning(database, storage, patience=NONE).remove(seen))
 
     index_again(any_hub, meanwhile=meanwhile)
 
@@ -176,7 +177,7 @@ def test_an_orphan_that_got_its_row_since_it_was_listed_stays(
     any_hub.push(any_hub.create_repo(), history.mpack())
     index_all(any_hub)
 
-    pruning = Pruning(database, storage)
+    pruning = Pruning(database, storage, patience=NONE)
     list(pruning.remove(seen))
 
     assert pruning.removed == len(LEFT)
@@ -190,7 +191,7 @@ def test_a_hub_that_becomes_idle_is_waited_for(
     job_id = any_hub.push(any_hub.create_repo(), many_files(2, seed=1).mpack())
     held = "UPDATE musehub_background_jobs SET status = %(s)s WHERE job_id = %(j)s"
     any_hub.sql(held, {"s": "running", "j": job_id})
-    pruning = Pruning(database, storage, patience=3600)
+    pruning = Pruning(database, storage, patience=timedelta(hours=1))
 
     removals = pruning.remove(orphans_of(database, storage))
     assert next(removals) == next(removals) == 0

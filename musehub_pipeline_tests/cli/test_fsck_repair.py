@@ -25,6 +25,7 @@ from musehub_pipeline_tests.conftest import CEPH
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.indexing import index_all
+from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
 WAITS_TO_INSERT = (
     "SELECT FROM pg_stat_activity WHERE datname = current_database()"
@@ -154,6 +155,24 @@ def test_all_rows_and_all_bytes_come_back_at_once(world: World) -> None:
     assert all(each["healed"] for each in repaired("--deep"))
 
     assert (check(hub), heads(hub), hub.stored_objects()) == (before, were, stored)
+
+
+def test_a_job_that_leans_on_what_a_later_one_brings_is_tried_again_after_it(hub: Hub) -> None:
+    history = small_history()
+    before = history.copy()
+    [*_, last] = history.commits
+    tip = history.commit({"new": b"new"}, parents=[last])
+    repo_id = hub.create_repo()
+    pushes = [(before.mpack(), last), (history.mpack(without=before), tip), (before.mpack(), None)]
+    jobs = [hub.push(repo_id, mpack, head=head) for mpack, head in pushes]
+    index_all(hub)
+    hub.sql("DELETE FROM musehub_background_jobs WHERE job_id = %(j)s", {"j": jobs[0]})
+    for table in (REFS, SNAPSHOTS, COMMITS):
+        hub.sql(f"DELETE FROM {table}")
+
+    assert all(each["healed"] for each in repaired())
+
+    assert_index_holds(hub, repo_id, history)
 
 
 def test_one_repository_is_repaired_alone(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 from musehub_pipeline.domain.errors import Rejection, SettingsError, Transient
 from musehub_pipeline.domain.places import Place, Places
 from musehub_pipeline.objects import object_storage
-from musehub_pipeline.objects.object_storage import ObjectStorage, PutCount
+from musehub_pipeline.objects.object_storage import ObjectStorage, PutCount, StoredBytes
 from musehub_pipeline.objects.storage_client import StorageUrl, parse_storage_url
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.conftest import CEPH, s3_settings
@@ -183,6 +183,67 @@ def test_what_is_stored_is_listed_with_size_and_time(
     assert stored_at == head["last_modified"].replace(microsecond=0)
 
 
+def test_what_is_stored_is_read_back(any_hub: Hub, storage: ObjectStorage) -> None:
+    storage.put_objects(*packed(*CONTENTS))
+    absent, cut = sha256(b"absent").digest(), sha256(LARGE).digest()
+    obstore.put(any_hub.store, key_of(LARGE), LARGE[:-7])
+
+    digests = [sha256(content).digest() for content in CONTENTS]
+    found = dict(storage.read_back([*digests, absent]))
+
+    assert found.pop(absent) is None
+    assert found.pop(cut) == StoredBytes(len(LARGE) - 7, sha256(LARGE[:-7]).digest())
+    assert found == {
+        sha256(content).digest(): StoredBytes(len(content), sha256(content).digest())
+        for content in CONTENTS
+        if content is not LARGE
+    }
+    assert storage.read_back([]) == []
+
+
+def test_missing_and_wrong_bytes_are_healed_and_right_ones_are_left_alone(
+    any_hub: Hub, storage: ObjectStorage
+) -> None:
+    source, places = packed(*CONTENTS)
+    storage.put_objects(source, places)
+    for wrong in (LARGE, b"a"):
+        obstore.put(any_hub.store, key_of(wrong), bytes(len(wrong)))
+    any_hub.store.delete(key_of(b""))
+    before = {key_of(content): any_hub.store.head(key_of(content)) for content in CONTENTS[3:]}
+
+    healed = storage.heal_objects(source, places)
+    storage.sync()
+
+    assert healed == PutCount(3, len(LARGE) + 1)
+    assert stored(any_hub) == {hex_of(content): content for content in CONTENTS}
+    del before[key_of(LARGE)]
+    assert {key: any_hub.store.head(key) for key in before} == before
+    assert storage.heal_objects(source, places) == PutCount(0, 0)
+    assert storage.heal_objects(*packed()) == PutCount(0, 0)
+
+
+def test_what_does_not_hash_right_heals_nothing(any_hub: Hub, storage: ObjectStorage) -> None:
+    obstore.put(any_hub.store, key_of(b"a"), b"b")
+    wrong = Places([Place(sha256(b"a").digest(), 0, 1), Place(sha256(b"c").digest(), 0, 1)])
+
+    assert storage.heal_objects(Bytes(b"x"), wrong) == PutCount(0, 0)
+
+    assert stored(any_hub) == {hex_of(b"a"): b"b"}
+
+
+def test_objects_are_removed_and_what_is_not_there_is_no_error(
+    any_hub: Hub, storage: ObjectStorage
+) -> None:
+    storage.put_objects(*packed(*CONTENTS))
+
+    storage.delete_objects(sha256(content).digest() for content in (b"a", b"absent", LARGE))
+    storage.delete_objects([])
+
+    assert stored(any_hub) == {
+        hex_of(content): content for content in CONTENTS if content not in (b"a", LARGE)
+    }
+
+
 def test_no_objects_are_no_request(storage: ObjectStorage) -> None:
     assert storage.put_objects(*packed()) == PutCount(0, 0)
 
@@ -251,7 +312,10 @@ def test_one_failure_of_many_is_raised(storage: ObjectStorage) -> None:
         storage.put_objects(Broken(source.content), objects)
 
 
-@pytest.mark.parametrize("request_name", ["fetch", "list", "put small", "put large", "put mpack"])
+@pytest.mark.parametrize(
+    "request_name",
+    ["fetch", "list", "put small", "put large", "put mpack", "read back", "heal", "delete"],
+)
 def test_a_bucket_or_directory_that_is_missing_is_transient_and_said(
     any_hub: Hub, tmp_path: Path, request_name: str
 ) -> None:
@@ -264,6 +328,9 @@ def test_a_bucket_or_directory_that_is_missing_is_transient_and_said(
         "put small": lambda storage: storage.put_objects(*packed(b"small")),
         "put large": lambda storage: storage.put_objects(*packed(LARGE)),
         "put mpack": lambda storage: storage.put_mpack(tmp_path / "mpack", hex_of(b"mpack")),
+        "read back": lambda storage: storage.read_back([bytes(32)]),
+        "heal": lambda storage: storage.heal_objects(*packed(b"small")),
+        "delete": lambda storage: storage.delete_objects([bytes(32)]),
     }
 
     with (
