@@ -80,9 +80,11 @@ def fsck(
     With --deep, read and hash all stored bytes that object rows name, and tell each object whose
     bytes are missing, are not as many as its row says (size), or hash to another id (hash): which
     repositories hold it, and which done jobs' mpacks in storage have it. As JSON, each finding is a
-    line. It may be killed at any time: --resume goes on behind what was read, and tells what was
-    found before, too. How far it is stands in a file in the folder fsck of MUSEHUB_HOME, one for
-    each --repo and --since; it is removed in the end.
+    line. The last line, with --json on stderr, counts objects, bytes, findings and seconds.
+
+    It may be killed at any time: --resume goes on behind what was read, and tells what was found
+    before, too. How far it is stands in a file in the folder fsck of MUSEHUB_HOME, one for each
+    --repo and --since; it is removed in the end.
 
     With --repair, heal what mpacks of done jobs that are still in storage can prove: objects whose
     bytes are missing or not as many as their rows say, and rows of objects, refs, snapshots and

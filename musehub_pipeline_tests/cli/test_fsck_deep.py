@@ -106,15 +106,16 @@ def test_what_rotted_is_1_and_a_line_each_with_who_holds_it_and_who_has_it(
     assert journals(any_hub) == []
 
 
-def test_mpacks_that_are_gone_or_rotten_have_nothing(any_hub: Hub) -> None:
+def test_mpacks_that_are_gone_or_rotten_or_were_refused_have_nothing(any_hub: Hub) -> None:
     history = many_files(2, seed=3)
     repo_id = any_hub.create_repo()
-    padded = [history.mpack(tags=[b"x" * n]) for n in range(3)]
-    jobs = [any_hub.push(repo_id, mpack) for mpack in padded]
+    padded = [history.mpack(tags=[b"x" * n]) for n in range(4)]
+    jobs = [any_hub.push(repo_id, mpack) for mpack in padded[1:]]
+    any_hub.push(repo_id, padded[0], declared_objects_count=7)
     index_all(any_hub)
     keys = [any_hub.job(job_id)["payload"]["mpack_key"] for job_id in jobs]
     any_hub.store.delete(f"mpacks/{keys[0][7:]}")
-    any_hub.store.put(f"mpacks/{keys[1][7:]}", padded[1][:-1])
+    any_hub.store.put(f"mpacks/{keys[1][7:]}", padded[2][:-1])
     rot(any_hub, history.objects, history.objects)
 
     found = lines(call("fsck", "--deep", "--json"))

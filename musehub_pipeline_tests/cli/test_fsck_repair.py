@@ -2,6 +2,7 @@
 
 import json
 import random
+from hashlib import sha256
 from threading import Event, Thread
 from typing import Any
 
@@ -24,7 +25,7 @@ from musehub_pipeline_tests.cli.terminal import call, finish, start, wait_until
 from musehub_pipeline_tests.conftest import CEPH
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.indexing import index_all
+from musehub_pipeline_tests.indexing import index_all, index_and_die
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
 WAITS_TO_INSERT = (
@@ -288,6 +289,25 @@ def test_a_repair_that_was_killed_hurts_nothing_and_another_one_ends_it(world: W
     assert [head for head in heads(hub) if head["repo_id"] != "repo-pushed"] == were
     assert hub.stored_objects().items() >= stored.items()
     assert check(hub)[1]["commits"] == before[1]["commits"] + len(history.commits)
+
+
+def test_a_run_that_was_killed_before_it_ended_its_push_is_no_damage(world: World) -> None:
+    hub = world.hub
+    history = small_history()
+    head = history.commit({"late": b"late"}, parents=[list(history.commits)[-1]])
+    job_id = hub.push(hub.create_repo("late"), history.mpack(), head=head)
+    index_and_die(hub)
+    rot(hub, history.objects, history.objects)
+
+    told = repaired("--deep")
+
+    late = f"sha256:{sha256(b'late').hexdigest()}"  # in no mpack of a job that is done
+    assert [each["object_id"] for each in told if not each["healed"]] == [late]
+    expired = "UPDATE musehub_background_jobs SET lease_expires_at = now() - interval '1 hour'"
+    hub.sql(f"{expired} WHERE job_id = %(j)s", {"j": job_id})
+    index_all(hub)
+    assert [each["healed"] for each in repaired("--deep")] == [True]
+    assert_index_holds(hub, "repo-late", history)
 
 
 def test_pushes_go_on_beside_a_repair_and_neither_is_disturbed(any_hub: Hub) -> None:
