@@ -10,7 +10,7 @@ from musehub_pipeline.audit.fsck import Breach, Check, Fsck
 from musehub_pipeline.audit.fsck_tables import open_tables
 from musehub_pipeline.audit.names import BadName, NameCheck
 from musehub_pipeline.cli.console import out, print_json, print_json_line, print_rows
-from musehub_pipeline.cli.deep import check_bytes
+from musehub_pipeline.cli.deep import EXIT_BREACH, check_bytes
 from musehub_pipeline.cli.options import JsonFlag, age_option, repo_option
 from musehub_pipeline.cli.orphans import list_orphans, prune_orphans
 from musehub_pipeline.cli.progress import progress_bar
@@ -20,8 +20,6 @@ from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.scratch import scratch_folder
 from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.settings import Settings
-
-EXIT_BREACH = 1
 
 _NAME_SHOWN = 160  # characters
 _LISTED = 10_000  # breaches of one check: an index that is lost must not fill the memory

@@ -19,7 +19,7 @@ from musehub_pipeline.audit.fsck import Breach, Fsck, Invariant
 from musehub_pipeline.audit.fsck_tables import open_tables
 from musehub_pipeline.audit.journal import Journal
 from musehub_pipeline.cli.console import err, out, print_json_line
-from musehub_pipeline.cli.deep import journal_path, read_all
+from musehub_pipeline.cli.deep import EXIT_BREACH, journal_path, read_all
 from musehub_pipeline.cli.progress import jobs_bar, progress_bar, shown_log
 from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.index.repos import Repos
@@ -30,8 +30,6 @@ from musehub_pipeline.phases.services import open_database, open_objects, open_s
 from musehub_pipeline.postgres.arrays import chunked
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
-
-EXIT_BREACH = 1
 
 _LISTED = 10_000  # breaches: an index that is lost must not fill the memory
 _LOOKED_AT = 1_000

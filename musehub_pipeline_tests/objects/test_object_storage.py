@@ -1,6 +1,7 @@
 """Object storage of each kind: what is found, what is written, and what trouble is called."""
 
 import logging
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -199,6 +200,24 @@ def test_what_is_stored_is_read_back(any_hub: Hub, storage: ObjectStorage) -> No
         if content is not LARGE
     }
     assert storage.read_back([]) == []
+
+
+def test_a_large_object_is_read_back_in_little_memory(tmp_path: Path) -> None:
+    size, digest = 256 << 20, bytes(32)
+    path = tmp_path / "objects" / "00" / digest.hex()
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(size)
+
+    with ObjectStorage(tmp_path.as_uri()) as storage:
+        tracemalloc.start()
+        [(_, found)] = storage.read_back([digest])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert found is not None
+    assert found.size_bytes == size
+    assert peak < 1 << 20
 
 
 def test_missing_and_wrong_bytes_are_healed_and_right_ones_are_left_alone(
