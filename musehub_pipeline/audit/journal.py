@@ -5,8 +5,8 @@ write. So a check that was killed goes on behind the last window that was noted 
 that in the file, as half a line, is cut off. Nothing is rewritten, however much is found.
 """
 
+import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -28,45 +28,64 @@ class Checked:
     seconds: float = 0.0
 
 
+class JournalInUse(PipelineError):
+    """Another process writes the same journal."""
+
+
 class NotAJournal(PipelineError):
     """A file that should be a journal is none."""
 
 
 class Journal:
-    """The file of one check."""
+    """The file of one check, held by one process; a context manager that lets it go."""
 
-    def __init__(self, path: Path, since: datetime | None, checked: Checked) -> None:
+    def __init__(self, path: Path) -> None:
+        """Open the file, which is made where there is none; nobody else may have it.
+
+        Raises:
+            JournalInUse: somebody has.
+            OSError: it cannot be read, or written.
+        """
         self._path = path
-        self.since = since  # rows that were made before are left out
-        self.checked = checked
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab+", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise JournalInUse(f"a check that notes into {path} is under way") from None
+        self.since: datetime | None = None  # rows that were made before are left out
+        self.checked = Checked()
 
-    @classmethod
-    def begin(cls, path: Path, *, since: datetime | None) -> Self:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def begin(self, *, since: datetime | None) -> None:
         """Begin a check; what an earlier one had noted is forgotten.
 
         Raises:
             OSError: the file cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_line({"since": since and since.isoformat()}))
-        return cls(path, since, Checked())
+        self.since, self.checked = since, Checked()
+        self._file.truncate(0)
+        self._file.write(_line({"since": since and since.isoformat()}))
 
-    @classmethod
-    def resume(cls, path: Path) -> Self | None:
-        """Go on with a check that did not end; None where there is none.
+    def resume(self) -> bool:
+        """Go on with a check that did not end; false where there is none.
 
         Raises:
             NotAJournal: the file is something else.
             OSError: the file cannot be read, or written.
         """
-        if not path.exists():
-            return None
-        checked, end, since = Checked(), 0, None
+        checked, since = Checked(), None
         try:
-            with path.open("rb") as file:
+            with self._path.open("rb") as file:
                 header = file.readline()
                 if not header.endswith(b"\n"):  # killed as it began
-                    return None
+                    return False
                 if time := json.loads(header)["since"]:
                     since = datetime.fromisoformat(time)
                 end = file.tell()
@@ -74,9 +93,10 @@ class Journal:
                     if noted := json.loads(line).get("checked"):
                         checked, end = Checked(**noted), file.tell()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NotAJournal(f"{path} is no journal of fsck --deep: remove it") from error
-        os.truncate(path, end)
-        return cls(path, since, checked)
+            raise NotAJournal(f"{self._path} is no journal of fsck --deep: remove it") from error
+        self.since, self.checked = since, checked
+        self._file.truncate(end)
+        return True
 
     def note(self, damages: Iterable[Damage], checked: Checked) -> None:
         """Note a window: what was found, and how far the check is now.
@@ -85,8 +105,7 @@ class Journal:
             OSError: the file cannot be written.
         """
         lines = [_line({"found": damage}) for damage in damages]
-        with self._path.open("ab", buffering=0) as file:
-            file.write(b"".join([*lines, _line({"checked": asdict(checked)})]))
+        self._file.write(b"".join([*lines, _line({"checked": asdict(checked)})]))
         self.checked = checked
 
     def damages(self) -> Iterator[Damage]:

@@ -1,6 +1,7 @@
 """`fsck --deep`: do the stored bytes hash to what names them?"""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -37,21 +38,26 @@ def check_bytes(
     ):
         repo_id = Repos(database).find(repo).repo_id if repo else None
         path = journal_path(settings, repo_id, since)
-        journal = read_all(database, objects, path, repo_id=repo_id, since=since, resume=resume)
-        with open_findings(database, objects, scratch=scratch) as findings:
+        with (
+            all_read(
+                database, objects, path, repo_id=repo_id, since=since, resume=resume
+            ) as journal,
+            open_findings(database, objects, scratch=scratch) as findings,
+        ):
             findings.note(journal.damages())
             with progress_bar("looking for mpacks", "mpacks") as report:
                 for _ in findings.supplies(report):
                     pass
             for finding in findings.all():
                 _tell(finding, as_json=as_json)
-        journal.remove()
+            journal.remove()
     (err if as_json else out).print(summary(journal.checked))
     if journal.checked.findings:
         raise typer.Exit(EXIT_BREACH)
 
 
-def read_all(
+@contextmanager
+def all_read(
     database: Database,
     objects: ObjectStorage,
     path: Path,
@@ -59,31 +65,32 @@ def read_all(
     repo_id: str | None,
     since: timedelta | None,
     resume: bool,
-) -> Journal:
-    """Read all bytes of a scope, or what is left of it; return the journal, which is still there.
+) -> Generator[Journal]:
+    """Read all bytes of a scope, or what is left of it; give the journal, for whoever removes it.
 
     Raises:
+        JournalInUse: the same is under way.
         NotAJournal: the file at `path` is something else.
         Transient: storage or database could not be reached; `resume` goes on from there.
     """
-    journal = Journal.resume(path) if resume else None
-    if journal is None:
-        if resume:
-            err.print("there is nothing to resume: all is read")
-        journal = Journal.begin(path, since=None if since is None else database.now() - since)
-    else:
-        err.print(f"{journal.checked.objects:,} objects were read before")
-    checking = DeepCheck(database, objects, repo_id=repo_id, since=journal.since)
-    with progress_bar("reading bytes", "objects") as report:
-        total = checking.count()
-        report(journal.checked.objects, total)
-        begun = monotonic()
-        for window, damages in checking.windows(after=journal.checked.after):
-            ended = monotonic()
-            journal.note(damages, _further(journal.checked, window, damages, ended - begun))
-            begun = ended
+    with Journal(path) as journal:
+        if resume and journal.resume():
+            err.print(f"{journal.checked.objects:,} objects were read before")
+        else:
+            if resume:
+                err.print("there is nothing to resume: all is read")
+            journal.begin(since=None if since is None else database.now() - since)
+        checking = DeepCheck(database, objects, repo_id=repo_id, since=journal.since)
+        with progress_bar("reading bytes", "objects") as report:
+            total = checking.count()
             report(journal.checked.objects, total)
-    return journal
+            begun = monotonic()
+            for window, damages in checking.windows(after=journal.checked.after):
+                ended = monotonic()
+                journal.note(damages, _further(journal.checked, window, damages, ended - begun))
+                begun = ended
+                report(journal.checked.objects, total)
+        yield journal
 
 
 def journal_path(settings: Settings, repo_id: str | None, since: timedelta | None) -> Path:

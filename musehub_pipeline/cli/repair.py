@@ -5,6 +5,7 @@ Damage is found, healed, and looked for again: what is said to be healed was see
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -19,7 +20,7 @@ from musehub_pipeline.audit.fsck import Breach, Fsck, Invariant
 from musehub_pipeline.audit.fsck_tables import open_tables
 from musehub_pipeline.audit.journal import Journal
 from musehub_pipeline.cli.console import err, out, print_json_line
-from musehub_pipeline.cli.deep import EXIT_BREACH, journal_path, read_all
+from musehub_pipeline.cli.deep import EXIT_BREACH, all_read, journal_path
 from musehub_pipeline.cli.progress import jobs_bar, progress_bar, shown_log
 from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.index.repos import Repos
@@ -64,18 +65,21 @@ def repair(
         repo_id = Repos(database).find(repo).repo_id if repo else None
         repairing = Repair(database, objects, scratch, settings, repo_id, as_json=as_json)
         repairing.look()
-        journal: Journal | None = None
-        if deep:
-            path = journal_path(settings, repo_id, since)
-            journal = read_all(database, objects, path, repo_id=repo_id, since=since, resume=resume)
-        with open_findings(database, objects, scratch=scratch) as findings:
+        with ExitStack() as stack:
+            journal: Journal | None = None
+            if deep:
+                path = journal_path(settings, repo_id, since)
+                journal = stack.enter_context(
+                    all_read(database, objects, path, repo_id=repo_id, since=since, resume=resume)
+                )
+            findings = stack.enter_context(open_findings(database, objects, scratch=scratch))
             findings.note(chain(journal.damages() if journal else (), repairing.damages()))
             repairing.heal_bytes(findings)
             repairing.index_again()
             repairing.tell_bytes(findings)
             repairing.look_again(findings)
-        if journal is not None:
-            journal.remove()
+            if journal is not None:
+                journal.remove()
     (err if as_json else out).print(f"healed={repairing.healed} left={repairing.left}")
     if repairing.left:
         raise typer.Exit(EXIT_BREACH)

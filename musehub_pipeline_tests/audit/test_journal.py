@@ -1,13 +1,14 @@
 """What a journal has noted survives whatever ends its process, and nothing half does."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from musehub_pipeline.audit.deep import Damage, Wrong
-from musehub_pipeline.audit.journal import Checked, Journal, NotAJournal
+from musehub_pipeline.audit.journal import Checked, Journal, JournalInUse, NotAJournal
 
 SINCE = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MISSING = Damage("sha256:a", Wrong.MISSING, 3)
@@ -20,38 +21,41 @@ SECOND = Checked(after="sha256:b", objects=2, size_bytes=4, findings=2, seconds=
 def path(tmp_path: Path) -> Path:
     """Where a journal with two windows lies, in a folder that was not there."""
     path = tmp_path / "fsck" / "deep.jsonl"
-    journal = Journal.begin(path, since=SINCE)
-    journal.note([MISSING], FIRST)
-    journal.note([FLIPPED], SECOND)
+    with Journal(path) as journal:
+        journal.begin(since=SINCE)
+        journal.note([MISSING], FIRST)
+        journal.note([FLIPPED], SECOND)
     return path
 
 
-def resumed(path: Path) -> Journal:
-    journal = Journal.resume(path)
-    assert journal is not None
-    return journal
+def resumed(path: Path) -> tuple[datetime | None, Checked, list[Damage]]:
+    with Journal(path) as journal:
+        assert journal.resume()
+        return journal.since, journal.checked, list(journal.damages())
 
 
 def test_it_goes_on_where_it_was(path: Path) -> None:
-    journal = resumed(path)
-
-    assert (journal.since, journal.checked) == (SINCE, SECOND)
-    assert list(journal.damages()) == [MISSING, FLIPPED]
+    assert resumed(path) == (SINCE, SECOND, [MISSING, FLIPPED])
+    with Journal(path) as journal:
+        journal.resume()
+        journal.note([MISSING], replace(SECOND, findings=3))
+    assert resumed(path) == (SINCE, replace(SECOND, findings=3), [MISSING, FLIPPED, MISSING])
 
 
 def test_wherever_it_was_cut_whole_windows_are_left(path: Path) -> None:
     whole = path.read_bytes()
     header, *lines = whole.splitlines(keepends=True)
-    ends = {len(header): (Checked(), [])}
-    ends[len(header) + sum(map(len, lines[:2]))] = (FIRST, [MISSING])
-    ends[len(whole)] = (SECOND, [MISSING, FLIPPED])
+    ends: dict[int, tuple[Checked, list[Damage]]] = {
+        len(header): (Checked(), []),
+        len(header) + sum(map(len, lines[:2])): (FIRST, [MISSING]),
+        len(whole): (SECOND, [MISSING, FLIPPED]),
+    }
 
     for length in range(len(header), len(whole) + 1):
         path.write_bytes(whole[:length])
-        journal = resumed(path)
-        expected = ends[max(end for end in ends if end <= length)]
-        assert (journal.checked, list(journal.damages())) == expected
-        assert path.stat().st_size == max(end for end in ends if end <= length)
+        end = max(end for end in ends if end <= length)
+        assert resumed(path) == (SINCE, *ends[end])
+        assert path.stat().st_size == end
 
 
 def test_one_that_had_not_begun_is_none(path: Path) -> None:
@@ -59,18 +63,26 @@ def test_one_that_had_not_begun_is_none(path: Path) -> None:
 
     for length in range(whole.index(b"\n") + 1):
         path.write_bytes(whole[:length])
-        assert Journal.resume(path) is None
-    path.unlink()
-    assert Journal.resume(path) is None
+        with Journal(path) as journal:
+            assert not journal.resume()
 
 
 def test_a_new_one_forgets_the_old_one_and_its_end_leaves_nothing(path: Path) -> None:
-    journal = Journal.begin(path, since=None)
+    with Journal(path) as journal:
+        journal.begin(since=None)
+        assert (journal.since, journal.checked, list(journal.damages())) == (None, Checked(), [])
 
-    assert (journal.since, journal.checked, list(journal.damages())) == (None, Checked(), [])
-    assert resumed(path).since is None
-    journal.remove()
+    assert resumed(path) == (None, Checked(), [])
+    with Journal(path) as journal:
+        journal.remove()
     assert list(path.parent.iterdir()) == []
+
+
+def test_two_processes_never_have_the_same(path: Path) -> None:
+    with Journal(path), pytest.raises(JournalInUse, match=f"into {path} is under way"):
+        Journal(path)
+
+    assert resumed(path) == (SINCE, SECOND, [MISSING, FLIPPED])
 
 
 @pytest.mark.parametrize("content", ["no json\n", "[]\n", '{"other": 1}\n', '{"since": "x"}\n'])
@@ -78,8 +90,8 @@ def test_another_file_is_named_and_left_alone(tmp_path: Path, content: str) -> N
     path = tmp_path / "other"
     path.write_text(content)
 
-    with pytest.raises(NotAJournal, match=f"{path} is no journal"):
-        Journal.resume(path)
+    with Journal(path) as journal, pytest.raises(NotAJournal, match=f"{path} is no journal"):
+        journal.resume()
 
     assert path.read_text() == content
 
@@ -88,5 +100,5 @@ def test_a_line_that_says_too_much_is_named(path: Path) -> None:
     with path.open("a") as file:
         file.write(json.dumps({"checked": {"hours": 1}}) + "\n")
 
-    with pytest.raises(NotAJournal):
-        Journal.resume(path)
+    with Journal(path) as journal, pytest.raises(NotAJournal):
+        journal.resume()
