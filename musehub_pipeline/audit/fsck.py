@@ -9,22 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from musehub_pipeline.audit.fsck_tables import FsckTables
+from musehub_pipeline.audit.mpacks import fetched, read_again
 from musehub_pipeline.domain.errors import Fault, Rejection
-from musehub_pipeline.domain.ids import is_id
-from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import read_mpack
 from musehub_pipeline.objects.object_storage import ObjectStorage
-
-# What was accepted once is read, whatever the limits are today; nothing of it is kept in memory.
-_LIMITS = Limits(
-    mpack_bytes=1 << 62,
-    objects=1 << 32,
-    snapshots=1 << 32,
-    commits=1 << 32,
-    commit_bytes=1 << 32,
-    snapshot_bytes=1 << 32,
-    text_bytes=1 << 30,
-)
 
 # No mpack, or one with the right hash at which the reader stumbles, was never accepted: the push
 # supplied nothing.
@@ -54,6 +41,10 @@ class Breach:
     table: str
     key: Mapping[str, str]  # of the row, which may be the one that is missing
     message: str
+    job_id: str | None = None  # a done job that supplied what is missing
+
+    def __hash__(self) -> int:
+        return hash((self.invariant, self.table, tuple(self.key.items()), self.message))
 
     def __str__(self) -> str:
         key = " ".join(f"{column}={value}" for column, value in self.key.items())
@@ -79,7 +70,7 @@ class Check:
 
 
 class _Question(NamedTuple):
-    """A statement whose rows are breaches: the key of a row of `table`, then a message."""
+    """A statement whose rows are breaches: the key of a row of `table`, a message, maybe a job."""
 
     statement: str
     invariant: Invariant
@@ -188,12 +179,15 @@ class Fsck:
         yield from self._ask(_REFS)
 
     def _ask(self, question: _Question) -> Iterator[Breach]:
-        for *key, message in self._tables.ask(question.statement):
+        columns = len(question.key)
+        for row in self._tables.ask(question.statement):
+            message, *job_id = row[columns:]
             yield Breach(
                 invariant=question.invariant,
                 table=question.table,
-                key=dict(zip(question.key, key, strict=True)),
+                key=dict(zip(question.key, row[:columns], strict=True)),
                 message=message,
+                job_id=job_id[0] if job_id else None,
             )
 
     def _read_mpacks(
@@ -217,17 +211,8 @@ class Fsck:
             report(number, total)
 
     def _read_mpack(self, hex_digest: str | None) -> None:
-        if hex_digest is None or not is_id(hex_digest):
-            raise Rejection(Fault.BAD_PAYLOAD, "payload.mpack_key is not an id")
-        self._mpacks += 1
-        path = self._scratch / f"{self._mpacks}.mpack"
-        try:
-            file = self._objects.fetch_mpack(hex_digest, path, limit=_LIMITS.mpack_bytes)
-            try:
-                for kind, items in read_mpack(file, limits=_LIMITS):
-                    digests = [item.place.digest for item in items]
-                    self._tables.note_items(self._mpacks, kind, digests)
-            finally:
-                file.close()
-        finally:
-            path.unlink(missing_ok=True)
+        with fetched(hex_digest, self._objects, scratch=self._scratch) as file:
+            self._mpacks += 1
+            for kind, items in read_again(file):
+                digests = [item.place.digest for item in items]
+                self._tables.note_items(self._mpacks, kind, digests)

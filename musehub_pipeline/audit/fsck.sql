@@ -101,7 +101,8 @@ ORDER BY o.object_id;
 -- fragment: supplied
 -- What done jobs supplied to their repos, each thing once, and how many rows it has.
 SELECT supplied.repo_id, supplied.id,
-    'job ' || supplied.job_id || ' supplied it, and it has ' || count(stored.repo_id) || ' rows'
+    'job ' || supplied.job_id || ' supplied it, and it has ' || count(stored.repo_id) || ' rows',
+    supplied.job_id
 FROM (
     SELECT i.kind, p.repo_id, i.id, min(p.job_id) AS job_id
     FROM fsck_items AS i JOIN fsck_pushes AS p USING (mpack)
@@ -117,7 +118,8 @@ ORDER BY supplied.repo_id, supplied.id;
 
 -- name: fsck_supplied_objects
 -- Objects of done jobs that have not one row.
-SELECT supplied.id, 'job ' || supplied.job_id || ' supplied it, and it has ' || count(o.object_id) || ' rows'
+SELECT supplied.id, 'job ' || supplied.job_id || ' supplied it, and it has ' || count(o.object_id) || ' rows',
+    supplied.job_id
 FROM (
     SELECT i.id, min(p.job_id) AS job_id
     FROM fsck_items AS i JOIN fsck_pushes AS p USING (mpack)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from musehub_pipeline.domain.mpack import Kind
+from musehub_pipeline.objects.object_storage import StoredObject
 from musehub_pipeline.postgres.arrays import chunked, id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
 
@@ -74,12 +75,12 @@ class FsckTables:
         """Note that it cannot be told any more what was supplied to some repos."""
         self._transaction.write("fsck_note_unreadable", {"repo_ids": text_array(list(repo_ids))})
 
-    def note_stored(self, objects: Iterable[tuple[bytes, int]]) -> Iterator[int]:
-        """Note what storage holds, as (digest, size in bytes); yield how much has been noted."""
+    def note_stored(self, objects: Iterable[StoredObject]) -> Iterator[int]:
+        """Note what storage holds; yield how much has been noted."""
         noted = 0
         for chunk in chunked(objects, CHUNK_ROWS):
-            ids = id_array(digest for digest, _ in chunk)
-            sizes = [size for _, size in chunk]
+            ids = id_array(stored.digest for stored in chunk)
+            sizes = [stored.size_bytes for stored in chunk]
             noted += self._transaction.write("fsck_note_stored", {"ids": ids, "sizes": sizes})
             yield noted
         self.analyze()

@@ -1,5 +1,6 @@
 """`fsck`: is the index what it should be?"""
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -9,15 +10,16 @@ from musehub_pipeline.audit.fsck import Breach, Check, Fsck
 from musehub_pipeline.audit.fsck_tables import open_tables
 from musehub_pipeline.audit.names import BadName, NameCheck
 from musehub_pipeline.cli.console import out, print_json, print_json_line, print_rows
-from musehub_pipeline.cli.options import JsonFlag, repo_option
+from musehub_pipeline.cli.deep import EXIT_BREACH, check_bytes
+from musehub_pipeline.cli.options import JsonFlag, age_option, repo_option
+from musehub_pipeline.cli.orphans import list_orphans, prune_orphans
 from musehub_pipeline.cli.progress import progress_bar
+from musehub_pipeline.cli.repair import repair
 from musehub_pipeline.domain.escapes import one_line
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.scratch import scratch_folder
 from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.settings import Settings
-
-EXIT_BREACH = 1
 
 _NAME_SHOWN = 160  # characters
 _LISTED = 10_000  # breaches of one check: an index that is lost must not fill the memory
@@ -25,6 +27,29 @@ _LISTED = 10_000  # breaches of one check: an index that is lost must not fill t
 
 def fsck(
     repo: Annotated[str | None, repo_option("Check only this repository.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read and hash all stored bytes that object rows name.")
+    ] = False,
+    since: Annotated[
+        timedelta | None,
+        age_option("--since", "With --deep: only objects whose rows were made within this age"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --deep: go on where the last one was stopped.")
+    ] = False,
+    healing: Annotated[
+        bool, typer.Option("--repair", help="Heal what mpacks in storage can prove.")
+    ] = False,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="List stored objects that no row names.")
+    ] = False,
+    pruning: Annotated[
+        bool, typer.Option("--prune-orphans", help="Remove them; needs --older-than.")
+    ] = False,
+    older_than: Annotated[
+        timedelta | None,
+        age_option("--older-than", "Only orphans that were stored longer ago than this"),
+    ] = None,
     names: Annotated[
         bool, typer.Option("--names", help="Check names instead: paths and branches.")
     ] = False,
@@ -50,14 +75,68 @@ def fsck(
     Deleted repositories are skipped. A ref cannot be judged, and is only counted, where an mpack of
     its repository cannot be read, or where it is older than the first done job that is left.
 
+    With --deep, read and hash all stored bytes that object rows name, and tell each object whose
+    bytes are missing, are not as many as its row says (size), or hash to another id (hash): which
+    repositories hold it, and which done jobs' mpacks in storage have it. As JSON, each finding is a
+    line. The last line, with --json on stderr, counts objects, bytes, findings and seconds.
+
+    It may be killed at any time: --resume goes on behind what was read, and tells what was found
+    before, too. How far it is stands in a file in the folder fsck of MUSEHUB_HOME, one for each
+    --repo and --since; it is removed in the end.
+
+    With --repair, heal what mpacks of done jobs that are still in storage can prove: objects whose
+    bytes are missing or not as many as their rows say, and rows of objects, refs, snapshots and
+    commits that are missing. With --deep as well, all bytes are read, and those that hash wrong are
+    healed, too. Bytes that hash right are never touched, no branch moves, and runs may go on
+    meanwhile. Of each thing it is told whether it is healed, and if not, why; exit with 1 if
+    anything is left.
+
+    With --orphans, list stored objects that no row names, the oldest first: what runs that were
+    killed or refused have left. A push under way stores bytes before it names them.
+
+    With --prune-orphans, remove those that are older than --older-than, an hour at the least. They
+    are removed only while no run has a job: no run can begin for a second or so at a time, and what
+    got a row meanwhile stays. Where runs have jobs for a minute on end, it gives up and says so.
+
     With --names, list the paths of stored manifests that no checkout may hold, and the branches
     that a push may no longer have: what was taken in before the rules of docs/mpack.md. As JSON,
     each finding is a line.
     """
+    _check_options(
+        {"--deep or --repair": deep or healing, "--orphans": orphans}
+        | {"--prune-orphans": pruning, "--names": names},
+        {
+            "--since": (since is None or deep, "--deep"),
+            "--resume": (deep or not resume, "--deep"),
+            "--older-than": (older_than is None or orphans or pruning, "--orphans"),
+            "--repo": (repo is None or not (orphans or pruning), "what has a row: no orphan does"),
+        },
+    )
     settings = local.resolve(Settings.load())
     if names:
         _check_names(settings, repo, as_json=as_json)
-        return
+    elif pruning:
+        prune_orphans(settings, older_than=older_than, as_json=as_json)
+    elif orphans:
+        list_orphans(settings, older_than=older_than, as_json=as_json)
+    elif healing:
+        repair(settings, repo, deep=deep, since=since, resume=resume, as_json=as_json)
+    elif deep:
+        check_bytes(settings, repo, since=since, resume=resume, as_json=as_json)
+    else:
+        _check(settings, repo, as_json=as_json)
+
+
+def _check_options(ways: dict[str, bool], options: dict[str, tuple[bool, str]]) -> None:
+    """Check that one way to go is chosen at the most, and that each option goes with it."""
+    if sum(ways.values()) > 1:
+        raise typer.BadParameter(f"of {', '.join(ways)} only one is possible")
+    for option, (goes, needed) in options.items():
+        if not goes:
+            raise typer.BadParameter(f"{option} goes with {needed}")
+
+
+def _check(settings: Settings, repo: str | None, *, as_json: bool) -> None:
     breaches: list[Breach] = []
     found = 0
     with (

@@ -33,6 +33,7 @@ class Selection:
     select: Select = Select.OUTDATED
     codes: tuple[str, ...] = ()  # for FAILED; none: any
     repo_id: str | None = None
+    job_ids: tuple[str, ...] | None = None  # only these
     ended_before: datetime | None = None  # leaves out what this backfill has ended already
 
 

@@ -1,10 +1,12 @@
 """A directory as storage: its files read and written faster than by a client, and made durable."""
 
 import ctypes
+import errno
 import os
 import secrets
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import cycle
 from pathlib import Path
 
@@ -78,6 +80,29 @@ class StoredFile:
     def _state(self) -> tuple[int, int]:
         found = os.fstat(self._descriptor)
         return found.st_size, found.st_mtime_ns
+
+
+def hash_file(path: str, buffer: memoryview) -> tuple[int, bytes]:
+    """Return how many bytes of a file can be read, and their sha256.
+
+    They are read through a buffer that is used again. Where the disk cannot read on, they end.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    hashed = sha256()
+    size = 0
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while read := os.readv(descriptor, (buffer,)):
+            hashed.update(buffer[:read])
+            size += read
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    finally:
+        os.close(descriptor)
+    return size, hashed.digest()
 
 
 def create_file(path: Path, content: bytes) -> None:

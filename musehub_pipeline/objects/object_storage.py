@@ -1,12 +1,15 @@
 """Object storage: mpacks and objects, on S3 or in a directory. Keys are built from digests only."""
 
 import logging
+import os
 import re
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+import threading
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import cached_property, partial
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -17,7 +20,12 @@ from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
 from musehub_pipeline.domain.ids import PREFIX, is_id
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.places import Place, Places
-from musehub_pipeline.objects.directory import StoredFile, create_file, sync_filesystem
+from musehub_pipeline.objects.directory import (
+    StoredFile,
+    create_file,
+    hash_file,
+    sync_filesystem,
+)
 from musehub_pipeline.objects.scratch import (
     CHUNK_BYTES,
     Buffer,
@@ -37,6 +45,7 @@ _MOST_PARTS = 12  # of an mpack on the way at a time: each is in memory
 _OBJECTS_A_TASK = 16
 _THREADS_A_WRITER = 8  # requests wait for a network, and writers of files for each other
 _LISTED_AT_ONCE = 1_000
+_READ_BYTES = 128 << 10  # of a file that is hashed: what stays in the processor's cache
 _OBJECT_KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 
 _log = logging.getLogger("musehub_pipeline.objects")
@@ -53,6 +62,21 @@ class PutCount(NamedTuple):
     size_bytes: int
 
 
+class StoredObject(NamedTuple):
+    """An object that lies in storage, as a listing tells it."""
+
+    digest: bytes
+    size_bytes: int
+    stored_at: datetime
+
+
+class StoredBytes(NamedTuple):
+    """What lies in storage where an object belongs, as it was read."""
+
+    size_bytes: int
+    digest: bytes  # of what was read
+
+
 class Upload(NamedTuple):
     """What was uploaded under ``mpacks/``; `hex_digest` is None where its key is no mpack's."""
 
@@ -65,7 +89,7 @@ class Upload(NamedTuple):
 class ObjectStorage:
     """Mpacks under ``mpacks/<hex>``, objects under ``objects/<hex[:2]>/<hex>``.
 
-    Writes are create-only. Safe to share between threads.
+    Writes are create-only, but where wrong bytes are healed. Safe to share between threads.
     """
 
     def __init__(self, url: str, *, s3: S3Options | None = None, threads: int = 16) -> None:
@@ -80,6 +104,7 @@ class ObjectStorage:
         self._threads = threads
         self._unsynced = False
         self._closed = False
+        self._buffers = threading.local()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="storage")
 
     def __enter__(self) -> Self:
@@ -228,10 +253,7 @@ class ObjectStorage:
             return PutCount(0, 0)
         self._unsynced = True
         chunks = objects.chunks(rows=_OBJECTS_A_TASK, size_bytes=_PART_BYTES)
-        most = self._threads
-        if self._place.directory is not None:
-            most = max(1, most // _THREADS_A_WRITER)
-        threads = min(most, -(-len(objects) // _OBJECTS_A_TASK))
+        threads = min(self._writers, -(-len(objects) // _OBJECTS_A_TASK))
 
         def put_chunk(chunk: list[Place]) -> PutCount:
             written = [item.size for item in chunk if self._put(source, item)]
@@ -264,8 +286,8 @@ class ObjectStorage:
             )
         return lost.sorted_unique()
 
-    def stored_objects(self) -> Iterator[tuple[bytes, int]]:
-        """Yield digest and size in bytes of every object that is stored, in no order.
+    def stored_objects(self) -> Iterator[StoredObject]:
+        """Yield every object that is stored, in no order.
 
         What lies among them under another name is none of ours.
 
@@ -274,7 +296,71 @@ class ObjectStorage:
         """
         for entry in self._list("objects/"):
             if found := _OBJECT_KEY.fullmatch(entry["path"]):
-                yield bytes.fromhex(found[2]), entry["size"]
+                yield StoredObject(bytes.fromhex(found[2]), entry["size"], entry["last_modified"])
+
+    def read_back(self, digests: Sequence[bytes]) -> list[tuple[bytes, StoredBytes | None]]:
+        """Read and hash what is stored of some objects; give each with what was read, in no order.
+
+        It is None where nothing lies there. A thread holds a buffer, however large an object is.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        if not digests:
+            return []
+        threads = self._threads
+        if self._place.directory is not None:  # nothing to wait for: hashing takes the processors
+            threads = min(threads, os.cpu_count() or 1)
+        step = min(_OBJECTS_A_TASK, -(-len(digests) // threads))
+        chunks = [digests[start : start + step] for start in range(0, len(digests), step)]
+
+        def read(chunk: Sequence[bytes]) -> list[tuple[bytes, StoredBytes | None]]:
+            return [(digest, self._read_back(digest)) for digest in chunk]
+
+        found = in_threads(read, chunks, pool=self._pool, threads=min(threads, len(chunks)))
+        return list(chain.from_iterable(found))
+
+    def heal_objects(self, source: Source, objects: Places) -> PutCount:
+        """Replace what is missing or hashes wrong by slices of `source` that hash right.
+
+        What lies there is read once more right before: bytes that hash right are never touched. A
+        slice that does not hash to its digest is left out. Durable only after `sync`.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        self._unsynced = True
+        threads = min(self._writers, len(objects))
+
+        def heal(item: Place) -> int | None:
+            if hash_of(_pieces(source, item, CHUNK_BYTES)) != item.digest.hex():
+                return None
+            found = self._read_back(item.digest)
+            if found is not None and found.digest == item.digest:
+                return None
+            self._overwrite(_object_key(item.digest), source, item)
+            return item.size
+
+        sizes = in_threads(heal, objects, pool=self._pool, threads=threads)
+        healed = [size for size in sizes if size is not None]
+        return PutCount(len(healed), sum(healed))
+
+    def delete_objects(self, digests: Iterable[bytes]) -> None:
+        """Remove objects from storage; what is not there is none's loss.
+
+        Raises:
+            Transient: STORAGE_UNAVAILABLE.
+        """
+        keys = [_object_key(digest) for digest in digests]
+        if not keys:
+            return
+        with self._errors(f"DELETE of {len(keys)} objects"):
+            store = self._store
+            if self._place.directory is not None:
+                for key in keys:
+                    (self._place.directory / key).unlink(missing_ok=True)
+            else:
+                store.delete(keys)
 
     def sync(self) -> None:
         """Make everything that was put durable: a directory's bytes may still be in memory.
@@ -286,6 +372,37 @@ class ObjectStorage:
             self._unsynced = False  # before: what is put meanwhile takes another sync
             with self._errors("sync"):
                 sync_filesystem(self._place.directory)
+
+    def _read_back(self, digest: bytes) -> StoredBytes | None:
+        key = _object_key(digest)
+        with self._errors(f"GET {key}"):
+            store = self._store
+            try:
+                if self._place.directory is not None:
+                    # Through a buffer that its thread keeps: to get one takes as long as to read.
+                    path = f"{self._place.directory}/{key}"
+                    return StoredBytes(*hash_file(path, self._buffer()))
+                hashed, size = sha256(), 0
+                for chunk in self._while_open(iter(store.get(key).stream(CHUNK_BYTES))):
+                    view = memoryview(chunk)
+                    hashed.update(view)
+                    size += len(view)
+                return StoredBytes(size, hashed.digest())
+            except FileNotFoundError as error:
+                if not self._surely_missing(error):
+                    raise
+                return None
+
+    def _buffer(self) -> memoryview:
+        if not hasattr(self._buffers, "mine"):
+            self._buffers.mine = memoryview(bytearray(_READ_BYTES))
+        return self._buffers.mine
+
+    @property
+    def _writers(self) -> int:
+        if self._place.directory is None:
+            return self._threads
+        return max(1, self._threads // _THREADS_A_WRITER)
 
     def _put(self, source: Source, item: Place) -> bool:
         key = _object_key(item.digest)
@@ -301,20 +418,27 @@ class ObjectStorage:
             except (exceptions.AlreadyExistsError, FileExistsError):
                 if self._has(key, item.size):
                     return False
-                store.put(key, content, mode="overwrite", use_multipart=False)
+                self._overwrite(key, source, item)
             return True
 
     def _put_large(self, key: str, source: Source, item: Place) -> bool:
-        # A multipart upload knows no create-only mode, but appears whole or not at all.
+        # A multipart upload knows no create-only mode.
         if self._has(key, item.size):
             return False
-        end = item.offset + item.size
-        parts = (
-            source.read(start, min(_PART_BYTES, end - start))
-            for start in range(item.offset, end, _PART_BYTES)
-        )
-        self._store.put(key, parts, use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=2)
+        self._overwrite(key, source, item)
         return True
+
+    def _overwrite(self, key: str, source: Source, item: Place) -> None:
+        """Put what appears whole or not at all, in the place of what lies there."""
+        with self._errors(f"PUT {key}"):
+            if item.size > _PART_BYTES:
+                parts = _pieces(source, item, _PART_BYTES)
+                self._store.put(
+                    key, parts, use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=2
+                )
+            else:
+                content = source.read(item.offset, item.size)
+                self._store.put(key, content, mode="overwrite", use_multipart=False)
 
     def _has(self, key: str, size: int) -> bool:
         found = self._head(key)
@@ -353,6 +477,12 @@ class ObjectStorage:
 def _object_key(digest: bytes) -> str:
     hex_digest = digest.hex()
     return f"objects/{hex_digest[:2]}/{hex_digest}"
+
+
+def _pieces(source: Source, item: Place, size: int) -> Iterator[bytes]:
+    end = item.offset + item.size
+    for start in range(item.offset, end, size):
+        yield source.read(start, min(size, end - start))
 
 
 def _upload(entry: "ObjectMeta") -> Upload:

@@ -86,6 +86,7 @@ class Archive:
             "lease": self._lease,
         }
         with self._database.transaction() as transaction:
+            transaction.write("lock_claims")  # a standstill of the queue is one for this too
             rows = transaction.rows("claim_past", parameters)
         rows.sort(key=lambda row: (row["created_at"], row["job_id"]))
         return [self._lease_of(row, run_id) for row in rows]
@@ -97,6 +98,7 @@ class Archive:
             "selection": str(selection.select),
             "codes": list(selection.codes),
             "repo_id": selection.repo_id,
+            "job_ids": None if selection.job_ids is None else list(selection.job_ids),
             "ended_before": selection.ended_before,
             "index_version": INDEX_VERSION,
             "max_kills": self._max_kills,

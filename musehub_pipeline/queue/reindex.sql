@@ -34,6 +34,7 @@ CROSS JOIN LATERAL (
 WHERE j.job_type = 'mpack.index' AND j.status IN ('done', 'failed')
     AND j.created_at >= %(since)s AND j.created_at < %(before)s
     AND (%(repo_id)s::text IS NULL OR j.repo_id = %(repo_id)s)
+    AND (%(job_ids)s::text[] IS NULL OR j.job_id = ANY(%(job_ids)s))
 
 -- name: past_jobs
 -- The jobs that a backfill would take, oldest first. One whose run died is a suspect.

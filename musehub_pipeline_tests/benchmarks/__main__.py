@@ -22,6 +22,7 @@ from musehub_pipeline_tests.benchmarks.bench import Bench
 from musehub_pipeline_tests.benchmarks.beside_backfill import beside_backfill
 from musehub_pipeline_tests.benchmarks.dagster_run import dagster_run
 from musehub_pipeline_tests.benchmarks.database import database
+from musehub_pipeline_tests.benchmarks.deep import deep
 from musehub_pipeline_tests.benchmarks.drain import index_throughput, overhead
 from musehub_pipeline_tests.benchmarks.fetch import fetch
 from musehub_pipeline_tests.benchmarks.figures import Figure
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "puts-s3": put_objects_s3,
     "fetch": fetch,
     "unpack": unpack,
+    "deep": deep,
     "database": database,
     "phases": phases,
     "real-shapes": real_shapes,

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -14,7 +15,7 @@ import pytest
 from musehub_pipeline.domain.errors import Rejection, SettingsError, Transient
 from musehub_pipeline.domain.places import Place, Places
 from musehub_pipeline.objects import object_storage
-from musehub_pipeline.objects.object_storage import ObjectStorage, PutCount
+from musehub_pipeline.objects.object_storage import ObjectStorage, PutCount, StoredBytes
 from musehub_pipeline.objects.storage_client import StorageUrl, parse_storage_url
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.conftest import CEPH, s3_settings
@@ -196,7 +197,7 @@ def test_objects_of_every_size_are_stored_under_their_hash(
     assert stored(any_hub) == {hex_of(content): content for content in CONTENTS}
 
 
-def test_what_is_stored_is_listed_with_its_size(
+def test_what_is_stored_is_listed_with_size_and_time(
     any_hub: Hub, storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(object_storage, "_LISTED_AT_ONCE", 4)
@@ -206,9 +207,93 @@ def test_what_is_stored_is_listed_with_its_size(
     for name in ("notes", f"ff/{some_hex}", f"{some_hex[:2]}/{some_hex}.txt", some_hex):
         obstore.put(any_hub.store, f"objects/{name}", b"none of ours")
 
-    assert sorted(storage.stored_objects()) == sorted(
-        (sha256(content).digest(), len(content)) for content in CONTENTS
-    )
+    head = any_hub.store.head(f"objects/{some_hex[:2]}/{some_hex}")
+    found = {stored.digest: stored for stored in storage.stored_objects()}
+    assert {digest: stored.size_bytes for digest, stored in found.items()} == {
+        sha256(content).digest(): len(content) for content in CONTENTS
+    }
+    # S3 tells parts of a second in a listing only.
+    stored_at = found[bytes.fromhex(some_hex)].stored_at.replace(microsecond=0)
+    assert stored_at == head["last_modified"].replace(microsecond=0)
+
+
+def test_what_is_stored_is_read_back(any_hub: Hub, storage: ObjectStorage) -> None:
+    storage.put_objects(*packed(*CONTENTS))
+    absent, cut = sha256(b"absent").digest(), sha256(LARGE).digest()
+    obstore.put(any_hub.store, key_of(LARGE), LARGE[:-7])
+
+    digests = [sha256(content).digest() for content in CONTENTS]
+    found = dict(storage.read_back([*digests, absent]))
+
+    assert found.pop(absent) is None
+    assert found.pop(cut) == StoredBytes(len(LARGE) - 7, sha256(LARGE[:-7]).digest())
+    assert found == {
+        sha256(content).digest(): StoredBytes(len(content), sha256(content).digest())
+        for content in CONTENTS
+        if content is not LARGE
+    }
+    assert storage.read_back([]) == []
+
+
+def test_a_large_object_is_read_back_in_little_memory(tmp_path: Path) -> None:
+    size, digest = 256 << 20, bytes(32)
+    path = tmp_path / "objects" / "00" / digest.hex()
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(size)
+
+    with ObjectStorage(tmp_path.as_uri()) as storage:
+        tracemalloc.start()
+        [(_, found)] = storage.read_back([digest])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert found is not None
+    assert found.size_bytes == size
+    assert peak < 1 << 20
+
+
+def test_missing_and_wrong_bytes_are_healed_and_right_ones_are_left_alone(
+    any_hub: Hub, storage: ObjectStorage
+) -> None:
+    source, places = packed(*CONTENTS)
+    storage.put_objects(source, places)
+    for wrong in (LARGE, b"a"):
+        obstore.put(any_hub.store, key_of(wrong), bytes(len(wrong)))
+    any_hub.store.delete(key_of(b""))
+    before = {key_of(content): any_hub.store.head(key_of(content)) for content in CONTENTS[3:]}
+
+    healed = storage.heal_objects(source, places)
+    storage.sync()
+
+    assert healed == PutCount(3, len(LARGE) + 1)
+    assert stored(any_hub) == {hex_of(content): content for content in CONTENTS}
+    del before[key_of(LARGE)]
+    assert {key: any_hub.store.head(key) for key in before} == before
+    assert storage.heal_objects(source, places) == PutCount(0, 0)
+    assert storage.heal_objects(*packed()) == PutCount(0, 0)
+
+
+def test_what_does_not_hash_right_heals_nothing(any_hub: Hub, storage: ObjectStorage) -> None:
+    obstore.put(any_hub.store, key_of(b"a"), b"b")
+    wrong = Places([Place(sha256(b"a").digest(), 0, 1), Place(sha256(b"c").digest(), 0, 1)])
+
+    assert storage.heal_objects(Bytes(b"x"), wrong) == PutCount(0, 0)
+
+    assert stored(any_hub) == {hex_of(b"a"): b"b"}
+
+
+def test_objects_are_removed_and_what_is_not_there_is_no_error(
+    any_hub: Hub, storage: ObjectStorage
+) -> None:
+    storage.put_objects(*packed(*CONTENTS))
+
+    storage.delete_objects(sha256(content).digest() for content in (b"a", b"absent", LARGE))
+    storage.delete_objects([])
+
+    assert stored(any_hub) == {
+        hex_of(content): content for content in CONTENTS if content not in (b"a", LARGE)
+    }
 
 
 def test_no_objects_are_no_request(storage: ObjectStorage) -> None:
@@ -279,7 +364,10 @@ def test_one_failure_of_many_is_raised(storage: ObjectStorage) -> None:
         storage.put_objects(Broken(source.content), objects)
 
 
-@pytest.mark.parametrize("request_name", ["fetch", "list", "put small", "put large", "put mpack"])
+@pytest.mark.parametrize(
+    "request_name",
+    ["fetch", "list", "put small", "put large", "put mpack", "read back", "heal", "delete"],
+)
 def test_a_bucket_or_directory_that_is_missing_is_transient_and_said(
     any_hub: Hub, tmp_path: Path, request_name: str
 ) -> None:
@@ -292,6 +380,9 @@ def test_a_bucket_or_directory_that_is_missing_is_transient_and_said(
         "put small": lambda storage: storage.put_objects(*packed(b"small")),
         "put large": lambda storage: storage.put_objects(*packed(LARGE)),
         "put mpack": lambda storage: storage.put_mpack(tmp_path / "mpack", hex_of(b"mpack")),
+        "read back": lambda storage: storage.read_back([bytes(32)]),
+        "heal": lambda storage: storage.heal_objects(*packed(b"small")),
+        "delete": lambda storage: storage.delete_objects([bytes(32)]),
     }
 
     with (
