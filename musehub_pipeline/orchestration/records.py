@@ -21,6 +21,7 @@ from dagster._core.events import (
     ASSET_EVENTS,
     FAILURE_EVENTS,
     PIPELINE_EVENTS,
+    DagsterEventType,
 )
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.compute_log_manager import CapturedLogContext
@@ -123,7 +124,7 @@ class _Schedules(PostgresScheduleStorage):
 
 
 class _Events(PostgresEventLogStorage):
-    """The event log. What a run says of its steps waits for company.
+    """The event log. What a run says of its steps waits for company until the next one begins.
 
     That is a fifth of a second at the most; what cannot wait takes along what does, so that nothing
     is out of order.
@@ -140,18 +141,20 @@ class _Events(PostgresEventLogStorage):
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event, now or soon."""
-        at_once = event.dagster_event and event.dagster_event.event_type in _AT_ONCE
-        if at_once or self._failed:  # then whoever stores this one is told
+        kind = event.dagster_event and event.dagster_event.event_type
+        if kind in _AT_ONCE:
             self.flush()
-        if at_once:
             super().store_event(event)
             return
+        told = self._failed or kind == DagsterEventType.STEP_START
         with self._holding:
             self._held.append(event)
-            if self._timer is None:
+            if self._timer is None and not told:
                 self._timer = Timer(_HELD_SECONDS, self._flush_soon)
                 self._timer.daemon = True
                 self._timer.start()
+        if told:  # a step begins only once that is known, and nothing goes on that cannot be stored
+            self.flush()
 
     def flush(self) -> None:
         """Store what waits, in one statement; where that is refused, one by one."""

@@ -58,7 +58,7 @@ def test_a_run_has_a_process_that_waited_for_it_and_ends_with_it(warm: Dev) -> N
 
     host, pid, _ = run["tags"][PROCESS_TAG].rsplit(" ", 2)
     assert (host, int(pid)) == (socket.gethostname(), spare.pid)
-    assert not spare.is_running()
+    warm.wait(lambda: not spare.is_running(), seconds=30)
     assert stands(warm).pid != spare.pid
 
 
