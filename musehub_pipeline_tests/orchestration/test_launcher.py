@@ -97,7 +97,10 @@ def fork_servers() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children()
-        if any(word in " ".join(child.cmdline()) for word in ("orchestration.spares", "forkserver"))
+        if any(
+            word in " ".join(child.cmdline())
+            for word in ("orchestration.spares", "musehub-pipeline forkserver")
+        )
     ]
 
 
