@@ -1,9 +1,12 @@
 """The hub's side of the contract, as the tests play it: storage, seven columns, and a look back."""
 
 import json
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from select import select
 from threading import get_ident
 from typing import Any
@@ -75,6 +78,16 @@ class Hub:
         hex_digest = sha256(mpack).hexdigest()
         obstore.put(self.store, f"mpacks/{hex_digest}", mpack)
         return f"sha256:{hex_digest}"
+
+    def mpack_file(self, mpack_key: str) -> Path:
+        """Return where an mpack lies, in a directory."""
+        store = Path(str(self.settings.storage_url).removeprefix("file://"))
+        return store / "mpacks" / mpack_key[-64:]
+
+    def date_mpack(self, mpack_key: str, *, settled: bool) -> None:
+        """Date an mpack in a directory long ago, where it is settled, else in an hour."""
+        when = 0 if settled else time.time() + 3_600
+        os.utime(self.mpack_file(mpack_key), (when, when))
 
     def enqueue(self, repo_id: str, **payload: Any) -> str:
         """Insert a job row with the hub's seven columns and return its id."""

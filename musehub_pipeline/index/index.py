@@ -200,7 +200,7 @@ class Index:
             begin += islice(chunks, 1)
             if len(begin) <= 1:  # a small push
                 return sum(map(write, begin))
-        # A chunk may be large: nothing keeps one that is written.
+        # Of large chunks one is in memory at a time: nothing keeps it once it is written.
         chunks = chain(map(begin.pop, repeat(0, len(begin))), chunks)
         if whole:
             with self._database.transaction() as transaction:

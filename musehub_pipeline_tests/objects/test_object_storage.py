@@ -1,8 +1,6 @@
 """Object storage of each kind: what is found, what is written, and what trouble is called."""
 
 import logging
-import os
-import time
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,14 +30,6 @@ def hex_of(content: bytes) -> str:
 
 def key_of(content: bytes) -> str:
     return f"objects/{hex_of(content)[:2]}/{hex_of(content)}"
-
-
-def written_right_now(hub: Hub, key: str) -> None:
-    """Have an mpack in a directory look as if it was: in an hour, it still does."""
-    url = str(hub.settings.storage_url)
-    if url.startswith("file:"):
-        soon = time.time() + 3_600
-        os.utime(Path(url.removeprefix("file://"), "mpacks", key), (soon, soon))
 
 
 def packed(*contents: bytes) -> tuple[Bytes, Places]:
@@ -136,7 +126,8 @@ def test_a_scratch_folder_that_is_gone_is_no_fault_of_the_storage(
     any_hub: Hub, storage: ObjectStorage, tmp_path: Path
 ) -> None:
     key = any_hub.upload(b"mpack")[-64:]
-    written_right_now(any_hub, key)
+    if str(any_hub.settings.storage_url).startswith("file:"):
+        any_hub.date_mpack(key, settled=False)
 
     with pytest.raises(Transient) as caught:
         storage.fetch_mpack(key, tmp_path / "gone" / "fetched", limit=1 << 30)
@@ -151,17 +142,17 @@ def test_a_mpack_in_a_directory_is_copied_only_where_it_may_still_be_written_to(
     key = hub.upload(LARGE)[-64:]
     scratch = tmp_path / "fetched"
     with ObjectStorage(tmp_path.as_uri()) as storage:
-        os.utime(tmp_path / "mpacks" / key, (0, 0))
+        hub.date_mpack(key, settled=True)
         file = storage.fetch_mpack(key, scratch, limit=1 << 30)
         assert (file.read(0, len(LARGE)), scratch.exists()) == (LARGE, False)
         file.close()
 
-        written_right_now(hub, key)
+        hub.date_mpack(key, settled=False)
         file = storage.fetch_mpack(key, scratch, limit=1 << 30)
         assert (file.read(0, len(LARGE)), scratch.exists()) == (LARGE, True)
         file.close()
 
-    assert (tmp_path / "mpacks" / key).read_bytes() == LARGE
+    assert hub.mpack_file(key).read_bytes() == LARGE
 
 
 @pytest.mark.parametrize("mpack", [b"", b"mpack", LARGE], ids=len)

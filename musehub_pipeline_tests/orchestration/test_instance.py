@@ -156,15 +156,6 @@ def test_where_it_goes_away_under_a_run_the_jobs_are_given_back(
             "CREATE TRIGGER away BEFORE INSERT ON event_logs FOR EACH ROW"
             " WHEN (NEW.step_key = 'unpack') EXECUTE FUNCTION end_session()"
         )
-        # Events of steps are stored a little later: the run must not be over by then.
-        hub.sql(
-            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$"
-        )
-        hub.sql(
-            "CREATE TRIGGER slow BEFORE INSERT ON musehub_objects"
-            " FOR EACH STATEMENT EXECUTE FUNCTION dawdle()"
-        )
 
         with pytest.raises(RecordsUnavailable, match=r"^Dagster's database: "):
             Runner(hub.settings, instance).run()

@@ -1,8 +1,5 @@
 """An mpack in a directory is read where it lies: nobody who writes to it gets anything past."""
 
-import os
-from pathlib import Path
-
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline.phases.services import open_services
@@ -19,8 +16,9 @@ def test_one_that_is_overwritten_after_it_was_unpacked_is_tried_again(hub: Hub) 
     mpack = HISTORY.mpack()
     repo = hub.create_repo()
     job_id = hub.push(repo, mpack, head=LAST)
-    path = Path(str(hub.settings.storage_url).removeprefix("file://"), "mpacks", f"{key_of(hub)}")
-    os.utime(path, (0, 0))
+    [row] = hub.sql("SELECT payload ->> 'mpack_key' AS mpack FROM musehub_background_jobs")
+    hub.date_mpack(row["mpack"], settled=True)
+    path = hub.mpack_file(row["mpack"])
 
     with open_services(hub.settings) as services:
         batch = claim_jobs(services, run_id="run")
@@ -38,8 +36,3 @@ def test_one_that_is_overwritten_after_it_was_unpacked_is_tried_again(hub: Hub) 
     path.write_bytes(mpack)
     hub.index(job_id)
     assert_index_holds(hub, repo, HISTORY)
-
-
-def key_of(hub: Hub) -> str:
-    [row] = hub.sql("SELECT payload ->> 'mpack_key' AS key FROM musehub_background_jobs")
-    return row["key"][-64:]
