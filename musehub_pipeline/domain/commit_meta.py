@@ -23,7 +23,7 @@ from musehub_pipeline.domain.packed import (
     fields_of,
     header_of,
     pack_header,
-    skipper,
+    whole_items,
 )
 
 PIECE_BYTES = 256 << 10
@@ -246,21 +246,12 @@ class _Pieces:
 
     def _next_run(self, level: _Level) -> bytes | None:
         """Take as many of a level's items as fit into a piece, as a list or map of their own."""
-        unpacker = skipper(self.rest[: self.piece_bytes])
-        skip, tell = unpacker.skip, unpacker.tell
-        count = size = 0
-        try:
-            while count < level.left:
-                if level.is_map:
-                    skip()
-                skip()
-                size = tell()
-                count += 1
-        except msgpack.OutOfData:
-            if not count:
-                return None
+        kind = "map" if level.is_map else "list"
+        count, size = whole_items(self.rest[: self.piece_bytes], kind=kind, most=level.left)
+        if not count:
+            return None
         level.left -= count
-        return pack_header("map" if level.is_map else "list", count) + self._take(size)
+        return pack_header(kind, count) + self._take(size)
 
     def _take(self, size: int) -> memoryview:
         taken, self.rest = self.rest[:size], self.rest[size:]

@@ -49,6 +49,12 @@ def stored(any_id: str) -> str:
     return PREFIX + any_id[-64:]
 
 
+def split(digests: bytes | bytearray) -> Iterator[bytes]:
+    """Yield the digests that stand one behind the other."""
+    for start in range(0, len(digests), DIGEST_BYTES):
+        yield bytes(digests[start : start + DIGEST_BYTES])
+
+
 def object_id(content: bytes) -> str:
     """Return the id of an object: sha256 of its content, in the stored spelling."""
     return PREFIX + sha256(content).hexdigest()
@@ -123,4 +129,9 @@ def snapshot_hex(manifest: Mapping[str, str]) -> str:
 
     It is the sha256 of the ``path NUL object_id`` pairs, sorted, joined by NUL.
     """
-    return _hex(sorted(map(_SEPARATOR.join, manifest.items())))
+    return _hex(sorted(entries(manifest)))
+
+
+def entries(manifest: Mapping[str, str]) -> Iterator[str]:
+    """Yield the ``path NUL object_id`` pairs of a manifest."""
+    return map(_SEPARATOR.join, manifest.items())

@@ -9,7 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from musehub_pipeline.domain import ids
+from musehub_pipeline.domain.ancestry import Ancestry
 from musehub_pipeline.domain.commit import check_commit, decode_commit
+from musehub_pipeline.domain.digests import DigestSet
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.mpack import Packed
@@ -18,6 +20,13 @@ from musehub_pipeline.domain.places import Place, Places
 from musehub_pipeline.domain.snapshot import check_snapshot, decode_snapshot
 
 _REMEMBERED_NAMES = 100_000
+
+MISSING = 1
+"""The mark of an object that storage lacks."""
+UNHELD = 2
+"""The mark of an object that the repo does not hold yet, whoever else does."""
+UNPROVEN = 4
+"""The mark of an object of which only a row says that it is stored: from elsewhere, or of old."""
 
 
 @dataclass(kw_only=True)
@@ -30,17 +39,14 @@ class Inventory:
 
     verify_ids: bool
     limits: Limits
-    objects: Places = field(default_factory=Places)  # all, one for each item of the list
-    missing_objects: Places = field(default_factory=Places)  # that storage lacks
-    unheld_objects: Places = field(default_factory=Places)  # that the repo does not hold yet
-    unproven_objects: Places = field(default_factory=Places)  # stored by the word of a row alone
+    objects: Places = field(default_factory=Places)  # all, with the marks above
     snapshots: Places = field(default_factory=Places)  # but for those that were passed over
     commits: Places = field(default_factory=Places)  # but for those that were passed over
-    held_snapshots: set[bytes] = field(default_factory=set)  # that were passed over
-    held_commits: set[bytes] = field(default_factory=set)  # that were passed over
-    parents: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # of each new commit
-    named_objects: set[bytes] = field(default_factory=set)  # by new snapshots
-    named_snapshots: set[bytes] = field(default_factory=set)  # by new commits
+    held_snapshots: DigestSet = field(default_factory=DigestSet)  # that were passed over
+    held_commits: DigestSet = field(default_factory=DigestSet)  # that were passed over
+    parents: Ancestry = field(default_factory=Ancestry)  # of each new commit
+    named_objects: DigestSet = field(default_factory=DigestSet)  # by new snapshots
+    named_snapshots: DigestSet = field(default_factory=DigestSet)  # by new commits
     unverified_ids: int = 0
     _manifests: Manifests = field(default_factory=Manifests)  # that were judged before
     _named: set[str] = field(default_factory=set)  # lately, as clients spelled it
@@ -59,14 +65,14 @@ class Inventory:
         row. `sizes` are those of the rows, whoever holds them.
         """
         for _, place, _ in items:
-            self.objects.append(place)
+            digest = place.digest
+            marks = 0 if digest in held else UNHELD
             # What is stored in another size is not trusted: it is put, and healed.
-            if sizes.get(place.digest) != place.size:
-                self.missing_objects.append(place)
-            elif place.digest not in proven:
-                self.unproven_objects.append(place)
-            if place.digest not in held:
-                self.unheld_objects.append(place)
+            if sizes.get(digest) != place.size:
+                marks |= MISSING
+            elif digest not in proven:
+                marks |= UNPROVEN
+            self.objects.append(place, marks)
 
     def add_snapshots(self, items: Iterable[Packed], *, held: Collection[bytes]) -> None:
         """Check snapshots and note the objects that they name; pass over those in `held`.
@@ -86,24 +92,32 @@ class Inventory:
         self.held_commits.update(held)
         _add_each(items, "commits", held, self._add_commit)
 
+    @property
+    def rows(self) -> int:
+        """How many items of all kinds there are, but for those that were passed over."""
+        return len(self.objects) + len(self.snapshots) + len(self.commits)
+
+    def check_named(self) -> None:
+        """Check how many objects are named, once all snapshots are there.
+
+        Raises:
+            Rejection: LIMIT_EXCEEDED.
+        """
+        if len(self.named_objects) > self.limits.objects:
+            raise self._too_many_named().at("snapshots")
+
+    def forget_names(self) -> None:
+        """Let go of what is named, once it has been found: it may be as much as all the rest."""
+        self.named_objects, self.named_snapshots = DigestSet(), DigestSet()
+        self._named, self._manifests = set(), Manifests()
+
     def _add_snapshot(self, place: Place, raw: bytes) -> None:
         snapshot = decode_snapshot(raw)
         self.unverified_ids += not check_snapshot(
             snapshot, verify_id=self.verify_ids, limits=self.limits, manifests=self._manifests
         )
-        # Snapshots share most of what they name, but clients sort them by id: neighbours do not.
-        if len(self._named) > _REMEMBERED_NAMES:
-            self._named.clear()
-        for object_id in snapshot.manifest.values():
-            if object_id not in self._named:
-                ids.check_id("manifest", object_id)
-                self._named.add(object_id)
-                self.named_objects.add(ids.digest_of(object_id))
-        if len(self.named_objects) > self.limits.objects:
-            raise Rejection(
-                Fault.LIMIT_EXCEEDED,
-                f"more than {self.limits.objects} different objects are named",
-            )
+        for portion in snapshot.manifest.portions():
+            self._name(portion.values())
         self.snapshots.append(place)
 
     def _add_commit(self, place: Place, raw: bytes) -> None:
@@ -112,8 +126,24 @@ class Inventory:
             commit, raw, verify_id=self.verify_ids, limits=self.limits
         )
         self.named_snapshots.add(ids.digest_of(commit.snapshot_id))
-        self.parents.setdefault(place.digest, tuple(map(ids.digest_of, commit.parents)))
+        self.parents.append(place.digest, tuple(map(ids.digest_of, commit.parents)))
         self.commits.append(place)
+
+    def _name(self, object_ids: Iterable[str]) -> None:
+        # Snapshots share most of what they name, but clients sort them by id: neighbours do not.
+        if len(self._named) > _REMEMBERED_NAMES:
+            self._named.clear()
+        for object_id in object_ids:
+            if object_id not in self._named:
+                ids.check_id("manifest", object_id)
+                self._named.add(object_id)
+                self.named_objects.add(ids.digest_of(object_id))
+        if self.named_objects.surely_exceeds(self.limits.objects):
+            raise self._too_many_named()
+
+    def _too_many_named(self) -> Rejection:
+        most = self.limits.objects
+        return Rejection(Fault.LIMIT_EXCEEDED, f"more than {most} different objects are named")
 
 
 def _add_each(

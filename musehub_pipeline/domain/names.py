@@ -8,7 +8,7 @@ but two of them, or one at the end, harm nobody.
 
 import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 
 from musehub_pipeline.domain.errors import Explained, Fault, Rejection
@@ -122,16 +122,8 @@ class Manifests:
         """
         if self._fine.issuperset(paths):
             return
-        if any("\0" in path for path in paths):
-            raise Rejection(Fault.BAD_TEXT, "manifest: a path holds NUL")
-        if max(map(len, paths)) > longest:
-            raise Rejection(
-                Fault.LIMIT_EXCEEDED, f"manifest: a path is longer than {longest} characters"
-            )
-        for path, fault in self.faults(paths):
-            raise Rejection(
-                Fault.BAD_PATH, f"manifest: {path!r:.{_SHOWN}}: {fault}, {fault.meaning}"
-            )
+        _check_texts(paths, longest=longest)
+        _refuse_any(self.faults(paths))
 
     def faults(self, paths: Collection[str]) -> list[tuple[str, PathFault]]:
         """Return those of the paths, which hold no NUL, that no checkout can hold, and why."""
@@ -154,9 +146,46 @@ class Manifests:
         return found
 
 
-def _key(path: str) -> bytes:
+def check_paths(paths: Collection[str], *, longest: int) -> None:
+    """Check that a checkout can hold each of some paths, whatever lies beside it.
+
+    Raises:
+        Rejection: BAD_TEXT, LIMIT_EXCEEDED or BAD_PATH.
+    """
+    _check_texts(paths, longest=longest)
+    _refuse_any(_path_faults(list(paths)))
+
+
+def check_files_and_folders(keys: list[bytes]) -> None:
+    """Check that of the paths of a whole manifest, by their sorted keys, none is both.
+
+    Raises:
+        Rejection: BAD_PATH.
+    """
+    _refuse_any(_files_and_folders(keys))
+
+
+def sort_key(path: bytes) -> bytes:
     """Return what sorts a path right before all that lies in it, and is the beginning of that."""
-    return path.encode().replace(b"/", b"\0") + b"\0"
+    return path.replace(b"/", b"\0") + b"\0"
+
+
+def _key(path: str) -> bytes:
+    return sort_key(path.encode())
+
+
+def _check_texts(paths: Collection[str], *, longest: int) -> None:
+    if any("\0" in path for path in paths):
+        raise Rejection(Fault.BAD_TEXT, "manifest: a path holds NUL")
+    if max(map(len, paths)) > longest:
+        raise Rejection(
+            Fault.LIMIT_EXCEEDED, f"manifest: a path is longer than {longest} characters"
+        )
+
+
+def _refuse_any(faults: Iterable[tuple[str, PathFault]]) -> None:
+    for path, fault in faults:
+        raise Rejection(Fault.BAD_PATH, f"manifest: {path!r:.{_SHOWN}}: {fault}, {fault.meaning}")
 
 
 def _has_both(keys: list[bytes], new: list[bytes]) -> bool:

@@ -14,6 +14,8 @@ MAX_DEPTH = 200
 _DECODER_DEPTH = 1024  # of msgpack's decoder, whatever the stack of its caller
 _PORTION_BYTES = 256 << 10
 
+Kind = Literal["list", "map"]
+
 _KINDS: dict[int, tuple[Literal["text", "list", "map"], int]] = {
     0xD9: ("text", 1),
     0xDA: ("text", 2),
@@ -52,7 +54,7 @@ def header_of(packed: bytes | memoryview) -> Header:
             return Header(None, 0, 1)
 
 
-def pack_header(kind: Literal["list", "map"], length: int) -> bytes:
+def pack_header(kind: Kind, length: int) -> bytes:
     """Return the shortest header of a list or map."""
     fixed, short = (0x80, 0xDE) if kind == "map" else (0x90, 0xDC)
     if length < 1 << 4:
@@ -67,6 +69,29 @@ def skipper(packed: bytes | memoryview) -> Any:
     unpacker = msgpack.Unpacker(max_buffer_size=0)  # pyright: ignore
     unpacker.feed(packed)  # pyright: ignore
     return unpacker  # pyright: ignore
+
+
+def whole_items(packed: memoryview, *, kind: Kind, most: int) -> tuple[int, int]:
+    """Return how many items of a list or map lie there whole, `most` at the most, and their bytes.
+
+    Raises:
+        Rejection: MPACK_MALFORMED.
+    """
+    unpacker = skipper(packed)
+    skip, tell = unpacker.skip, unpacker.tell
+    count = size = 0
+    try:
+        while count < most:
+            if kind == "map":
+                skip()
+            skip()
+            size = tell()
+            count += 1
+    except msgpack.OutOfData:
+        pass
+    except msgpack.StackError as error:
+        raise Rejection(Fault.MPACK_MALFORMED, "nested too deeply") from error
+    return count, size
 
 
 def decode(decoder: msgspec.msgpack.Decoder[Decoded], packed: bytes | memoryview) -> Decoded:

@@ -1,72 +1,41 @@
-"""Where the items of one kind lie in a scratch file: 48 bytes an item, whatever its size."""
+"""Where the items of one kind lie in a file: some fifty bytes an item, whatever its size."""
 
+from abc import ABC, abstractmethod
 from array import array
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
-from itertools import chain
+from itertools import compress
 from typing import NamedTuple
 
-from musehub_pipeline.domain.ids import DIGEST_BYTES
+from musehub_pipeline.domain import ids
+
+_SORTED_AT_ONCE = 50_000
 
 
 class Place(NamedTuple):
-    """One item: the digest of its id, and the bytes of the scratch file that hold it."""
+    """One item: the digest of its id, and the bytes of the file that hold it."""
 
     digest: bytes
     offset: int
     size: int
 
 
-class Places:
-    """An append-only table of places."""
+class PlaceView(ABC):
+    """Items that can be gone over, again and again."""
 
-    __slots__ = ("_digests", "_offsets", "_sizes")
+    __slots__ = ()
 
-    def __init__(self, places: Iterable[Place] = ()) -> None:
-        self._digests = bytearray()
-        self._offsets = array("Q")
-        self._sizes = array("Q")
-        for place in places:
-            self.append(place)
-
-    def append(self, place: Place) -> None:
-        """Add an item."""
-        self._digests += place[0]
-        self._offsets.append(place[1])
-        self._sizes.append(place[2])
-
+    @abstractmethod
     def __len__(self) -> int:
-        return len(self._offsets)
+        """Return how many they are."""
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Place]:
-        return map(Place, self.digests(), self._offsets, self._sizes)
+        """Go over them in order."""
 
+    @abstractmethod
     def digests(self) -> Iterator[bytes]:
         """Yield the digest of every item, in order."""
-        digests = self._digests
-        for start in range(0, len(digests), DIGEST_BYTES):
-            yield bytes(digests[start : start + DIGEST_BYTES])
-
-    def sorted_unique(self) -> "Places":
-        """Return the items in order of their ids, each id once: the first that came.
-
-        Every bulk write goes in this order, so that two workers that share items cannot deadlock.
-        """
-        digests = list(self.digests())
-        unique = Places()
-        previous = None
-        for row in sorted(range(len(self)), key=digests.__getitem__):
-            if digests[row] != previous:
-                previous = digests[row]
-                unique.append(Place(previous, self._offsets[row], self._sizes[row]))
-        return unique
-
-    def joined(self, others: "Places") -> "Places":
-        """Return these and the others in order of their ids, each id once."""
-        return Places(chain(self, others)).sorted_unique() if others else self
-
-    def without(self, digests: Collection[bytes]) -> "Places":
-        """Return the items whose digest is not among `digests`."""
-        return Places(place for place in self if place.digest not in digests) if digests else self
 
     def chunks(self, *, rows: int, size_bytes: int | None = None) -> Iterator[list[Place]]:
         """Yield the items in lists of at most `rows` items and, but for one, `size_bytes`."""
@@ -81,3 +50,104 @@ class Places:
             size += place.size
         if chunk:
             yield chunk
+
+
+class Places(PlaceView):
+    """An append-only table of places. Each may have marks, the bits of a byte."""
+
+    __slots__ = ("_digests", "_marks", "_offsets", "_sizes")
+
+    def __init__(self, places: Iterable[Place] = ()) -> None:
+        self._digests = bytearray()
+        self._offsets = array("Q")
+        self._sizes = array("Q")
+        self._marks = bytearray()
+        for place in places:
+            self.append(place)
+
+    def append(self, place: Place, marks: int = 0) -> None:
+        """Add an item."""
+        self._digests += place[0]
+        self._offsets.append(place[1])
+        self._sizes.append(place[2])
+        self._marks.append(marks)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __iter__(self) -> Iterator[Place]:
+        return map(Place, self.digests(), self._offsets, self._sizes)
+
+    def digests(self) -> Iterator[bytes]:
+        """Yield the digest of every item, in order."""
+        return ids.split(self._digests)
+
+    def marked(self, mark: int) -> "Marked":
+        """Return a view of the items that have a mark, as long as none is added."""
+        return Marked(self, self._marks.translate(bytes(bool(m & mark) for m in range(256))))
+
+    def mark(self, digests: Collection[bytes], mark: int) -> None:
+        """Give a mark to the items of these digests."""
+        if digests:
+            for row, digest in enumerate(self.digests()):
+                if digest in digests:
+                    self._marks[row] |= mark
+
+    def find(self, digest: bytes) -> Place | None:
+        """Return the item of a digest, of a table that is sorted; None where there is none."""
+        row = bisect_left(range(len(self)), digest, key=self._digest)
+        if row == len(self) or self._digest(row) != digest:
+            return None
+        return Place(digest, self._offsets[row], self._sizes[row])
+
+    def sorted_unique(self, *, marked: bool = False) -> "Places":
+        """Return the items, or the marked ones, in order of their ids, each id once: the first.
+
+        Every bulk write goes in this order, so that two workers that share items cannot deadlock.
+        """
+        unique = Places()
+        for first in self._groups():
+            for digest in sorted(first):
+                row = first[digest]
+                if self._marks[row] or not marked:
+                    place = Place(digest, self._offsets[row], self._sizes[row])
+                    unique.append(place, self._marks[row])
+        return unique
+
+    def _groups(self) -> Iterator[dict[bytes, int]]:
+        """Yield the row where each digest comes first; many in groups that follow each other."""
+        if len(self) <= _SORTED_AT_ONCE:
+            groups = [range(len(self))]
+        else:
+            groups = [array("I") for _ in range(256)]
+            for row, leading in enumerate(self._digests[:: ids.DIGEST_BYTES]):
+                groups[leading].append(row)
+        for rows in groups:
+            first: dict[bytes, int] = {}
+            for row in rows:
+                first.setdefault(self._digest(row), row)
+            yield first
+
+    def _digest(self, row: int) -> bytes:
+        start = row * ids.DIGEST_BYTES
+        return bytes(self._digests[start : start + ids.DIGEST_BYTES])
+
+
+class Marked(PlaceView):
+    """The items of a table that have a mark."""
+
+    __slots__ = ("_chosen", "_places")
+
+    def __init__(self, places: Places, chosen: bytearray) -> None:
+        self._places = places
+        self._chosen = chosen  # a byte an item: whether it has the mark
+
+    def __len__(self) -> int:
+        return self._chosen.count(1)
+
+    def __iter__(self) -> Iterator[Place]:
+        return compress(self._places, self._chosen)
+
+    def digests(self) -> Iterator[bytes]:
+        """Yield the digest of every item, in order."""
+        return compress(self._places.digests(), self._chosen)

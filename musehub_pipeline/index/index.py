@@ -17,6 +17,7 @@ from musehub_pipeline.domain.commit import CommitRow
 from musehub_pipeline.domain.ids import digest_of, hex_of, id_of, stored
 from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline.domain.mpack import Kind
+from musehub_pipeline.domain.places import Places
 from musehub_pipeline.parallel import ahead, in_threads
 from musehub_pipeline.postgres.arrays import TextArray, id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
@@ -39,7 +40,7 @@ class SnapshotRow(NamedTuple):
     """A row of `musehub_snapshots`, but for its repo."""
 
     snapshot_id: str
-    manifest: bytes  # JSON
+    manifest: bytes | bytearray  # JSON
     created_at: datetime | None  # now, where None
 
     @property
@@ -132,6 +133,16 @@ class Index:
         if len(rows) == len(asked):  # a push that is repeated: nothing to convert
             return asked
         return {digest_of(found) for (found,) in rows}
+
+    def lacking(self, kind: Kind, repo_id: str, items: Places) -> Places:
+        """Return those of the items that the repo does not hold, in their order."""
+        rest = Places()
+        for chunk in items.chunks(rows=_ASKED_IDS):
+            held = self.held(kind, repo_id, [place.digest for place in chunk])
+            for place in chunk:
+                if place.digest not in held:
+                    rest.append(place)
+        return rest
 
     def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Return the sizes in bytes of those objects that have a row, whoever holds them."""

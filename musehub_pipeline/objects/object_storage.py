@@ -19,7 +19,7 @@ from obstore import exceptions
 from musehub_pipeline.domain.errors import Fault, Rejection, Transient, Trouble
 from musehub_pipeline.domain.ids import PREFIX, is_id
 from musehub_pipeline.domain.mpack import Source
-from musehub_pipeline.domain.places import Place, Places
+from musehub_pipeline.domain.places import Place, Places, PlaceView
 from musehub_pipeline.objects.directory import (
     StoredFile,
     create_file,
@@ -241,7 +241,7 @@ class ObjectStorage:
         self.sync()
         return True
 
-    def put_objects(self, source: Source, objects: Places) -> PutCount:
+    def put_objects(self, source: Source, objects: PlaceView) -> PutCount:
         """Store objects, each the slice of `source` that hashes to its digest.
 
         The bytes are durable only after `sync`.
@@ -264,27 +264,28 @@ class ObjectStorage:
             sum(count.objects for count in counts), sum(count.size_bytes for count in counts)
         )
 
-    def find_lost(self, objects: Places) -> Places:
-        """Return those of the objects that are not stored in their size, though their rows say so.
+    def find_lost(self, objects: PlaceView) -> set[bytes]:
+        """Return the digests of what is not stored in its size, though its row says so.
 
         Raises:
             Transient: STORAGE_UNAVAILABLE.
         """
         if not objects:
-            return objects
+            return set()
         chunks = objects.chunks(rows=_OBJECTS_A_TASK)
         threads = min(self._threads, -(-len(objects) // _OBJECTS_A_TASK))
 
-        def find(chunk: list[Place]) -> list[Place]:
-            return [item for item in chunk if not self._has(_object_key(item.digest), item.size)]
+        def find(chunk: list[Place]) -> list[bytes]:
+            keyed = ((item, _object_key(item.digest)) for item in chunk)
+            return [item.digest for item, key in keyed if not self._has(key, item.size)]
 
         found = in_threads(find, chunks, pool=self._pool, threads=threads)
-        lost = Places(chain.from_iterable(found))
+        lost = set(chain.from_iterable(found))
         if lost:
             _log.error(
                 "%s: %d objects are not there as their rows say: healing them", self.url, len(lost)
             )
-        return lost.sorted_unique()
+        return lost
 
     def stored_objects(self) -> Iterator[StoredObject]:
         """Yield every object that is stored, in no order.

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from musehub_pipeline.domain.budgets import Excess
 from musehub_pipeline.domain.errors import READ_AGAIN, JobError, Rejection
+from musehub_pipeline.domain.inventory import MISSING, UNHELD, UNPROVEN
 from musehub_pipeline.domain.job import Claim, Job
-from musehub_pipeline.domain.places import Places
+from musehub_pipeline.domain.mpack import Kind
+from musehub_pipeline.domain.places import Places, PlaceView
 from musehub_pipeline.domain.result import Count, Outcome, Result, Timing
 from musehub_pipeline.objects.object_storage import MpackFile
 from musehub_pipeline.queue.claim import Rescued
@@ -20,16 +22,37 @@ class Contents:
     """What `unpack` found in an mpack: where all that is new lies, and how it was judged."""
 
     # What is new, sorted by id, each once; snapshots and commits all, where it is indexed again.
-    missing_objects: Places  # that storage lacks
-    unheld_objects: Places  # that the repo does not hold yet, whoever else does
-    # That have a row from elsewhere, or from long ago: whether their bytes still lie in storage is
-    # not known.
-    unproven_objects: Places
+    objects: Places  # with marks
     snapshots: Places
     commits: Places
     objects_total: int
     unverified_ids: int  # recorded under MUSEHUB_ID_POLICY=record
     old_head: str | None  # where the branch stood when the push was judged
+
+    def items(self, kind: Kind) -> Places:
+        """Return what is new of a kind, and of objects also what is not proven."""
+        tables = {"object": self.objects, "snapshot": self.snapshots, "commit": self.commits}
+        return tables[kind]
+
+    @property
+    def rows(self) -> int:
+        """How many items there are of all kinds."""
+        return len(self.objects) + len(self.snapshots) + len(self.commits)
+
+    @property
+    def missing_objects(self) -> PlaceView:
+        """Those that storage lacks."""
+        return self.objects.marked(MISSING)
+
+    @property
+    def unheld_objects(self) -> PlaceView:
+        """Those that the repo does not hold yet, whoever else does."""
+        return self.objects.marked(UNHELD)
+
+    @property
+    def unproven_objects(self) -> PlaceView:
+        """Those of which only a row says that storage has them."""
+        return self.objects.marked(UNPROVEN)
 
 
 @dataclass(frozen=True, kw_only=True)

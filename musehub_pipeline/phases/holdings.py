@@ -1,13 +1,12 @@
 """What a repo holds: what is stored, and what earlier jobs of the same batch supply to it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
-from musehub_pipeline.domain.inventory import Inventory
+from musehub_pipeline.domain.ancestry import Ancestry
 from musehub_pipeline.domain.job import Job
 from musehub_pipeline.domain.mpack import Kind
 from musehub_pipeline.index.index import Index
-
-Parents = Mapping[bytes, tuple[bytes, ...]]
+from musehub_pipeline.phases.batch import Contents
 
 
 class Holdings:
@@ -23,22 +22,31 @@ class Holdings:
         self._sizes: dict[bytes, int] = {}
         self._parents: dict[bytes, tuple[bytes, ...]] = {}
         self._heads: dict[str, str] = {}  # branch → commit id
+        # What jobs bring for which there is no room above, as it lies in memory anyway.
+        self._contents: list[Contents] = []
+        self._ancestries: list[Ancestry] = []
 
     def held(self, kind: Kind, digests: Collection[bytes]) -> set[bytes]:
         """Return those of `digests` that the repo holds."""
         ahead = self._ahead[kind].intersection(digests)
+        for contents in self._contents:
+            table = contents.items(kind)
+            ahead.update(digest for digest in digests if table.find(digest) is not None)
         return ahead | self._index.held(kind, self.repo_id, set(digests) - ahead)
 
     def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Return the sizes in bytes of those that are stored, whoever holds them."""
         ahead = {digest: self._sizes[digest] for digest in digests if digest in self._sizes}
+        for contents in self._contents:
+            places = filter(None, map(contents.objects.find, digests))
+            ahead |= {place.digest: place.size for place in places}
         return ahead | self._index.object_sizes(set(digests) - ahead.keys())
 
     def head(self, branch: str) -> str | None:
         """Return the commit id at which a branch stands; None where it has none."""
         return self._heads.get(branch) or self._index.branch_head(self.repo_id, branch) or None
 
-    def descends(self, commit: bytes, ancestor: bytes, parents: Parents) -> bool:
+    def descends(self, commit: bytes, ancestor: bytes, parents: Ancestry) -> bool:
         """Tell whether `ancestor` is reached from `commit`, over `parents` and what is held."""
         seen: set[bytes] = set()
         stored: set[bytes] = set()
@@ -49,19 +57,28 @@ class Holdings:
                 return True
             if digest not in seen:
                 seen.add(digest)
-                known = parents.get(digest, self._parents.get(digest))
+                known = self._parents_of(digest, parents)
                 if known is None:
                     stored.add(digest)
                 else:
                     reached.extend(known)
         return bool(stored) and self._index.is_ancestor(self.repo_id, ancestor, stored)
 
-    def supply(self, job: Job, inventory: Inventory) -> None:
-        """Count on what a job brings."""
-        self._ahead["object"].update(inventory.objects.digests())
-        self._sizes.update((place.digest, place.size) for place in inventory.objects)
-        self._ahead["snapshot"].update(inventory.snapshots.digests())
-        self._ahead["commit"].update(inventory.parents)
-        self._parents |= inventory.parents
+    def supply(self, job: Job, contents: Contents, parents: Ancestry, *, packed: bool) -> None:
+        """Count on what a job brings; `packed` is slower, and takes hardly any memory."""
+        if packed:
+            self._contents.append(contents)
+            self._ancestries.append(parents)
+        else:
+            for kind, ahead in self._ahead.items():
+                ahead.update(contents.items(kind).digests())
+            self._sizes.update((place.digest, place.size) for place in contents.objects)
+            self._parents.update(parents)
         if job.head is not None and job.branch is not None:
             self._heads[job.branch] = job.head
+
+    def _parents_of(self, commit: bytes, parents: Ancestry) -> tuple[bytes, ...] | None:
+        for ancestry in (parents, *self._ancestries):
+            if (known := ancestry.parents_of(commit)) is not None:
+                return known
+        return self._parents.get(commit)

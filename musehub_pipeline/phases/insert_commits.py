@@ -17,10 +17,10 @@ def insert_commits(batch: Batch, services: WorkServices) -> Batch:
     def insert(item: Item) -> Item:
         _, mpack, contents = item.parts
         repo_id = item.claim.repo_id
-        many = len(contents.commits) >= WORTH_ASKING
-        asked = contents.commits.digests() if many and item.lease.passes_over else ()
-        held = services.index.held("commit", repo_id, set(asked))
-        rows = map(partial(_row, mpack), contents.commits.without(held))
+        commits = contents.commits
+        if len(commits) >= WORTH_ASKING and item.lease.passes_over:
+            commits = services.index.lacking("commit", repo_id, commits)
+        rows = map(partial(_row, mpack), commits)
         inserted = services.index.insert_commits(repo_id, in_chunks(rows))
         return item.counted(commits_inserted=inserted)
 

@@ -5,7 +5,7 @@ from functools import partial
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.places import Place
-from musehub_pipeline.domain.snapshot import decode_snapshot, manifest_json
+from musehub_pipeline.domain.snapshot import decode_snapshot
 from musehub_pipeline.index.index import WORTH_ASKING, SnapshotRow, in_chunks
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
@@ -21,10 +21,10 @@ def insert_snapshots(batch: Batch, services: WorkServices) -> Batch:
     def insert(item: Item) -> Item:
         _, mpack, contents = item.parts
         repo_id = item.claim.repo_id
-        many = len(contents.snapshots) >= WORTH_ASKING
-        asked = contents.snapshots.digests() if many and item.lease.passes_over else ()
-        held = services.index.held("snapshot", repo_id, set(asked))
-        rows = map(partial(_row, mpack), contents.snapshots.without(held))
+        snapshots = contents.snapshots
+        if len(snapshots) >= WORTH_ASKING and item.lease.passes_over:
+            snapshots = services.index.lacking("snapshot", repo_id, snapshots)
+        rows = map(partial(_row, mpack), snapshots)
         inserted = services.index.insert_snapshots(repo_id, in_chunks(rows))
         return item.counted(snapshots_inserted=inserted)
 
@@ -34,4 +34,4 @@ def insert_snapshots(batch: Batch, services: WorkServices) -> Batch:
 def _row(source: Source, place: Place) -> SnapshotRow:
     snapshot = decode_snapshot(source.read(place.offset, place.size))
     snapshot_id = ids.stored(snapshot.snapshot_id)
-    return SnapshotRow(snapshot_id, manifest_json(snapshot), snapshot.created_at)
+    return SnapshotRow(snapshot_id, snapshot.manifest.json(), snapshot.created_at)

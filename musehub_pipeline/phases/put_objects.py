@@ -1,7 +1,6 @@
 """Store the bytes of objects, before any row: no row ever points at bytes that are not there."""
 
-from dataclasses import replace
-
+from musehub_pipeline.domain.inventory import MISSING
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
 from musehub_pipeline.phases.services import WorkServices
@@ -17,9 +16,8 @@ def put_objects(batch: Batch, services: WorkServices) -> Batch:
     def put(item: Item) -> Item:
         _, mpack, contents = item.parts
         lost = services.objects.find_lost(contents.unproven_objects)
-        missing = contents.missing_objects.joined(lost)
-        count = services.objects.put_objects(mpack, missing)
-        item = replace(item, contents=replace(contents, missing_objects=missing))
+        contents.objects.mark(lost, MISSING)
+        count = services.objects.put_objects(mpack, contents.missing_objects)
         return item.counted(objects_put=count.objects, object_bytes_put=count.size_bytes)
 
     # Bytes are on disk before the rows that name them: one sync for the whole batch.

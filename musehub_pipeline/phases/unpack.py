@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 from functools import partial
+from heapq import nsmallest
+from itertools import chain
 
+from musehub_pipeline.domain.digests import DigestSet, HasDigests
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.hashing import verify_contents
 from musehub_pipeline.domain.ids import digest_of, id_of
@@ -18,6 +21,7 @@ from musehub_pipeline.postgres.blips import through_blips
 from musehub_pipeline.queue.lease import Lease
 
 _NAMED_IN_MESSAGE = 3
+_MOST_IN_SETS = 200_000  # rows that jobs bring for later ones of their repositories
 
 
 def unpack(batch: Batch, services: WorkServices) -> Batch:
@@ -30,16 +34,13 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
     repo_ids = [item.claim.repo_id for item in batch.live]
     mpack_keys = {item.job.mpack_key for item in batch.live if item.job}
     verified = through_blips(partial(services.index.verified, mpack_keys))
-    most, known = services.settings.limits.objects, 0
+    most, kept, supplied = services.settings.limits.objects, 0, 0
 
     def judge(item: Item) -> Item:
         job, mpack, repo_id = item.job, item.mpack, item.claim.repo_id
         if job is None or mpack is None:
             raise RuntimeError(f"job {item.claim.job_id} has not been fetched")
-        nonlocal known
-        # What is new takes memory until the run ends. What is indexed again is mostly held.
-        if known >= most and item.lease.holds_repo:
-            raise Deferral(Trouble.OVER_BATCH, f"the batch is full at {known} rows")
+        nonlocal kept, supplied
         repo = repos.setdefault(repo_id, Holdings(repo_id, services.index))
         inventory = take_inventory(
             mpack,
@@ -48,24 +49,26 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
             pass_over=item.lease.passes_over,
             verify_ids=services.settings.id_policy == "verify",
             limits=services.settings.limits,
+            room=most - kept if kept else None,
         )
         verified.add(job.mpack_key)
         _check_count(job, inventory)
         _check_references(inventory, repo)
+        inventory.forget_names()
         old_head = _judge_head(item.lease, job, inventory, repo)
-        if repo_ids.count(repo_id) > 1:
-            repo.supply(job, inventory)
         contents = Contents(
-            missing_objects=inventory.missing_objects.sorted_unique(),
-            unheld_objects=inventory.unheld_objects.sorted_unique(),
-            unproven_objects=inventory.unproven_objects.sorted_unique(),
+            objects=inventory.objects.sorted_unique(marked=True),
             snapshots=inventory.snapshots.sorted_unique(),
             commits=inventory.commits.sorted_unique(),
             objects_total=len(inventory.objects),
             unverified_ids=inventory.unverified_ids,
             old_head=old_head,
         )
-        known += len(inventory.objects) + len(inventory.snapshots) + len(inventory.commits)
+        kept += contents.rows
+        if repo_ids.count(repo_id) > 1:
+            supplied += contents.rows
+            packed = supplied > _MOST_IN_SETS
+            repo.supply(job, contents, inventory.parents, packed=packed)
         return replace(item, contents=contents)
 
     return put_back_late(each_job(batch, "unpack", judge))
@@ -79,6 +82,7 @@ def take_inventory(
     pass_over: bool,
     verify_ids: bool,
     limits: Limits,
+    room: int | None = None,
 ) -> Inventory:
     """Read an mpack and check each of its items; return what it holds and leans on.
 
@@ -87,6 +91,7 @@ def take_inventory(
 
     Raises:
         Rejection: with the item that is at fault.
+        Deferral: OVER_BATCH, where there are more than `room` items.
     """
     inventory = Inventory(verify_ids=verify_ids, limits=limits)
     for kind, items in read_mpack(mpack, limits=limits):
@@ -100,10 +105,13 @@ def take_inventory(
             add = inventory.add_snapshots if kind == "snapshot" else inventory.add_commits
             add(items, held=repo.held(kind, digests) if pass_over else ())
         del items  # before more of them are read
+        if room is not None and inventory.rows > room:
+            raise Deferral(Trouble.OVER_BATCH, f"the batch has room for {room} more rows")
+    inventory.check_named()
     if inventory.unverified_ids:  # which vouch for no parents: of what is held, those stored count
-        for commit in repo.held("commit", inventory.parents):
-            del inventory.parents[commit]
-            inventory.held_commits.add(commit)
+        held = repo.held("commit", set(inventory.parents.digests()))
+        inventory.parents = inventory.parents.without(held)
+        inventory.held_commits.update(held)
     return inventory
 
 
@@ -121,26 +129,27 @@ def _check_references(inventory: Inventory, repo: Holdings) -> None:
     Never because another repo holds it: knowing a hash is no right to read what it stands for.
     """
 
-    def check(kind: Kind, named: set[bytes], supplied: set[bytes], fault: Fault) -> None:
-        absent = named - supplied
-        absent -= repo.held(kind, absent)
-        if absent:
-            some = ", ".join(id_of(digest) for digest in sorted(absent)[:_NAMED_IN_MESSAGE])
-            more = "" if len(absent) <= _NAMED_IN_MESSAGE else ", …"
+    def check(kind: Kind, named: DigestSet, *supplied: HasDigests, fault: Fault) -> None:
+        count, some = 0, list[bytes]()
+        for portion in named.absent_from(*supplied):
+            absent = portion - repo.held(kind, portion)
+            count += len(absent)
+            some = nsmallest(_NAMED_IN_MESSAGE, chain(some, absent))
+        if count:
+            more = ", …" if count > len(some) else ""
             raise Rejection(
                 fault,
-                f"{len(absent)} named, but neither in the mpack nor held by repository"
-                f" {repo.repo_id!r}: {some}{more}",
+                f"{count} named, but neither in the mpack nor held by repository"
+                f" {repo.repo_id!r}: {', '.join(map(id_of, some))}{more}",
                 item=f"{kind}s",
             )
 
-    objects = set(inventory.objects.digests())
-    check("object", inventory.named_objects, objects, Fault.OBJECT_NOT_HELD)
-    snapshots = inventory.held_snapshots.union(inventory.snapshots.digests())
-    check("snapshot", inventory.named_snapshots, snapshots, Fault.SNAPSHOT_NOT_HELD)
-    parents = {parent for parents in inventory.parents.values() for parent in parents}
-    commits = inventory.held_commits.union(inventory.parents)
-    check("commit", parents, commits, Fault.PARENT_NOT_HELD)
+    check("object", inventory.named_objects, inventory.objects, fault=Fault.OBJECT_NOT_HELD)
+    snapshots = inventory.snapshots, inventory.held_snapshots
+    check("snapshot", inventory.named_snapshots, *snapshots, fault=Fault.SNAPSHOT_NOT_HELD)
+    parents = DigestSet(inventory.parents.parents())
+    commits = inventory.parents, inventory.held_commits
+    check("commit", parents, *commits, fault=Fault.PARENT_NOT_HELD)
 
 
 def _judge_head(lease: Lease, job: Job, inventory: Inventory, repo: Holdings) -> str | None:
@@ -148,7 +157,7 @@ def _judge_head(lease: Lease, job: Job, inventory: Inventory, repo: Holdings) ->
     if job.head is None or job.branch is None:
         return None
     head = digest_of(job.head)
-    if head not in inventory.parents and not repo.held("commit", {head}):
+    if inventory.parents.parents_of(head) is None and not repo.held("commit", {head}):
         raise Rejection(
             Fault.HEAD_UNKNOWN, f"{job.head} is neither in the mpack nor in the repository"
         )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain import ids
+from musehub_pipeline.domain.inventory import MISSING, UNHELD
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.mpack import LONG_BYTES
 from musehub_pipeline_tests.domain.reading import lengths, read, refusal, tiny_history, with_item
@@ -27,10 +28,10 @@ def test_a_valid_mpack_is_known_by_its_digests(prefix: str, hash_author: bool) -
     assert set(inventory.objects.digests()) == set(map(ids.digest_of, history.objects))
     assert set(inventory.snapshots.digests()) == set(map(ids.digest_of, history.snapshots))
     assert set(inventory.commits.digests()) == set(map(ids.digest_of, history.commits))
-    assert inventory.named_snapshots == set(map(ids.digest_of, history.snapshots))
-    assert inventory.named_objects == set(map(ids.digest_of, history.objects))
+    assert set(inventory.named_snapshots.digests()) == set(map(ids.digest_of, history.snapshots))
+    assert set(inventory.named_objects.digests()) == set(map(ids.digest_of, history.objects))
     chain = [ids.digest_of(commit_id) for commit_id in history.commits]
-    assert inventory.parents == {
+    assert dict(inventory.parents) == {
         chain[0]: (),
         **{child: (parent,) for parent, child in pairwise(chain)},
     }
@@ -44,7 +45,7 @@ def test_a_merge_has_both_parents_in_their_order() -> None:
     inventory = read(history.mpack())
 
     expected = tuple(ids.digest_of(parent) for parent in reversed(parents))
-    assert inventory.parents[ids.digest_of(merge)] == expected
+    assert inventory.parents.parents_of(ids.digest_of(merge)) == expected
 
 
 def test_what_a_thin_mpack_leans_on_is_noted_though_it_is_not_there() -> None:
@@ -56,9 +57,9 @@ def test_what_a_thin_mpack_leans_on_is_noted_though_it_is_not_there() -> None:
     inventory = read(history.mpack(without=before))
 
     assert lengths(inventory) == {"commits": 1, "snapshots": 1, "objects": 0}
-    assert inventory.parents == {ids.digest_of(head): (ids.digest_of(tip),)}
+    assert dict(inventory.parents) == {ids.digest_of(head): (ids.digest_of(tip),)}
     old = sha256(bytes([100]) * 128).digest()
-    assert inventory.named_objects == {old}
+    assert set(inventory.named_objects.digests()) == {old}
 
 
 def test_an_object_may_occur_twice_and_be_empty() -> None:
@@ -234,11 +235,12 @@ def test_what_the_repo_holds_is_passed_over_whatever_the_mpack_says_of_it() -> N
 
     inventory = read(pack(content), held=held)
 
-    assert inventory.held_commits | inventory.held_snapshots == held
+    passed_over = inventory.held_commits, inventory.held_snapshots
+    assert {digest for each in passed_over for digest in each.digests()} == held
     assert len(inventory.commits) == len(inventory.snapshots) == 3
     assert held.isdisjoint(inventory.commits.digests())
     assert held.isdisjoint(inventory.snapshots.digests())
-    assert held.isdisjoint(inventory.parents)
+    assert held.isdisjoint(inventory.parents.digests())
 
 
 def test_the_content_of_an_object_is_verified_also_where_the_repo_holds_it() -> None:
@@ -284,5 +286,6 @@ def test_of_the_objects_those_are_missing_that_are_not_stored_in_their_size() ->
     inventory = read(history.mpack(), held=known)
 
     assert [ids.id_of(d) for d in inventory.objects.digests()] == [stored, resized, new]
-    assert [ids.id_of(d) for d in inventory.missing_objects.digests()] == [resized, new]
-    assert [ids.id_of(d) for d in inventory.unheld_objects.digests()] == [new]
+    missing, unheld = (inventory.objects.marked(mark) for mark in (MISSING, UNHELD))
+    assert [ids.id_of(d) for d in missing.digests()] == [resized, new]
+    assert [ids.id_of(d) for d in unheld.digests()] == [new]

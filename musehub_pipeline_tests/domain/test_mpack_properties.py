@@ -81,7 +81,7 @@ def test_every_item_of_a_valid_history_is_found_at_its_place(
     assert [msgpack.unpackb(raw) for raw in found("snapshots")] == content["snapshots"]
     unpacked = [msgpack.unpackb(raw, strict_map_key=False) for raw in found("commits")]
     assert unpacked == content["commits"]
-    assert inventory.parents == {
+    assert dict(inventory.parents) == {
         ids.digest_of(commit_id): tuple(
             ids.digest_of(parent)
             for parent in (commit["parent_commit_id"], commit["parent2_commit_id"])

@@ -44,12 +44,6 @@ def test_sorting_keeps_each_id_once_the_first_that_came() -> None:
     assert len(table) == 5
 
 
-def test_items_can_be_left_out_by_their_digests() -> None:
-    table = places((1, 0, 1), (2, 1, 1), (3, 2, 1), (2, 3, 1))
-
-    assert rows_of(table.without({digest(2), digest(8)})) == [(1, 0, 1), (3, 2, 1)]
-
-
 @pytest.mark.parametrize(
     ("rows", "size_bytes", "expected"),
     [

@@ -40,10 +40,10 @@ def test_a_batch_that_holds_enough_rows_takes_on_no_more(
     repos = [hub.create_repo(slug) for slug in "abc"]
     jobs = [hub.push(repo, two_objects(f"{n} {repo}")) for repo in repos for n in range(2)]
 
-    run(hub, instance, max_objects=5)
+    run(hub, instance, max_objects=8)
     after_one = statuses(hub, *jobs)
-    run(hub, instance, max_objects=5)
-    run(hub, instance, max_objects=5)
+    run(hub, instance, max_objects=8)
+    run(hub, instance, max_objects=8)
 
     assert after_one == [DONE, DONE, WAITING, WAITING, WAITING, WAITING]
     assert hub.job(jobs[0])["result"]["batch_jobs"] == 2  # the others were put back at once

@@ -1,0 +1,57 @@
+"""The parents of commits: some hundred bytes a commit while it is looked up, fifty before."""
+
+from array import array
+from collections.abc import Collection, Iterator, Sequence
+
+from musehub_pipeline.domain import ids
+
+
+class Ancestry:
+    """An append-only table of commits and their parents, by their digests."""
+
+    def __init__(self) -> None:
+        self._digests = bytearray()
+        self._parents = bytearray()
+        self._ends = array("I", [0])  # how many parents all commits up to one have
+        self._rows: dict[bytes, int] = {}
+
+    def append(self, commit: bytes, parents: Sequence[bytes]) -> None:
+        """Add a commit; of one that comes twice, what was said first counts."""
+        self._digests += commit
+        self._parents += b"".join(parents)
+        self._ends.append(self._ends[-1] + len(parents))
+        self._rows = {}
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
+        return zip(self.digests(), map(self._parents_at, range(len(self))), strict=True)
+
+    def digests(self) -> Iterator[bytes]:
+        """Yield the commits, in order."""
+        return ids.split(self._digests)
+
+    def parents(self) -> Iterator[bytes]:
+        """Yield the parents of all commits, in order."""
+        return ids.split(self._parents)
+
+    def parents_of(self, commit: bytes) -> tuple[bytes, ...] | None:
+        """Return the parents of a commit, in their order; None where it is not there."""
+        if not self._rows:
+            for row, digest in enumerate(self.digests()):
+                self._rows.setdefault(digest, row)
+        row = self._rows.get(commit)
+        return None if row is None else self._parents_at(row)
+
+    def without(self, commits: Collection[bytes]) -> "Ancestry":
+        """Return what is said of all others than these commits."""
+        rest = Ancestry()
+        for commit, parents in self:
+            if commit not in commits:
+                rest.append(commit, parents)
+        return rest
+
+    def _parents_at(self, row: int) -> tuple[bytes, ...]:
+        start, end = (ids.DIGEST_BYTES * number for number in self._ends[row : row + 2])
+        return tuple(ids.split(self._parents[start:end]))
