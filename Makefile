@@ -12,7 +12,7 @@ GIT ?=
 PORT ?=
 # Processes that run tests at a time; 0 runs them in pytest's own, as a debugger wants it.
 WORKERS ?= logical
-# Further arguments of `make test`, `make quick` and `make bench`.
+# Further arguments of `make test`, `make quick`, `make fuzz` and `make bench`.
 ARGS ?=
 
 export DAGSTER_DISABLE_TELEMETRY = 1
@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test quick check bench format clean
+.PHONY: help demo dev test quick check fuzz bench format clean
 
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 QUICK = $(addprefix musehub_pipeline_tests/,\
@@ -30,7 +30,7 @@ help: ## List these targets
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV); GIT=folder for demo, PORT=number for dev,"
-	@echo "  WORKERS=number for test and quick, ARGS='...' for test, quick and bench."
+	@echo "  WORKERS=number for test and quick, ARGS='...' for test, quick, fuzz and bench."
 
 demo: $(STAMP) ## Push a repository's history and index it here, with nothing to set up (GIT=folder)
 	$(BIN)/musehub-pipeline demo $(if $(GIT),--git '$(GIT)')
@@ -51,6 +51,11 @@ check: $(STAMP) ## Check style, types, the direction of imports, and that Dagste
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/dagster definitions validate
 
+fuzz: $(STAMP) ## Look for mpacks that the pipeline stumbles over (ARGS=-max_total_time=seconds)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	    $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fuzz]'
+	$(BIN)/python -m musehub_pipeline_tests.fuzz $(ARGS)
+
 bench: $(STAMP) ## Measure throughput, memory, the queue and a lone push (ARGS='...')
 	$(BIN)/python -m musehub_pipeline_tests.benchmarks $(ARGS)
 
@@ -60,7 +65,7 @@ format: $(STAMP) ## Put the code into shape
 
 clean: ## Remove what can be made again: virtual environments, caches and pictures
 	test ! -f $(STAMP) || rm -rf $(VENV)
-	rm -rf .venv .venv-newest .pytest_cache .ruff_cache .hypothesis .coverage .artefacts build dist
+	rm -rf .fuzz .venv .venv-newest .pytest_cache .ruff_cache .hypothesis .coverage .artefacts build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

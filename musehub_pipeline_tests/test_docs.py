@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from musehub_pipeline.domain.commit_meta import MAX_GROWTH, MAX_KEYS, MAX_VALUES
+from musehub_pipeline.domain.commit_meta import MAX_KEYS, MAX_VALUES
 from musehub_pipeline.domain.errors import Fault, Trouble
 from musehub_pipeline.domain.job import MAX_BRANCH_BYTES
-from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.limits import MAX_GROWTH, Limits
 from musehub_pipeline.domain.names import BRANCH_FAULTS, PathFault
 from musehub_pipeline.domain.packed import MAX_DEPTH, MAX_FIELDS
 from musehub_pipeline.domain.result import KEYS

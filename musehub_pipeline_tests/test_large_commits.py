@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from musehub_pipeline import JobFailed
-from musehub_pipeline.domain.commit_meta import MAX_GROWTH, MAX_VALUES
-from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.commit_meta import MAX_VALUES
+from musehub_pipeline.domain.limits import MAX_GROWTH, Limits
 from musehub_pipeline_tests.domain.reading import array, mapping, tiny_history
 from musehub_pipeline_tests.factories import History, pack
 from musehub_pipeline_tests.hub import Hub

@@ -15,6 +15,7 @@ import msgpack  # pyright: ignore[reportMissingTypeStubs]
 import msgspec
 
 from musehub_pipeline.domain.errors import Fault, Rejection
+from musehub_pipeline.domain.limits import MAX_GROWTH
 from musehub_pipeline.domain.packed import (
     MAX_FIELDS,
     Header,
@@ -29,8 +30,6 @@ from musehub_pipeline.domain.packed import (
 PIECE_BYTES = 256 << 10
 MAX_KEYS = 1_000_000  # of one map: those of a large one are kept while it is gone over
 MAX_VALUES = 4 << 20  # each takes up to 16 bytes beside its text, and jsonb holds 256 MiB
-
-MAX_GROWTH = 4  # of a commit, from what was pushed to what PostgreSQL gives back as text
 
 _MOST_JSON_BYTES = 6  # that a byte of msgpack becomes: a control character
 _PLAIN_DEPTH = 8  # the cost of the type doubles with each

@@ -13,14 +13,11 @@ import msgspec
 
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.errors import Fault, Rejection
-from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.limits import MAX_GROWTH, Limits
 from musehub_pipeline.domain.names import Manifests, check_files_and_folders, check_paths, sort_key
 from musehub_pipeline.domain.packed import decode, header_of, pack_header, whole_items
 
 LARGE_BYTES = 4 << 20
-MAX_GROWTH = 4
-"""Of a manifest, from what was pushed to what PostgreSQL gives back as text."""
-
 _PORTION_BYTES = 256 << 10
 _HASHED_ENTRIES = 10_000
 _LEAST_ENTRY_BYTES = 67  # a path of no bytes (1), and an id of 64 digits (2 + 64)
@@ -43,7 +40,7 @@ class Manifest:
             Rejection: MPACK_MALFORMED.
         """
         header = header_of(packed)
-        self._packed = packed
+        self.packed = packed
         self._begin = header.size
         self._length = header.length if header.kind == "map" else 0
         if self._length * _LEAST_ENTRY_BYTES > len(packed):
@@ -61,7 +58,7 @@ class Manifest:
         if self._whole is not None:
             yield self._whole
             return
-        rest, left, window = self._packed[self._begin :], self._length, _PORTION_BYTES
+        rest, left, window = self.packed[self._begin :], self._length, _PORTION_BYTES
         while left:
             count, size = whole_items(rest[:window], kind="map", most=left)
             if not count:
@@ -86,7 +83,7 @@ class Manifest:
         if self._whole is None:
             return self._check_large(limits)
         manifests.check(self._whole, longest=limits.path_characters)
-        if len(self._packed) > _ENTRY_BYTES * self._length:
+        if len(self.packed) > _ENTRY_BYTES * self._length:
             self._check_growth(len(self.json()), limits)
         return ids.snapshot_hex(self._whole)
 
@@ -124,7 +121,7 @@ class Manifest:
 
     def _check_growth(self, json_bytes: int, limits: Limits) -> None:
         """Check the size of some JSON. PostgreSQL adds a blank behind each colon and comma."""
-        if json_bytes + 2 * self._length - 1 > MAX_GROWTH * len(self._packed):
+        if json_bytes + 2 * self._length - 1 > MAX_GROWTH * len(self.packed):
             raise Rejection(
                 Fault.LIMIT_EXCEEDED, f"manifest: more than {MAX_GROWTH} times its size as JSON"
             )

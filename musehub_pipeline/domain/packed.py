@@ -9,7 +9,7 @@ from musehub_pipeline.domain.errors import Fault, Rejection
 
 MAX_FIELDS = 1_000
 MAX_DEPTH = 200
-"""Of lists and maps, the item itself counted."""
+"""Of lists and maps: of a commit as a whole, and of each field of a snapshot that is ignored."""
 
 _DECODER_DEPTH = 1024  # of msgpack's decoder, whatever the stack of its caller
 _PORTION_BYTES = 256 << 10
@@ -126,8 +126,8 @@ def fields_of(item: bytes) -> dict[str, memoryview]:
     return {name: memoryview(packed) for name, packed in fields.items()}
 
 
-def check_depth(item: bytes) -> None:
-    """Raise a `Rejection`, MPACK_MALFORMED, if an item is nested deeper than `MAX_DEPTH`."""
+def check_depth(item: bytes | memoryview) -> None:
+    """Raise a `Rejection`, MPACK_MALFORMED, if a value is nested deeper than `MAX_DEPTH`."""
     # Within so many lists, the decoder can go no deeper into the item than that.
     unpacker = skipper(b"\x91" * (_DECODER_DEPTH - MAX_DEPTH))
     for start in range(0, len(item), _PORTION_BYTES):

@@ -11,7 +11,7 @@ from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.manifest import Manifest
 from musehub_pipeline.domain.names import Manifests
-from musehub_pipeline.domain.packed import decode, fields_of
+from musehub_pipeline.domain.packed import check_depth, decode, fields_of
 
 
 class _PackedSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +43,9 @@ def decode_snapshot(raw: bytes) -> Snapshot:
         Rejection: MPACK_MALFORMED or BAD_TIMESTAMP, naming the field.
     """
     packed = decode(_decoder, raw)
-    fields_of(raw)  # of which none occurs twice
+    for name, value in fields_of(raw).items():  # of which none occurs twice
+        if name not in _PackedSnapshot.__struct_fields__:  # the decoder's depth is its caller's
+            check_depth(value)
     manifest = Manifest(memoryview(packed.manifest))
     created_at = packed.created_at and parse_timestamp(packed.created_at, where="created_at")
     return Snapshot(packed.snapshot_id, manifest, created_at or None)

@@ -2,18 +2,26 @@
 
 import tracemalloc
 from contextlib import suppress
+from hashlib import sha256
 
 import pytest
 
-from musehub_pipeline.domain.errors import Rejection
+from musehub_pipeline.domain.digests import DigestSet
+from musehub_pipeline.domain.errors import Fault, Rejection
+from musehub_pipeline.domain.inventory import Inventory
 from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.manifest import LARGE_BYTES
+from musehub_pipeline.domain.mpack import Packed
+from musehub_pipeline.domain.packed import MAX_DEPTH
+from musehub_pipeline.domain.places import Place
 from musehub_pipeline_tests.domain.reading import array, mapping, read, refusal
-from musehub_pipeline_tests.factories import pack
+from musehub_pipeline_tests.factories import joined, pack
 
 LISTS = ("commits", "snapshots", "objects")
 MEBIBYTE = 1 << 20
 EMPTY_MAPS = array(20_000_000, b"\x80" * 20_000_000)
-HEX = pack("0123456789abcdef" * 4)
+ONE = "0123456789abcdef" * 4
+HEX = pack(ONE)
 COMMIT = {
     "commit_id": HEX,
     "snapshot_id": HEX,
@@ -167,6 +175,57 @@ def test_20_mb_of_nothing_are_refused_at_the_first_item(kind: str) -> None:
 def test_20_mb_of_nothing_as_a_manifest_are_not_built(manifest: bytes) -> None:
     # Twice the snapshot as it lies in the file: whole, and its manifest.
     assert peak_of_reading(snapshots("manifest", manifest)) < 52 * MEBIBYTE
+
+
+@pytest.mark.parametrize("path", [b"%06x", "🎵%06x".encode()], ids=["short paths", "of 4 bytes"])
+def test_a_large_manifest_takes_a_few_times_itself_and_not_twenty(path: bytes) -> None:
+    entries = 5 * MEBIBYTE // len(pack((path % 0).decode()) + pack(ONE))
+    paths = [path % number for number in range(entries)]
+    manifest = b"".join(pack(each.decode()) + pack(ONE) for each in paths)
+    whole = b"\xdf" + entries.to_bytes(4) + manifest
+    assert len(whole) > LARGE_BYTES
+    snapshot_id = joined(*(f"{each.decode()}\0{ONE}" for each in paths))
+    mpack = mapping(
+        {"snapshots": array(1, mapping({"snapshot_id": pack(snapshot_id), "manifest": whole}))}
+    )
+
+    # As it lies in the file, and each entry in order to be sorted.
+    assert peak_of_reading(mpack) < 20 * MEBIBYTE
+
+
+def test_an_object_takes_some_fifty_bytes_and_one_that_is_named_less() -> None:
+    count = 60_000
+    digests = [sha256(number.to_bytes(4)).digest() for number in range(5 * count)]
+    items = [Packed(0, Place(digest, 2**40, 2**20), b"") for digest in digests[:count]]
+    inventory, named = Inventory(verify_ids=True, limits=Limits()), DigestSet()
+
+    tracemalloc.start()
+    try:
+        inventory.add_objects(items, held=(), proven=(), sizes={})
+        objects_take = tracemalloc.get_traced_memory()[0]
+        named.update(digests)
+        named_take = tracemalloc.get_traced_memory()[0] - objects_take
+    finally:
+        tracemalloc.stop()
+
+    assert objects_take < 64 * count
+    assert named_take < 64 * len(named)
+
+
+def test_how_deep_a_value_may_be_does_not_depend_on_the_stack_of_who_asks() -> None:
+    def codes(depth: int) -> list[str | None]:
+        if depth:
+            return codes(depth - 1)
+        return [code(nested) for nested in (MAX_DEPTH, MAX_DEPTH + 1, 900)]
+
+    def code(nested: int) -> str | None:
+        try:
+            read(snapshots("future", b"\x91" * nested + b"\xc0"))
+        except Rejection as rejection:
+            return None if rejection.fault is Fault.SNAPSHOT_ID_MISMATCH else rejection.fault.value
+        return None
+
+    assert codes(0) == codes(500) == [None, "MPACK_MALFORMED", "MPACK_MALFORMED"]
 
 
 @pytest.mark.parametrize("place", ["mpack", "object"])

@@ -35,6 +35,12 @@ def run(hub: Hub, instance: dg.DagsterInstance) -> Run:
     return run_once
 
 
+@pytest.fixture(params=[0, 200_000], ids=["packed", "in sets"])
+def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note what earlier jobs bring as where it is much, and as where it is little."""
+    monkeypatch.setattr("musehub_pipeline.phases.unpack._MOST_IN_SETS", request.param)
+
+
 def make_due(hub: Hub) -> None:
     hub.sql("UPDATE musehub_background_jobs SET not_before = now() WHERE status = 'pending'")
 
@@ -113,6 +119,7 @@ def test_an_error_of_the_pipeline_itself_is_transient(hub: Hub, run: Run) -> Non
     assert statuses(hub, *jobs) == [("done", 2, None)] * 2
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_pushes_to_one_repo_lean_on_each_other_within_a_batch(hub: Hub, run: Run) -> None:
     repo_id = hub.create_repo()
     jobs = [hub.push(repo_id, mpack, head=head) for mpack, head in chain()]
@@ -127,6 +134,7 @@ def test_pushes_to_one_repo_lean_on_each_other_within_a_batch(hub: Hub, run: Run
     assert hub.counts()["commits"] == hub.counts()["objects"] == 3
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_a_step_back_within_a_batch_is_refused(hub: Hub, run: Run) -> None:
     repo_id = hub.create_repo()
     forward, back = hub.push(repo_id, MPACK, head=LAST), hub.push(repo_id, EMPTY, head=FIRST)
@@ -230,6 +238,7 @@ def test_the_times_of_the_jobs_are_shares_of_the_time_of_the_op(
         assert sum(result[key] for key in TIMINGS) <= result["elapsed_ms"]
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_one_mpack_for_two_repos_and_twice_for_one_is_stored_once(hub: Hub, run: Run) -> None:
     one, other = hub.create_repo("one"), hub.create_repo("other", owner="bob")
     jobs = [hub.push(repo_id, MPACK, head=LAST) for repo_id in (one, other, one)]

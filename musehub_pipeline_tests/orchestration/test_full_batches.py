@@ -51,6 +51,20 @@ def test_a_batch_that_holds_enough_rows_takes_on_no_more(
     assert hub.counts()["objects"] == 12
 
 
+def test_a_job_that_turns_out_to_be_too_large_for_the_rest_of_a_batch_waits_for_the_next(
+    hub: Hub, instance: dg.DagsterInstance
+) -> None:
+    small = hub.push(hub.create_repo("a"), two_objects("small"))  # 4 rows
+    large = hub.push(hub.create_repo("b"), MPACK)  # 22 rows: it is read until there is no room
+
+    run(hub, instance, max_objects=25)
+    after_one = statuses(hub, small, large)
+    run(hub, instance, max_objects=25)
+
+    assert after_one == [DONE, WAITING]
+    assert statuses(hub, small, large) == [DONE, DONE]
+
+
 def test_a_past_job_that_is_larger_than_it_was_said_to_be_is_kept_as_it_was(
     hub: Hub, instance: dg.DagsterInstance
 ) -> None:
