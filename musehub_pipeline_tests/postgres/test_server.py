@@ -7,8 +7,9 @@ from sqlalchemy import make_url
 
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.postgres.server import connect, is_transient
 from musehub_pipeline.postgres.server import database_url as parse
+from musehub_pipeline.postgres.server import is_transient
+from musehub_pipeline.postgres.session import connect
 
 
 @pytest.mark.parametrize(
