@@ -208,8 +208,9 @@ def _check_schema(settings: Settings, *, embedded: bool) -> None:
         if revision == migrate.latest():
             return
         if not embedded:
-            raise SchemaMismatch(
-                f"the database is at revision {revision}, this version needs {migrate.latest()}:"
-                " run `musehub-pipeline db upgrade`"
-            )
+            how = f"the database is at revision {revision}, this version needs {migrate.latest()}"
+            if revision is None:
+                path = migrate.search_path(database)
+                how = f"there are no tables of the pipeline where search_path leads ({path!r})"
+            raise SchemaMismatch(f"{how}: run `musehub-pipeline db upgrade`")
         migrate.upgrade(database)

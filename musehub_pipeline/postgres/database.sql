@@ -6,7 +6,7 @@ SELECT
     pg_backend_pid() AS pid,
     current_setting('default_transaction_read_only')::boolean AND NOT pg_is_in_recovery() AS reads;
 
--- name: default
+-- name: setting
 -- What a setting is where nobody has set it in this session.
 SELECT current_setting(%(name)s) AS value;
 

@@ -32,7 +32,7 @@ UTF8 = {"client_encoding": "UTF8"}
 for something else would store other texts."""
 
 _SETTINGS = {
-    "DateStyle": "ISO",  # the driver reads times in no other
+    "DateStyle": "ISO, MDY",  # the driver reads times in no other
     "IntervalStyle": "postgres",
     "TimeZone": "UTC",
     "statement_timeout": "0",  # one that is busy is waited for as long as it takes
@@ -82,7 +82,7 @@ def asked_of_others(url: URL) -> str:
         if not Sessions().begin(connection):
             return options(_SETTINGS | _OF_TRANSACTIONS)
         for name, wanted in _OF_TRANSACTIONS.items():
-            [(found,)] = connection.execute(statement("default"), {"name": name}).fetchall()
+            [(found,)] = connection.execute(statement("setting"), {"name": name}).fetchall()
             if found != wanted:
                 raise SettingsError(
                     f"a pooler answers at {where(url)}, and by default {name} is {found!r} there,"

@@ -76,6 +76,20 @@ def test_a_bad_url_is_an_error_that_names_the_variable_and_no_password(url: str)
 
 
 @pytest.mark.parametrize(
+    ("parameter", "hint"),
+    [("ssl=require", "'ssl', which it calls sslmode"), ("pool_size=5", "'pool_size'")],
+)
+def test_a_parameter_that_the_client_does_not_know_is_a_mistake_in_the_settings(
+    parameter: str, hint: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Database(f"postgresql://ada:hush-hush@host/hub?{parameter}")
+
+    message = f"MUSEHUB_DATABASE_URL: PostgreSQL's client knows no parameter {hint}"
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
     "text",
     ["postgresql://a:b@h:1/d", "postgres://a:b@h:1/d", "postgresql+asyncpg://a:b@h:1/d"],
 )
