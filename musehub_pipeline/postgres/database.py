@@ -13,7 +13,8 @@ from typing import Any, LiteralString, Self, TypeVar, cast
 import psycopg
 from psycopg import sql
 from psycopg.abc import Buffer
-from psycopg.pq import TransactionStatus
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.rows import kwargs_row
 from psycopg.types.datetime import TimestamptzBinaryLoader, TimestamptzLoader
 from psycopg.types.json import set_json_loads
@@ -185,14 +186,17 @@ class Database:
         _adapt(connection)
 
     def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Run a statement of the operator's that may only read; return its columns and rows.
+        """Run a query of the operator's, which may only read; return its columns and rows.
+
+        A superuser's is run as pg_read_all_data.
 
         Raises:
-            QueryFailed: the database refused it.
+            QueryFailed: the database refused it, or it is no query.
             Transient: DATABASE_UNAVAILABLE.
         """
         try:
             with self.transaction() as transaction:
+                transaction.rows("read_only_role")
                 return transaction.query(text)
         except psycopg.Error as error:
             raise QueryFailed(str(error).strip()) from error
@@ -234,12 +238,13 @@ class Transaction:
         return value
 
     def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Return the columns and rows of a statement that may only read."""
+        """Return the columns and rows of a query, which may only read."""
         connection = self._connection
         connection.execute("SET TRANSACTION READ ONLY")
-        # Not a statement of the program's: whoever typed it owns the database. Asked for in
-        # binary form it has to be one: no second one can leave the transaction.
+        if not _has_columns(connection, text):
+            raise QueryFailed("it gives no rows: only a query may be run, such as SELECT")
         try:
+            # Not a statement of the program's: whoever typed it may log in to the database.
             cursor = connection.execute(cast("LiteralString", text), binary=True)
         except psycopg.errors.ReadOnlySqlTransaction as error:  # no failover: it was asked for
             raise QueryFailed(str(error).strip()) from error
@@ -254,6 +259,18 @@ class Transaction:
     def write(self, name: str, parameters: Parameters = None) -> int:
         """Run the statement `name` and return how many rows it inserted or changed."""
         return max(0, self._connection.execute(statement(name), parameters).rowcount)
+
+
+def _has_columns(connection: psycopg.Connection[Any], text: str) -> bool:
+    """Ask the server before anything is run: COPY, DO or RESET could do more than read.
+
+    It takes one statement at a time: no second one can leave the transaction.
+    """
+    server = connection.pgconn
+    for answer in (server.prepare(b"", text.encode()), server.describe_prepared(b"")):
+        if answer.status != ExecStatus.COMMAND_OK:
+            raise error_from_result(answer, encoding="utf-8")
+    return answer.nfields > 0
 
 
 def _driver(lent: PoolProxiedConnection) -> psycopg.Connection[Any]:

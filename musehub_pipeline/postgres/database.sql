@@ -10,6 +10,10 @@ SELECT
 -- What a setting is where nobody has set it in this session.
 SELECT current_setting(%(name)s) AS value;
 
+-- name: read_only_role
+-- A superuser goes on as who may read all rows, and no file, and run no program.
+SELECT set_config('role', 'pg_read_all_data', true) WHERE current_setting('is_superuser')::boolean;
+
 -- name: notice_death
 -- The server looks so often, while a statement runs or waits, whether its client is still there: a process
 -- that was killed must not keep its locks.
