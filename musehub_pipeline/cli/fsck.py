@@ -55,7 +55,7 @@ def fsck(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check that queue, index and storage agree; exit with 1 on any breach.
+    """Check that queue, index and storage agree; exit with 3 on any breach.
 
     job_ends: a job is done with a result, has failed with a reason, waits, or is under way.
 
@@ -88,7 +88,7 @@ def fsck(
     bytes are missing or not as many as their rows say, and rows of objects, refs, snapshots and
     commits that are missing. With --deep as well, all bytes are read, and those that hash wrong are
     healed, too. Bytes that hash right are never touched, no branch moves, and runs may go on
-    meanwhile. Of each thing it is told whether it is healed, and if not, why; exit with 1 if
+    meanwhile. Of each thing it is told whether it is healed, and if not, why; exit with 3 if
     anything is left.
 
     With --orphans, list stored objects that no row names, the oldest first: what runs that were

@@ -56,7 +56,7 @@ def repair(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Heal what can be, and say of each thing whether it is; exit with 1 where one is not."""
+    """Heal what can be, and say of each thing whether it is; exit with 3 where one is not."""
     with (
         open_database(settings) as database,
         open_objects(settings) as objects,
