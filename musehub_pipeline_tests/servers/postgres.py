@@ -97,6 +97,11 @@ class Postgres:
             sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         )
 
+    def restart(self) -> None:
+        """Stop it at once, as if it had crashed, and start it again."""
+        self._stop()
+        self._start()
+
     @contextmanager
     def closed(self, name: str) -> Iterator[None]:
         """Let nobody into a database for as long as the block lasts, whoever is in it already."""
