@@ -27,6 +27,8 @@ from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.postgres.server import ensure_database
 from musehub_pipeline.settings import Settings
 
+_log = logging.getLogger("musehub_pipeline.database")
+
 _DATABASE = "musehub"
 _LONGEST_HOME = 80  # characters; the path of a Unix socket in it ends at 107
 _START_PAUSES = (0.5, 1, 2)  # seconds
@@ -123,8 +125,10 @@ def _enter(home: Path) -> int:
 def _start(start: Callable[[], None]) -> None:
     """Start a server; one that was killed a moment ago may still hold on to its memory."""
     for pause in _START_PAUSES:
-        with suppress(subprocess.SubprocessError, psutil.Error):
+        try:
             return start()
+        except (subprocess.SubprocessError, psutil.Error) as error:
+            _log.warning("the embedded PostgreSQL starts again in %.1f s: %s", pause, error)
         time.sleep(pause)
     return start()
 
@@ -208,8 +212,9 @@ def _check_schema(settings: Settings, *, embedded: bool) -> None:
         if revision == migrate.latest():
             return
         if not embedded:
-            raise SchemaMismatch(
-                f"the database is at revision {revision}, this version needs {migrate.latest()}:"
-                " run `musehub-pipeline db upgrade`"
-            )
+            how = f"the database is at revision {revision}, this version needs {migrate.latest()}"
+            if revision is None:
+                path = migrate.search_path(database)
+                how = f"there are no tables of the pipeline where search_path leads ({path!r})"
+            raise SchemaMismatch(f"{how}: run `musehub-pipeline db upgrade`")
         migrate.upgrade(database)

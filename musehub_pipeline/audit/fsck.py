@@ -8,10 +8,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from musehub_pipeline.audit.fsck_tables import FsckTables
+from musehub_pipeline.audit.fsck_tables import FsckTables, open_tables, windows
 from musehub_pipeline.audit.mpacks import fetched, read_again
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.objects.object_storage import ObjectStorage
+from musehub_pipeline.postgres.database import Database
 
 # No mpack, or one with the right hash at which the reader stumbles, was never accepted: the push
 # supplied nothing.
@@ -106,51 +107,78 @@ _REFS = _Question(
 
 
 class Fsck:
-    """Goes over the index; `checked` says how much of what has been looked at."""
+    """Goes over the index, of all repos or of one; `checked` says how much of what it looked at."""
 
-    def __init__(self, tables: FsckTables, objects: ObjectStorage, *, scratch: Path) -> None:
-        self._tables = tables
+    def __init__(
+        self, database: Database, objects: ObjectStorage, *, repo_id: str | None, scratch: Path
+    ) -> None:
+        self._database = database
         self._objects = objects
+        self._repo_id = repo_id
         self._scratch = scratch
-        self._mpacks = 0
-        self.checked = tables.counts()
+        self._mpacks = 0  # that have been read whole
+        self._looked_at = 0  # also those that cannot be read
+        self.checked: dict[str, int] = {}
 
-    def checks(self) -> tuple[Check, ...]:
-        """Return all checks, in the order in which they have to be made."""
-        return (
-            Check(name="jobs", unit="jobs", find=partial(self._rows, (_JOBS,), "jobs")),
-            Check(name="heads", unit="branches", find=partial(self._rows, (_HEADS,), "branches")),
-            Check(name="commits", unit="commits", find=partial(self._rows, _COMMITS, "commits")),
-            Check(name="manifests", unit="snapshots", find=self._manifests),
-            Check(name="objects", unit="stored", find=self._stored),
-            Check(name="mpacks", unit="mpacks", find=self._indexed),
-            # Refs are compared with what the check before this one read from mpacks.
-            Check(name="refs", unit="mpacks", find=self._refs),
-        )
+    def checks(self) -> Iterator[Check]:
+        """Yield all checks, each to be made before the next one is asked for.
+
+        Rows are compared with each other and with storage at one moment; with mpacks, which takes
+        hours to read, some repos at a time.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE.
+        """
+        with open_tables(self._database, repo_id=self._repo_id) as tables:
+            self.checked = tables.counts()
+            for name, counted, questions in (
+                ("jobs", "jobs", (_JOBS,)),
+                ("heads", "branches", (_HEADS,)),
+                ("commits", "commits", _COMMITS),
+            ):
+                find = partial(self._rows, tables, questions, counted)
+                yield Check(name=name, unit=counted, find=find)
+            manifests = partial(self._manifests, tables)
+            yield Check(name="manifests", unit="snapshots", find=manifests)
+            yield Check(name="objects", unit="stored", find=partial(self._stored, tables))
+        yield Check(name="mpacks", unit="mpacks", find=self._pushed)
 
     def _rows(
-        self, questions: tuple[_Question, ...], counted: str, report: Progress
+        self,
+        tables: FsckTables,
+        questions: tuple[_Question, ...],
+        counted: str,
+        report: Progress,
     ) -> Iterator[Breach]:
         total = self.checked[counted]
         report(0, total)
         for question in questions:
-            yield from self._ask(question)
+            yield from _ask(tables, question)
         report(total, total)
 
-    def _manifests(self, report: Progress) -> Iterator[Breach]:
-        for looked_at in self._tables.note_named():
+    def _manifests(self, tables: FsckTables, report: Progress) -> Iterator[Breach]:
+        for looked_at in tables.note_named():
             report(looked_at, self.checked["snapshots"])
-        yield from self._ask(_MANIFESTS)
+        yield from _ask(tables, _MANIFESTS)
 
-    def _stored(self, report: Progress) -> Iterator[Breach]:
+    def _stored(self, tables: FsckTables, report: Progress) -> Iterator[Breach]:
         noted = 0
-        for noted in self._tables.note_stored(self._objects.stored_objects()):
+        for noted in tables.note_stored(self._objects.stored_objects()):
             report(noted, max(noted, self.checked["objects"]))
         self.checked["stored_objects"] = noted
-        yield from self._ask(_OBJECTS)
+        yield from _ask(tables, _OBJECTS)
 
-    def _indexed(self, report: Progress) -> Iterator[Breach]:
-        for job_ids, rejection in self._read_mpacks(report, done=True):
+    def _pushed(self, report: Progress) -> Iterator[Breach]:
+        """Compare rows with what was pushed: all of it is there, and nothing else."""
+        self.checked |= {"mpacks": 0, "object_refs_unjudged": 0}
+        for repo_ids in windows(self._database, repo_id=self._repo_id):
+            with open_tables(self._database, repo_ids=repo_ids) as tables:
+                yield from self._indexed(tables, report)
+                yield from self._refs(tables, report)
+
+    def _indexed(self, tables: FsckTables, report: Progress) -> Iterator[Breach]:
+        before = self._mpacks
+        for job_ids, rejection in self._read_mpacks(tables, report, done=True):
             for job_id in job_ids:
                 yield Breach(
                     invariant=Invariant.MPACK_INDEXED,
@@ -158,61 +186,64 @@ class Fsck:
                     key={"job_id": job_id},
                     message=f"its mpack cannot be read: {rejection}",
                 )
-        self.checked["mpacks"] = self._mpacks
-        self._tables.analyze()
+        self.checked["mpacks"] += self._mpacks - before
+        tables.analyze()
         for question in _SUPPLIED:
-            yield from self._ask(question)
+            yield from _ask(tables, question)
 
-    def _refs(self, report: Progress) -> Iterator[Breach]:
+    def _refs(self, tables: FsckTables, report: Progress) -> Iterator[Breach]:
         """Find refs that the repo was never supplied.
 
         Whatever became of a job, it may have got as far as its refs: it failed late, was released
         or is under way. So each of the repo's jobs accounts for what is in its mpack; those that
         are not done are only read where something is left to account for.
         """
-        if self._tables.note_unsupplied():
-            for _ in self._read_mpacks(report, done=False):
+        if tables.note_unsupplied():
+            for _ in self._read_mpacks(tables, report, done=False):
                 pass
-            self._tables.analyze()
-            self._tables.forget_supplied()
-        self.checked["object_refs_unjudged"] = self._tables.count_unjudged()
-        yield from self._ask(_REFS)
-
-    def _ask(self, question: _Question) -> Iterator[Breach]:
-        columns = len(question.key)
-        for row in self._tables.ask(question.statement):
-            message, *job_id = row[columns:]
-            yield Breach(
-                invariant=question.invariant,
-                table=question.table,
-                key=dict(zip(question.key, row[:columns], strict=True)),
-                message=message,
-                job_id=job_id[0] if job_id else None,
-            )
+            tables.analyze()
+            tables.forget_supplied()
+        self.checked["object_refs_unjudged"] += tables.count_unjudged()
+        yield from _ask(tables, _REFS)
 
     def _read_mpacks(
-        self, report: Progress, *, done: bool
+        self, tables: FsckTables, report: Progress, *, done: bool
     ) -> Iterator[tuple[list[str], Rejection]]:
         """Note what is in mpacks, each read once; yield the jobs of those that cannot be read."""
-        total = self._tables.count_mpacks(done=done)
-        report(0, total)
-        rows = self._tables.mpacks(done=done)
-        for number, (hex_digest, group) in enumerate(groupby(rows, key=lambda row: row[0]), 1):
+        before = self._looked_at
+        total = before + tables.count_mpacks(done=done)
+        report(before, total)
+        rows = tables.mpacks(done=done)
+        for hex_digest, group in groupby(rows, key=lambda row: row[0]):
             jobs = {repo_id: job_ids for _, repo_id, job_ids in group}
             try:
-                self._read_mpack(hex_digest)
+                self._read_mpack(tables, hex_digest)
             except Rejection as rejection:
                 if done or rejection.fault not in _NEVER_ACCEPTED:
-                    self._tables.note_unreadable(jobs)
+                    tables.note_unreadable(jobs)
                 yield [job_id for job_ids in jobs.values() for job_id in job_ids], rejection
             else:
                 pushes = [(repo_id, job_ids[0]) for repo_id, job_ids in jobs.items()]
-                self._tables.note_pushes(self._mpacks, pushes, done=done)
-            report(number, total)
+                tables.note_pushes(self._mpacks, pushes, done=done)
+            self._looked_at += 1
+            report(self._looked_at, total)
 
-    def _read_mpack(self, hex_digest: str | None) -> None:
+    def _read_mpack(self, tables: FsckTables, hex_digest: str | None) -> None:
         with fetched(hex_digest, self._objects, scratch=self._scratch) as file:
             self._mpacks += 1
             for kind, items in read_again(file):
                 digests = [item.place.digest for item in items]
-                self._tables.note_items(self._mpacks, kind, digests)
+                tables.note_items(self._mpacks, kind, digests)
+
+
+def _ask(tables: FsckTables, question: _Question) -> Iterator[Breach]:
+    columns = len(question.key)
+    for row in tables.ask(question.statement):
+        message, *job_id = row[columns:]
+        yield Breach(
+            invariant=question.invariant,
+            table=question.table,
+            key=dict(zip(question.key, row[:columns], strict=True)),
+            message=message,
+            job_id=job_id[0] if job_id else None,
+        )

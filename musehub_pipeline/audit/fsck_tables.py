@@ -1,16 +1,18 @@
 """The temporary tables of `fsck`: what is noted there to compare the rows of the index with.
 
-Everything is read from one snapshot of the database, and storage after it. Runs write leaves before
+Everything is read from a snapshot of the database, and storage after it. Runs write leaves before
 roots and remove nothing: whatever that snapshot has must lie in storage already, and of what is
 written meanwhile neither a row is seen nor anything that leans on it. Reading table after table,
 roots first, would do for rows that only appear, but heads move, leases are renewed, and jobs end.
-The price of a snapshot is that PostgreSQL cannot clean up behind writers while it lasts.
+The price of a snapshot is that PostgreSQL cannot clean up behind writers while it lasts. So there
+is one for rows and what storage lists, and others for mpacks, of so many repos at a time as are
+read in minutes: what a repo was pushed is compared with what it holds, and with no other's.
 
 Sets are compared by PostgreSQL, on temporary tables: it goes over each once, and what does not fit
 into its memory is on its disk.
 """
 
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,16 +23,21 @@ from musehub_pipeline.postgres.database import Database, Transaction
 
 CHUNK_ROWS = 5_000
 _CHUNK_SNAPSHOTS = 1_000
+WINDOW_JOBS = 1_000
+_WINDOW_BYTES = 1 << 30
 
 _TABLES = ("repos", "pushes", "items", "unsupplied", "named", "stored")
 
 
 class FsckTables:
-    """The tables fsck_*, beside one snapshot of the database, of all repos or of one."""
+    """The tables fsck_*, beside one snapshot of the database, of all repos or of some."""
 
-    def __init__(self, transaction: Transaction, *, repo_id: str | None) -> None:
+    def __init__(
+        self, transaction: Transaction, *, repo_id: str | None, repo_ids: Sequence[str] | None
+    ) -> None:
         self._transaction = transaction
-        self._repo = {"repo_id": repo_id}
+        self._repo: dict[str, Any] = {"repo_id": repo_id}
+        self._repos = {"repo_ids": None if repo_ids is None else list(repo_ids)}
         self._items: list[tuple[int, Kind, bytes]] = []
 
     def begin(self) -> None:
@@ -40,7 +47,7 @@ class FsckTables:
         transaction.rows("fsck_settings")
         for table in _TABLES:
             transaction.write(f"fsck_make_{table}")
-        transaction.write("fsck_note_repos", self._repo)
+        transaction.write("fsck_note_repos", self._repo | self._repos)
         transaction.write("fsck_analyze")
 
     def counts(self) -> dict[str, int]:
@@ -127,14 +134,39 @@ class FsckTables:
             )
 
 
-@contextmanager
-def open_tables(database: Database, *, repo_id: str | None) -> Generator[FsckTables]:
-    """Look at the database as it is now; nothing of what is noted stays in the end.
+def windows(database: Database, *, repo_id: str | None) -> Iterator[Sequence[str]]:
+    """Yield all repos, some at a time: as many as have about so many jobs, or so large ones.
 
     Raises:
         Transient: DATABASE_UNAVAILABLE.
     """
     with database.transaction() as transaction:
-        tables = FsckTables(transaction, repo_id=repo_id)
+        repos = transaction.tuples("fsck_repo_sizes", {"repo_id": repo_id})
+    window: list[str] = []
+    total_jobs = total_bytes = 0
+    for next_id, jobs, size_bytes in repos:
+        total_jobs += jobs
+        total_bytes += size_bytes
+        if window and (total_jobs > WINDOW_JOBS or total_bytes > _WINDOW_BYTES):
+            yield window
+            window, total_jobs, total_bytes = [], jobs, size_bytes
+        window.append(next_id)
+    if window:
+        yield window
+
+
+@contextmanager
+def open_tables(
+    database: Database, *, repo_id: str | None = None, repo_ids: Sequence[str] | None = None
+) -> Generator[FsckTables]:
+    """Look at the database as it is now, at all repos, or one, or some.
+
+    Nothing of what is noted stays in the end.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    with database.transaction() as transaction:
+        tables = FsckTables(transaction, repo_id=repo_id, repo_ids=repo_ids)
         tables.begin()
         yield tables

@@ -1,5 +1,4 @@
--- The statements of `fsck_tables.py`. All of `fsck` runs in one transaction, on tables of its own that go
--- with it: what storage holds is noted there, so that PostgreSQL compares whole sets.
+-- The statements of `fsck_tables.py`. They run in a transaction, on tables of its own that go with it: what storage holds is noted there, so that PostgreSQL compares whole sets.
 
 -- name: fsck_begin
 -- See every table as it is at one moment, whatever is written meanwhile.
@@ -58,7 +57,24 @@ LEFT JOIN (
     WHERE job_type = 'mpack.index' AND status = 'done'
 ) AS j USING (repo_id)
 WHERE r.deleted_at IS NULL AND (%(repo_id)s::text IS NULL OR r.repo_id = %(repo_id)s)
+    AND (%(repo_ids)s::text[] IS NULL OR r.repo_id = ANY(%(repo_ids)s))
 GROUP BY r.repo_id;
+
+-- name: fsck_repo_sizes
+-- The repos that are looked at, how many jobs each has, and how large the mpacks are of those that are done.
+SELECT r.repo_id, count(j.repo_id) AS jobs, coalesce(sum(j.size_bytes), 0)::float AS size_bytes
+FROM musehub_repos AS r
+LEFT JOIN (
+    SELECT repo_id,
+        CASE jsonb_typeof(result -> 'mpack_size_bytes')
+            WHEN 'number' THEN least((result ->> 'mpack_size_bytes')::numeric, 1e15)
+        END AS size_bytes
+    FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index'
+) AS j USING (repo_id)
+WHERE r.deleted_at IS NULL AND (%(repo_id)s::text IS NULL OR r.repo_id = %(repo_id)s)
+GROUP BY r.repo_id
+ORDER BY r.repo_id;
 
 -- name: fsck_counts
 -- How much there is to look at.

@@ -42,10 +42,21 @@ def current(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def query(
-    statement: Annotated[str, typer.Argument(help="A read-only statement, such as SELECT.")],
+    statement: Annotated[
+        str, typer.Argument(help="One statement that gives rows: SELECT, SHOW, EXPLAIN.")
+    ],
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a read-only statement and show its rows."""
+    """Run a query and show its rows; it may only read.
+
+    What gives no rows is refused before it runs, and so is a second statement. The transaction may
+    not write. Where the role of MUSEHUB_DATABASE_URL is a superuser, as that of the embedded
+    PostgreSQL is, the query is run as pg_read_all_data, which may read all rows, but no file, and
+    may run no program.
+
+    So a slip changes nothing. Who means harm is not kept from it: whoever can call this knows the
+    URL, and may log in by it.
+    """
     with Database(local.find_database(Settings.load())) as database:
         columns, rows = database.query(statement)
     if as_json:

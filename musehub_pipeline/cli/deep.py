@@ -21,7 +21,7 @@ from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
 
-EXIT_BREACH = 1
+EXIT_BREACH = 3
 
 _MEGABYTE = 1e6
 _NAME_CHARACTERS = 16
@@ -30,7 +30,7 @@ _NAME_CHARACTERS = 16
 def check_bytes(
     settings: Settings, repo: str | None, *, since: timedelta | None, resume: bool, as_json: bool
 ) -> None:
-    """Report stored bytes that are wrong; exit with 1 where there are any."""
+    """Report stored bytes that are wrong; exit with 3 where there are any."""
     with (
         open_database(settings) as database,
         open_objects(settings) as objects,

@@ -7,7 +7,6 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.audit.fsck import Breach, Check, Fsck
-from musehub_pipeline.audit.fsck_tables import open_tables
 from musehub_pipeline.audit.names import BadName, NameCheck
 from musehub_pipeline.cli.console import out, print_json, print_json_line, print_rows
 from musehub_pipeline.cli.deep import EXIT_BREACH, check_bytes
@@ -55,7 +54,7 @@ def fsck(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check that queue, index and storage agree; exit with 1 on any breach.
+    """Check that queue, index and storage agree; exit with 3 on any breach.
 
     job_ends: a job is done with a result, has failed with a reason, waits, or is under way.
 
@@ -71,7 +70,9 @@ def fsck(
 
     ref_supplied: a repository holds only what some push supplied to it.
 
-    Nothing is changed, and everything is seen as it is at one moment, whatever else is running.
+    Nothing is changed. Rows and storage are seen as they are at one moment, whatever else is
+    running, and what mpacks are compared with at others, some repositories at a time: no
+    transaction lasts longer than their mpacks take to be read.
     Deleted repositories are skipped. A ref cannot be judged, and is only counted, where an mpack of
     its repository cannot be read, or where it is older than the first done job that is left.
 
@@ -88,7 +89,7 @@ def fsck(
     bytes are missing or not as many as their rows say, and rows of objects, refs, snapshots and
     commits that are missing. With --deep as well, all bytes are read, and those that hash wrong are
     healed, too. Bytes that hash right are never touched, no branch moves, and runs may go on
-    meanwhile. Of each thing it is told whether it is healed, and if not, why; exit with 1 if
+    meanwhile. Of each thing it is told whether it is healed, and if not, why; exit with 3 if
     anything is left.
 
     With --orphans, list stored objects that no row names, the oldest first: what runs that were
@@ -145,12 +146,11 @@ def _check(settings: Settings, repo: str | None, *, as_json: bool) -> None:
         scratch_folder(settings.scratch_root) as scratch,
     ):
         repo_id = Repos(database).find(repo).repo_id if repo else None
-        with open_tables(database, repo_id=repo_id) as tables:
-            checking = Fsck(tables, objects, scratch=scratch)
-            for check in checking.checks():
-                listed, number = _find(check)
-                breaches += listed
-                found += number
+        checking = Fsck(database, objects, repo_id=repo_id, scratch=scratch)
+        for check in checking.checks():
+            listed, number = _find(check)
+            breaches += listed
+            found += number
     checked = checking.checked | {"breaches": found}
     if as_json:
         print_json({"breaches": [breach.as_dict() for breach in breaches], "checked": checked})

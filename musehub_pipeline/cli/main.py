@@ -31,9 +31,9 @@ app = typer.Typer(
     help=(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
-        " Exit codes: 0 done, 1 an error, named on stderr, or a breach found by fsck, 2"
-        " wrong usage, 3 the answer is no (--strict, jobs retry and cancel, db current), 130 or 143"
-        " stopped by a signal."
+        " Exit codes: 0 done, 1 an error, named on stderr, 2 wrong usage, 3 the answer is no"
+        " (--strict, a breach found by fsck, jobs retry and cancel, db current), 130 or 143 stopped"
+        " by a signal."
     ),
 )
 app.command()(demo)

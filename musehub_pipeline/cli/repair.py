@@ -17,7 +17,6 @@ import typer
 from musehub_pipeline.audit.deep import Damage, look_at
 from musehub_pipeline.audit.findings import Finding, Findings, open_findings
 from musehub_pipeline.audit.fsck import Breach, Fsck, Invariant
-from musehub_pipeline.audit.fsck_tables import open_tables
 from musehub_pipeline.audit.journal import Journal
 from musehub_pipeline.cli.console import err, out, print_json_line
 from musehub_pipeline.cli.deep import EXIT_BREACH, all_read, journal_path
@@ -56,7 +55,7 @@ def repair(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Heal what can be, and say of each thing whether it is; exit with 1 where one is not."""
+    """Heal what can be, and say of each thing whether it is; exit with 3 where one is not."""
     with (
         open_database(settings) as database,
         open_objects(settings) as objects,
@@ -198,10 +197,10 @@ class Repair:
         self.healed += max(0, self._breaches - still)
 
     def _check(self) -> Iterator[Breach]:
-        with open_tables(self._database, repo_id=self._repo_id) as tables:
-            for check in Fsck(tables, self._objects, scratch=self._scratch).checks():
-                with progress_bar(check.name, check.unit) as report:
-                    yield from check.find(report)
+        checking = Fsck(self._database, self._objects, repo_id=self._repo_id, scratch=self._scratch)
+        for check in checking.checks():
+            with progress_bar(check.name, check.unit) as report:
+                yield from check.find(report)
 
     def _count(self, *, left: bool) -> None:
         self.left += left

@@ -46,6 +46,7 @@ class Workers:
         self._settings = settings
         self._processes: list[subprocess.Popen[str]] = []
         self._threads: list[Thread] = []
+        self._last_lines: dict[int, str] = {}  # that a process has written to stderr, by its id
         self._reports: SimpleQueue[tuple[int, list[str] | None]] = SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -79,7 +80,7 @@ class Workers:
                 start_new_session=True,  # Ctrl-C is this process's to pass on
             )
             self._processes.append(process)
-            for read in (self._read_reports, _show_lines):
+            for read in (self._read_reports, self._show_lines):
                 thread = Thread(target=read, args=(process,), daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -110,9 +111,9 @@ class Workers:
         Raises:
             WorkerDied: there are such; leases that they held expire.
         """
-        codes = [process.returncode for process in self._processes]
-        if died := [_ending(code) for code in codes if code != 0]:
-            raise WorkerDied(f"{len(died)} of {len(codes)} workers died: {', '.join(died)}")
+        if died := [self._ending(process) for process in self._processes if process.returncode]:
+            number = f"{len(died)} of {len(self._processes)}"
+            raise WorkerDied(f"{number} workers died: {', '.join(died)}")
 
     def _let_end(self) -> None:
         for process in self._processes:
@@ -126,14 +127,16 @@ class Workers:
         process.wait()
         self._reports.put((process.pid, None))
 
+    def _show_lines(self, process: subprocess.Popen[str]) -> None:
+        for line in process.stderr or ():
+            err.print(line.rstrip("\n"))
+            self._last_lines[process.pid] = line.strip()
 
-def _show_lines(process: subprocess.Popen[str]) -> None:
-    for line in process.stderr or ():
-        err.print(line.rstrip("\n"))
-
-
-def _ending(code: int) -> str:
-    return f"exit code {code}" if code > 0 else signal.Signals(-code).name
+    def _ending(self, process: subprocess.Popen[str]) -> str:
+        if process.returncode < 0:
+            return signal.Signals(-process.returncode).name
+        why = self._last_lines.get(process.pid, "it said nothing")
+        return f"exit code {process.returncode} ({why})"
 
 
 def _work() -> None:

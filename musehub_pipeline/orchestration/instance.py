@@ -13,7 +13,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from musehub_pipeline.domain.errors import PipelineError, SettingsError
-from musehub_pipeline.postgres.server import connect, database_url, ensure_database
+from musehub_pipeline.postgres.server import database_url, ensure_database, unavailable
+from musehub_pipeline.postgres.session import asked_of_others, connect
 from musehub_pipeline.settings import Settings
 
 _FOLDER = Path(__file__).parent
@@ -87,6 +88,7 @@ def use_dagster_home(settings: Settings) -> Path:
     else:
         url = _database_beside(settings)
         _ensure_database_beside(settings)
+    _check(url, given=configured is not None)
     # psycopg 3 would break how dagster-postgres notifies.
     url = url.set(drivername="postgresql+psycopg2")
     os.environ[_VARIABLE] = url.render_as_string(hide_password=False)
@@ -125,6 +127,21 @@ def restore_records(settings: Settings) -> None:
     if ours and _ensure_database_beside(settings):
         with named_if_unavailable(), dg.DagsterInstance.get():
             pass  # makes the tables
+
+
+def _check(url: URL, *, given: bool) -> None:
+    """Say at once, and once, why Dagster could not keep its records there.
+
+    One that was given may be away for a moment: Dagster tries again, and says so.
+    """
+    try:
+        asked_of_others(url)
+    except SettingsError as error:
+        raise SettingsError(f"{_VARIABLE}: {error}") from error
+    except psycopg.Error as error:
+        if not given:
+            away = unavailable(url, error).message
+            raise SettingsError(f"{_VARIABLE}: not set, and {away}") from error
 
 
 def _database_beside(settings: Settings) -> URL:

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock, Timer
 from typing import Any, Self, cast
 
+import psycopg
 import sqlalchemy as sa
 from dagster._config import UserConfigSchema
 from dagster._core.events import (
@@ -42,8 +43,12 @@ from dagster_postgres.utils import (
 )
 from sqlalchemy.exc import DBAPIError
 
+from musehub_pipeline.postgres.server import database_url
+from musehub_pipeline.postgres.session import asked_of_others
+
 _CONNECTIONS = 20
 _HELD_SECONDS = 0.2
+_VARIABLE = "MUSEHUB_DAGSTER_DATABASE_URL"
 _log = logging.getLogger("musehub_pipeline.records")
 
 _AT_ONCE = PIPELINE_EVENTS | ASSET_EVENTS | ASSET_CHECK_EVENTS | FAILURE_EVENTS
@@ -83,7 +88,7 @@ class PostgresRecords(DagsterPostgresStorage):
     def __init__(
         self, config: PostgresStorageConfig, inst_data: ConfigurableClassData | None
     ) -> None:
-        postgres_url = pg_url_from_config(config)
+        postgres_url = _asking(pg_url_from_config(config))
         token_provider = get_token_provider_from_config(config)
         # Makes tables where there are none.
         super().__init__(
@@ -107,6 +112,19 @@ class PostgresRecords(DagsterPostgresStorage):
     ) -> Self:
         """Make it as storage.yaml says, by what Dagster's own class knows."""
         return cls(cast("PostgresStorageConfig", config_value), inst_data)
+
+
+def _asking(postgres_url: str) -> str:
+    """Return a URL whose sessions ask for what Dagster needs, whatever its role has by default."""
+    try:
+        options = asked_of_others(database_url(postgres_url, variable=_VARIABLE))
+    except psycopg.Error:  # Dagster tries again, and says so
+        return postgres_url
+    url = sa.make_url(postgres_url)
+    if not options:
+        return postgres_url
+    asked = " ".join(filter(None, (str(url.query.get("options", "")), options)))
+    return url.update_query_dict({"options": asked}).render_as_string(hide_password=False)
 
 
 class _Runs(PostgresRunStorage):

@@ -22,8 +22,9 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
     without spending an attempt; the first job is taken whatever its size.
 
     Raises:
-        Transient: DATABASE_UNAVAILABLE.
+        Transient: DATABASE_UNAVAILABLE; or SCRATCH_UNAVAILABLE, and nothing is claimed.
     """
+    services.make_scratch()
     services.heartbeat.begin(run_id)
     rescued = through_blips(services.queue.rescue)
     limit = services.settings.batch_jobs
@@ -38,8 +39,9 @@ def claim_past(services: Services, *, run_id: str, jobs: Sequence[PastJob]) -> B
     """Lease jobs that have ended, to index them again; what changed since the plan is left out.
 
     Raises:
-        Transient: DATABASE_UNAVAILABLE.
+        Transient: DATABASE_UNAVAILABLE; or SCRATCH_UNAVAILABLE, and nothing is claimed.
     """
+    services.make_scratch()
     services.heartbeat.begin(run_id)
     leases = through_blips(partial(services.archive.claim, jobs, run_id=run_id))
     return _batch(leases, services, run_id=run_id)

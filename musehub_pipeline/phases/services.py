@@ -1,9 +1,9 @@
 """What a run works with: from settings to open services, for as long as the run lasts."""
 
 import gc
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -41,8 +41,17 @@ class WorkServices:
 
     index: Index
     objects: ObjectStorage
-    scratch: Path
     settings: Settings
+    make_scratch: Callable[[], Path] = field(repr=False)
+
+    @property
+    def scratch(self) -> Path:
+        """The scratch folder, made when it is first asked for: who only looks needs none.
+
+        Raises:
+            Transient: SCRATCH_UNAVAILABLE.
+        """
+        return self.make_scratch()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +61,12 @@ class Services(HubServices, WorkServices):
 
 @contextmanager
 def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generator[Services]:
-    """Open the database, the storage and a scratch folder; close and remove them in the end.
+    """Open the database and the storage; close them in the end, and remove the scratch folder.
 
     `settings` name both URLs: see `local.resolve`. `s3` replaces their way to S3.
 
     Raises:
         SettingsError: a URL is missing or not valid.
-        Transient: SCRATCH_UNAVAILABLE.
     """
     _spare_the_collector()
     with ExitStack() as stack:
@@ -67,7 +75,7 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         objects = stack.enter_context(open_objects(settings, s3=s3))
         runs = Runs(database, lease=settings.lease)
         index = stack.enter_context(Index(database))
-        scratch = stack.enter_context(scratch_folder(settings.scratch_root))
+        folders = stack.enter_context(ExitStack())
         yield Services(
             queue=open_queue(database, settings),
             jobs=Jobs(database),
@@ -78,8 +86,10 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
             heartbeat=stack.enter_context(Heartbeat(runs)),
             index=index,
             objects=objects,
-            scratch=scratch,
             settings=settings,
+            make_scratch=cache(
+                lambda: folders.enter_context(scratch_folder(settings.scratch_root))
+            ),
         )
 
 

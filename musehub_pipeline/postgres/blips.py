@@ -38,8 +38,14 @@ def when_back(work: Callable[[], Answer], *, within_seconds: float) -> Answer:
     Raises:
         Transient: DATABASE_UNAVAILABLE, where it stays away.
     """
-    patient = _through_blips.copy(wait=wait_fixed(1), stop=stop_after_delay(within_seconds))
-    return patient(work)
+
+    def tell(state: RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:  # once is enough
+            error = state.outcome.exception()
+            _log.warning("again every second for %.0f s: %s", within_seconds, error)
+
+    stop = stop_after_delay(within_seconds)
+    return _through_blips.copy(wait=wait_fixed(1), stop=stop, before_sleep=tell)(work)
 
 
 def _is_away(error: BaseException) -> bool:

@@ -1,38 +1,37 @@
 """The connection to PostgreSQL: a pool, transactions, and the names of its failures."""
 
 import json
+import logging
 import select
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache
 from typing import Any, LiteralString, Self, TypeVar, cast
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 from psycopg.abc import Buffer
-from psycopg.pq import TransactionStatus
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.rows import kwargs_row
 from psycopg.types.datetime import TimestamptzBinaryLoader, TimestamptzLoader
 from psycopg.types.json import set_json_loads
-from sqlalchemy import PoolProxiedConnection, create_engine, event
+from sqlalchemy import Connection, PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from musehub_pipeline.domain.errors import QueryFailed
 from musehub_pipeline.postgres import arrays
-from musehub_pipeline.postgres.server import (
-    UTF8,
-    connect,
-    database_url,
-    is_transient,
-    patience,
-    unavailable,
-)
+from musehub_pipeline.postgres.server import database_url, is_transient, unavailable
+from musehub_pipeline.postgres.session import UTF8, Sessions, connect, patience, where
 from musehub_pipeline.postgres.statements import statement
 
 _POOL_SIZE = 10
 _CANCEL_SECONDS = 5
+_LOOK_SECONDS = 1.0
 _STREAMED_ROWS = 2_000
 _FIRST = datetime(1, 1, 2, tzinfo=UTC)  # a day within Python's years, to be shown in any zone
 _LAST = datetime(9999, 12, 30, tzinfo=UTC)
@@ -41,6 +40,11 @@ Row = dict[str, Any]
 Parameters = Mapping[str, Any] | None
 T = TypeVar("T")
 Of = Callable[..., T]
+
+_BEGINNING = "beginning"
+"""In the pool's notes on a connection: the statements with which each transaction begins."""
+
+_log = logging.getLogger("musehub_pipeline.database")
 
 
 class Database:
@@ -68,10 +72,11 @@ class Database:
                 "prepare_threshold": None,
             },
         )
-        event.listen(self.engine, "connect", _adapt)
+        self._sessions = Sessions(idle=idle)
+        event.listen(self.engine, "do_connect", self._connect)
+        event.listen(self.engine, "connect", self._begin_session)
         event.listen(self.engine, "checkout", _check_open)
-        if idle is not None:
-            event.listen(self.engine, "connect", partial(_limit_idle, idle=idle))
+        event.listen(self.engine, "begin", _begin_of_engine)
 
     def __enter__(self) -> Self:
         return self
@@ -86,15 +91,20 @@ class Database:
         Raises:
             Transient: DATABASE_UNAVAILABLE, where the server failed and may recover.
         """
-        with self._lent() as lent:
-            connection = _driver(lent)
-            with connection.transaction(), _dropped_if_active(lent):
-                yield Transaction(connection)
+        with self._lent() as lent, _transaction(lent) as transaction:
+            yield transaction
 
     @contextmanager
     def autocommit(self) -> Generator["Transaction"]:
-        """As `transaction`, but each statement by itself: one trip to the server, and not three."""
+        """As `transaction`, but each statement by itself: one trip to the server, and not three.
+
+        Through a pooler it is all one transaction, for the sake of its beginning.
+        """
         with self._lent() as lent:
+            if lent.info[_BEGINNING]:
+                with _transaction(lent) as transaction:
+                    yield transaction
+                return
             connection = _driver(lent)
             connection.autocommit = True
             try:
@@ -133,9 +143,15 @@ class Database:
     def notices(self, channel: LiteralString) -> Generator[Callable[[float], bool]]:
         """Listen on a channel for the block; what it gives waits so many seconds for a notice.
 
+        Through a pooler nobody can listen: there it waits no longer than a second, and says so.
+
         Raises:
             Transient: DATABASE_UNAVAILABLE.
         """
+        if self._is_pooled():
+            _tell_of_pooler(where(self.url))
+            yield _wait_unheard
+            return
         try:
             with connect(self.url) as connection:
                 connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
@@ -154,15 +170,33 @@ class Database:
         except psycopg.Error as error:
             raise unavailable(self.url, error) from error
 
+    def _is_pooled(self) -> bool:
+        with self._lent() as lent:
+            return bool(lent.info[_BEGINNING])
+
+    def _connect(
+        self, _dialect: object, _entry: object, arguments: list[Any], parameters: dict[str, Any]
+    ) -> psycopg.Connection[Any]:
+        return self._sessions.open(arguments, parameters)
+
+    def _begin_session(
+        self, connection: psycopg.Connection[Any], entry: ConnectionPoolEntry
+    ) -> None:
+        entry.info[_BEGINNING] = self._sessions.begin(connection)
+        _adapt(connection)
+
     def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Run a statement of the operator's that may only read; return its columns and rows.
+        """Run a query of the operator's, which may only read; return its columns and rows.
+
+        A superuser's is run as pg_read_all_data.
 
         Raises:
-            QueryFailed: the database refused it.
+            QueryFailed: the database refused it, or it is no query.
             Transient: DATABASE_UNAVAILABLE.
         """
         try:
             with self.transaction() as transaction:
+                transaction.rows("read_only_role")
                 return transaction.query(text)
         except psycopg.Error as error:
             raise QueryFailed(str(error).strip()) from error
@@ -204,12 +238,13 @@ class Transaction:
         return value
 
     def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Return the columns and rows of a statement that may only read."""
+        """Return the columns and rows of a query, which may only read."""
         connection = self._connection
         connection.execute("SET TRANSACTION READ ONLY")
-        # Not a statement of the program's: whoever typed it owns the database. Asked for in
-        # binary form it has to be one: no second one can leave the transaction.
+        if not _has_columns(connection, text):
+            raise QueryFailed("it gives no rows: only a query may be run, such as SELECT")
         try:
+            # Not a statement of the program's: whoever typed it may log in to the database.
             cursor = connection.execute(cast("LiteralString", text), binary=True)
         except psycopg.errors.ReadOnlySqlTransaction as error:  # no failover: it was asked for
             raise QueryFailed(str(error).strip()) from error
@@ -226,8 +261,49 @@ class Transaction:
         return max(0, self._connection.execute(statement(name), parameters).rowcount)
 
 
+def _has_columns(connection: psycopg.Connection[Any], text: str) -> bool:
+    """Ask the server before anything is run: COPY, DO or RESET could do more than read.
+
+    It takes one statement at a time: no second one can leave the transaction.
+    """
+    server = connection.pgconn
+    for answer in (server.prepare(b"", text.encode()), server.describe_prepared(b"")):
+        if answer.status != ExecStatus.COMMAND_OK:
+            raise error_from_result(answer, encoding="utf-8")
+    return answer.nfields > 0
+
+
 def _driver(lent: PoolProxiedConnection) -> psycopg.Connection[Any]:
     return cast("psycopg.Connection[Any]", lent.driver_connection)  # which the URL names
+
+
+@contextmanager
+def _transaction(lent: PoolProxiedConnection) -> Generator[Transaction]:
+    connection = _driver(lent)
+    with connection.transaction(), _dropped_if_active(lent):
+        if beginning := lent.info[_BEGINNING]:
+            connection.execute(beginning)
+        yield Transaction(connection)
+
+
+def _begin_of_engine(connection: Connection) -> None:
+    """Have transactions begin in the same way that are SQLAlchemy's own."""
+    if beginning := connection.info[_BEGINNING]:
+        connection.exec_driver_sql(beginning)
+
+
+@cache  # once a process
+def _tell_of_pooler(place: str) -> None:
+    _log.warning(
+        "a pooler answers at %s, through which nobody can listen for new jobs: they are looked for"
+        " every second. With a URL of PostgreSQL itself they are seen at once.",
+        place,
+    )
+
+
+def _wait_unheard(seconds: float) -> bool:
+    time.sleep(min(seconds, _LOOK_SECONDS))
+    return False
 
 
 @contextmanager
@@ -280,19 +356,11 @@ class _BinaryTimeLoader(TimestamptzBinaryLoader):
             return _FIRST if int.from_bytes(data, signed=True) < 0 else _LAST
 
 
-def _adapt(connection: psycopg.Connection[Any], _: object) -> None:
+def _adapt(connection: psycopg.Connection[Any]) -> None:
     for loader in (_TimeLoader, _BinaryTimeLoader):
         connection.adapters.register_loader("timestamptz", loader)
     set_json_loads(_loads, connection)
     arrays.register(connection)
-
-
-def _limit_idle(connection: psycopg.Connection[Any], _: object, *, idle: timedelta) -> None:
-    milliseconds = {"milliseconds": str(round(idle / timedelta(milliseconds=1)))}
-    connection.execute(statement("limit_idle"), milliseconds)
-    connection.commit()
-    with suppress(errors.InvalidParameterValue), connection.transaction():
-        connection.execute(statement("notice_death"), milliseconds)  # not all systems can tell
 
 
 def _loads(text: str | bytes) -> Any:

@@ -1,13 +1,23 @@
 -- The statements of `database.py`.
 
--- name: limit_idle
--- Within a transaction the server waits no longer than that for its client's next word.
-SELECT set_config('idle_in_transaction_session_timeout', %(milliseconds)s, false);
+-- name: backend
+-- Which process of the server answers, and whether its transactions only read unless told otherwise.
+SELECT
+    pg_backend_pid() AS pid,
+    current_setting('default_transaction_read_only')::boolean AND NOT pg_is_in_recovery() AS reads;
+
+-- name: setting
+-- What a setting is where nobody has set it in this session.
+SELECT current_setting(%(name)s) AS value;
+
+-- name: read_only_role
+-- A superuser goes on as who may read all rows, and no file, and run no program.
+SELECT set_config('role', 'pg_read_all_data', true) WHERE current_setting('is_superuser')::boolean;
 
 -- name: notice_death
 -- The server looks so often, while a statement runs or waits, whether its client is still there: a process
 -- that was killed must not keep its locks.
-SELECT set_config('client_connection_check_interval', %(milliseconds)s, false);
+SELECT set_config('client_connection_check_interval', %(milliseconds)s, %(local)s);
 
 -- name: now
 -- The time by the server's clock.

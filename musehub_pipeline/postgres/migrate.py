@@ -55,6 +55,16 @@ def current(database: Database) -> str | None:
     return rows[0][0] if rows else None
 
 
+def search_path(database: Database) -> str:
+    """Return the schemas in which tables are looked for, as the role has them.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    with database.autocommit() as transaction:
+        return transaction.value("setting", {"name": "search_path"})
+
+
 @cache
 def latest() -> str:
     """Return the revision that this version of the pipeline works with."""

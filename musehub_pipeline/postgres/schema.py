@@ -1,7 +1,8 @@
 """The tables of the index and of the queue, as SQLAlchemy metadata.
 
 The hub owns some of these tables too: `reconcile` adds what is missing to a database that already
-has them. Statements live in the `.sql` files beside their modules, migrations in `migrations/`.
+has them. Migrations have tables of their own: what changes here needs a new one. Statements live
+in the `.sql` files beside their modules, migrations in `migrations/`.
 """
 
 from sqlalchemy import (

@@ -1,28 +1,16 @@
-"""The PostgreSQL server: by which URL, with how much patience, and what it means that it fails."""
+"""The PostgreSQL server: by which URL, with which databases, and what it means that it fails."""
 
-from typing import Any
+from functools import cache
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
+from psycopg.pq import Conninfo
 from sqlalchemy import make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from musehub_pipeline.domain.errors import SettingsError, Transient, Trouble
-
-_PATIENCE: dict[str, Any] = {
-    "connect_timeout": 10,  # seconds, as are the next two
-    # A server whose machine is gone says nothing, and one may wait for its answer for ever. Less
-    # than half a lease by default, so that a heartbeat can try again.
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 20_000,  # milliseconds
-}
-
-UTF8 = {"client_encoding": "UTF8"}
-"""What every connection asks for, whatever URL, role or environment say: bulk statements send their
-texts as UTF-8, and a server that took them for something else would store other texts."""
+from musehub_pipeline.postgres.session import connect, where
 
 _TRANSIENT_SQLSTATES = ("08", "25006", "25P03", "3D000", "40", "53", "55", "57", "58")
 """Classes and codes: connection, read-only after a failover, idle too long, no such database (yet),
@@ -43,26 +31,19 @@ def database_url(text: str, *, variable: str = "MUSEHUB_DATABASE_URL") -> URL:
         raise SettingsError(
             f"{variable}: {url.drivername!r} is not postgresql, which the pipeline needs"
         )
+    for name in url.query:
+        if name not in _parameters():
+            hint = ", which it calls sslmode" if name == "ssl" else ""
+            raise SettingsError(
+                f"{variable}: PostgreSQL's client knows no parameter {name!r}{hint}"
+            )
     return url.set(drivername="postgresql+psycopg")
 
 
-def patience(url: URL) -> dict[str, Any]:
-    """Return how long a server that cannot be heard is waited for, where `url` does not say so.
-
-    One that is busy is waited for as long as it takes.
-    """
-    return {name: value for name, value in _PATIENCE.items() if name not in url.query}
-
-
-def connect(url: URL) -> psycopg.Connection[Any]:
-    """Connect outside of any pool; each statement is by itself.
-
-    Raises:
-        psycopg.Error: the server did not let us.
-    """
-    # As the pool does, which reads several hosts in a way of its own.
-    arguments, options = url.get_dialect()().create_connect_args(url)
-    return psycopg.connect(*arguments, autocommit=True, **{**patience(url), **options, **UTF8})
+@cache
+def _parameters() -> set[str]:
+    """Return what a URL may say behind its question mark."""
+    return {option.keyword.decode() for option in Conninfo.get_defaults()}
 
 
 def ensure_database(existing: URL, name: str) -> bool:
@@ -72,11 +53,14 @@ def ensure_database(existing: URL, name: str) -> bool:
         psycopg.Error: the server did not, as where the user may not.
     """
     with connect(existing) as connection:
-        connection.execute("SELECT pg_advisory_lock(1)")  # against another process that starts too
         found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
-        if found.rowcount == 0:
+        if found.rowcount:
+            return False
+        try:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        return found.rowcount == 0
+        except (errors.DuplicateDatabase, errors.UniqueViolation):  # another process starts too
+            return False
+        return True
 
 
 def is_transient(error: psycopg.Error) -> bool:
@@ -91,6 +75,4 @@ def unavailable(url: URL, error: BaseException) -> Transient:
     if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
     first_line = str(error).strip().split("\n", 1)[0]
-    places = {name: value for name, value in url.query.items() if name in {"host", "port"}}
-    where = url.set(query=places).render_as_string(hide_password=True)
-    return Transient(Trouble.DATABASE_UNAVAILABLE, f"{where}: {first_line}")
+    return Transient(Trouble.DATABASE_UNAVAILABLE, f"{where(url)}: {first_line}")

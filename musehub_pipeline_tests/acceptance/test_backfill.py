@@ -11,6 +11,9 @@ from musehub_pipeline_tests.acceptance.pushes import make_past, push_many
 from musehub_pipeline_tests.indexing import index_all
 
 DAYS = [date(2025, 1, day) for day in (6, 7, 8)]
+MANY_DAYS = [date(2025, 2, day) for day in range(1, 5)]
+LAUNCHES_RUNS = "api grpc|musehub-pipeline (spare|forkserver)"
+"""The code server, and the processes without which each run is launched by it."""
 REPOS = 70
 EACH = 3
 A_DAY = REPOS * EACH // len(DAYS)
@@ -66,3 +69,15 @@ def test_a_backfill_that_is_killed_half_way_is_resumed(dev: Dev) -> None:
     assert hub.counts() == counts
     assert dev.breaches() == []
     assert dev.stop() == 0
+
+
+def test_a_backfill_outlasts_its_code_server(warm: Dev) -> None:
+    backfills = Backfills(warm)
+    backfill = backfills.launch(MANY_DAYS)
+    warm.wait(lambda: len(warm.runs(BACKFILL_JOB)) > 1, seconds=60)
+
+    warm.kill(LAUNCHES_RUNS)
+
+    status, runs = backfills.finish(backfill, seconds=180)
+    assert status == "COMPLETED_SUCCESS"
+    assert [(run.day, run.status) for run in runs] == [(str(day), "SUCCESS") for day in MANY_DAYS]

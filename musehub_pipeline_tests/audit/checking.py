@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from musehub_pipeline.audit.fsck import Breach, Fsck
-from musehub_pipeline.audit.fsck_tables import open_tables
 from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline_tests.factories import small_history
@@ -89,7 +88,11 @@ def pushes_of(hub: Hub, repo_id: str, job_id: str) -> list[dict[str, Any]]:
 
 
 def check(
-    hub: Hub, *, repo_id: str | None = None, meanwhile: Callable[[], None] = lambda: None
+    hub: Hub,
+    *,
+    repo_id: str | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+    report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[list[Breach], dict[str, int]]:
     """Return all breaches, and what has been looked at; `meanwhile` happens before each check."""
     scratch = Path(hub.settings.home) / "fsck"
@@ -98,12 +101,11 @@ def check(
     with (
         Database(str(hub.settings.database_url)) as database,
         ObjectStorage(str(hub.settings.storage_url), s3=hub.settings.s3) as objects,
-        open_tables(database, repo_id=repo_id) as tables,
     ):
-        fsck = Fsck(tables, objects, scratch=scratch)
+        fsck = Fsck(database, objects, repo_id=repo_id, scratch=scratch)
         for each in fsck.checks():
             meanwhile()
-            breaches += each.find(lambda _done, _total: None)
+            breaches += each.find(report)
     assert list(scratch.iterdir()) == []
     return breaches, fsck.checked
 

@@ -3,6 +3,8 @@
 All of it on a directory; the tests of the command have S3 too.
 """
 
+from datetime import datetime
+
 import obstore
 import pytest
 
@@ -98,6 +100,29 @@ def test_what_does_not_fit_into_one_chunk_is_not_lost(
 
     assert len({key["object_id"] for _, table, key, _ in breaches if table == OBJECTS}) == 15
     assert len([1 for invariant, *_ in breaches if invariant == "manifest_complete"]) == 29
+
+
+def test_mpacks_are_read_beside_snapshots_of_some_repos_each(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fsck_tables, "WINDOW_JOBS", 1)
+    snapshots: dict[datetime, None] = {}
+
+    def look(_done: int, _total: int) -> None:
+        [row] = world.hub.sql(
+            "SELECT min(xact_start) AS began FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        snapshots[row["began"]] = None
+
+    breaches, checked = check(world.hub, report=look)
+
+    assert breaches == []
+    assert len(snapshots) == 1 + 2  # of all rows, then of the song and the fork
+    assert checked["mpacks"] == 2 + 1
+    world.sql("DELETE FROM musehub_snapshots WHERE snapshot_id = %(first_snapshot)s")
+    lacking = {key["repo_id"] for name, _, key, _ in found(world.hub) if name == "mpack_indexed"}
+    assert lacking == {world.song, world.fork}
 
 
 def test_a_push_that_is_indexed_meanwhile_is_no_breach(world: World) -> None:

@@ -8,6 +8,7 @@ import pytest
 from musehub_pipeline.postgres.migrate import latest
 from musehub_pipeline_tests.cli.terminal import call
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.servers.postgres import Postgres
 
 
 @pytest.fixture
@@ -90,6 +91,44 @@ def test_a_query_cannot_write(hub: Hub) -> None:
         assert finished.code == 1
         assert finished.err.startswith("error: ")
         assert "UNAVAILABLE" not in finished.err
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("COPY (SELECT 1) TO '{file}'", "it gives no rows"),
+        ("COPY (SELECT 1) TO PROGRAM 'cat > {file}'", "it gives no rows"),
+        ("DO 'BEGIN RESET ROLE; COPY (SELECT 1) TO ''{file}''; END'", "it gives no rows"),
+        ("RESET ROLE", "it gives no rows"),
+        ("SET TRANSACTION READ WRITE", "it gives no rows"),
+        ("CREATE TABLE written AS SELECT 1", "it gives no rows"),
+        ("LOCK TABLE musehub_repos", "it gives no rows"),
+        ("SELECT 1; COPY (SELECT 1) TO '{file}'", "cannot insert multiple commands"),
+        ("INSERT INTO musehub_repos VALUES ('a', 'b', 'c') RETURNING 1", "cannot execute INSERT"),
+        ("EXPLAIN ANALYZE DELETE FROM musehub_repos", "cannot execute DELETE"),
+        ("SELECT lo_export(1, '{file}')", "permission denied for function lo_export"),
+        ("SELECT pg_read_file('PG_VERSION')", "permission denied for function pg_read_file"),
+    ],
+)
+def test_a_superusers_query_can_do_no_more_than_read_rows(
+    hub: Hub, postgres: Postgres, statement: str, said: str
+) -> None:
+    written = postgres.folder / "written"  # where the server may write
+
+    finished = call("db", "query", statement.format(file=written))
+
+    assert (finished.code, finished.out) == (1, "")
+    assert finished.err.startswith(f"error: {said}")
+    assert not written.exists()
+    assert hub.sql("SHOW is_superuser") == [{"is_superuser": "on"}]
+
+
+def test_what_reads_is_shown_and_so_is_how(hub: Hub) -> None:
+    assert call("db", "query", "SELECT current_user", "--json").json == [
+        {"current_user": "pg_read_all_data"}
+    ]
+    assert call("db", "query", "EXPLAIN SELECT FROM musehub_repos", "--json").code == 0
+    assert call("db", "query", "VALUES (1)", "--json").json == [{"column1": 1}]
 
 
 def test_a_query_that_the_database_refuses_is_an_error_with_its_words(hub: Hub) -> None:

@@ -141,6 +141,8 @@ def test_an_argument_that_is_not_utf_8_is_an_error(hub: Hub) -> None:
         ("MUSEHUB_DATABASE_URL", "mysql://ada:hunter2@localhost/hub"),
         ("MUSEHUB_DATABASE_URL", "postgresql://ada:hunter2@localhost:port/hub"),
         ("MUSEHUB_DATABASE_URL", "ada:hunter2@localhost"),
+        ("MUSEHUB_DATABASE_URL", "postgresql://ada:hunter2@localhost/hub?ssl=require"),
+        ("MUSEHUB_DAGSTER_DATABASE_URL", "postgresql://ada:hunter2@localhost/dagster?ssl=true"),
     ],
 )
 def test_a_setting_that_is_not_valid_is_named_and_no_secret_is_shown(

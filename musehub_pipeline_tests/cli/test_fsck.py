@@ -55,7 +55,7 @@ def pushed(any_hub: Hub) -> Hub:
 def breaches(*options: str) -> list[dict[str, Any]]:
     finished = call("fsck", "--json", *options)
     report = json.loads(finished.out)
-    assert finished.code == (1 if report["breaches"] else 0)
+    assert finished.code == (3 if report["breaches"] else 0)
     assert report["checked"]["breaches"] == len(report["breaches"])
     return report["breaches"]
 
@@ -70,12 +70,12 @@ def test_a_clean_index_is_0_and_says_what_was_looked_at(pushed: Hub) -> None:
     )
 
 
-def test_a_breach_is_1_and_is_named_with_its_table_and_key(pushed: Hub) -> None:
+def test_a_breach_is_3_and_is_named_with_its_table_and_key(pushed: Hub) -> None:
     pushed.store.delete(TUNE_KEY)
 
     scripted, told = call("fsck", "--json"), call("fsck")
 
-    assert scripted.code == told.code == 1
+    assert scripted.code == told.code == 3
     assert json.loads(scripted.out) == {
         "breaches": [MISSING],
         "checked": CHECKED | {"stored_objects": 2, "breaches": 1},
@@ -171,7 +171,7 @@ def test_through_a_pipe_there_is_nothing_but_json_on_stdout(hub: Hub) -> None:
 
 
 def test_the_help_tells_the_exit_code() -> None:
-    assert "exit with 1 on any breach" in call("fsck", "--help").out
+    assert "exit with 3 on any breach" in call("fsck", "--help").out
 
 
 BAD_PATHS = {"a": "duplicateEntries", "../up": "hasDotdot", ".git/\x1b[31m": "hasDotgit"}
@@ -196,7 +196,7 @@ def test_names_that_were_taken_in_before_are_told_with_the_ids_of_their_rows(pus
 
     scripted, told = call("fsck", "--names", "--json"), call("fsck", "--names")
 
-    assert scripted.code == told.code == 1
+    assert scripted.code == told.code == 3
     found = [json.loads(line) for line in scripted.out.splitlines()]
     key = {"repo_id": repo_id, "snapshot_id": snapshot_id}
     assert found[0] == {

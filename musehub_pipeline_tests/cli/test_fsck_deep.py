@@ -92,7 +92,7 @@ def test_what_rotted_is_1_and_a_line_each_with_who_holds_it_and_who_has_it(
 
     scripted, told = call("fsck", "--deep", "--json"), call("fsck", "--deep")
 
-    assert scripted.code == told.code == 1
+    assert scripted.code == told.code == 3
     expected = [
         line_of(any_hub, pushed, object_id, wrong[object_id]) for object_id in sorted(wrong)
     ]

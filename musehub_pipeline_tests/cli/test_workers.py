@@ -138,6 +138,24 @@ def test_a_worker_that_is_killed_is_named_and_the_others_go_on(
     assert held not in finished.out
 
 
+@pytest.mark.slow
+def test_workers_that_die_say_why(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    push(hub, "song")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MUSEHUB_SCRATCH_DIR", str(tmp_path / "file" / "scratch"))
+
+    finished = run("index", "--workers", "2", "--json")
+
+    assert finished.code == 1
+    last = finished.err.splitlines()[-1]
+    assert last.startswith("error: 2 of 2 workers died: exit code 1 (error: SCRATCH_UNAVAILABLE: ")
+    assert [row["status"] for row in hub.sql("SELECT status FROM musehub_background_jobs")] == [
+        "pending"
+    ]
+
+
 def test_the_workers_share_the_embedded_services_of_their_parent(
     demo: Demo, git: Git, tmp_path: Path
 ) -> None:

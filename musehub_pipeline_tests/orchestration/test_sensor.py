@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -53,6 +54,14 @@ def test_with_nothing_to_do_it_says_so_in_numbers(
     hub: Hub, services: Services, instance: dg.DagsterInstance
 ) -> None:
     assert tick(hub, services, instance) == ("0 jobs pending, 0 due, 0 running; 0 runs in flight")
+
+
+def test_it_needs_no_scratch(hub: Hub, instance: dg.DagsterInstance) -> None:
+    settings = hub.settings.model_copy(update={"scratch_dir": Path("/dev/null/scratch")})
+    hub.enqueue("repo-a")
+
+    with open_services(settings) as services:
+        assert len(tick(hub, services, instance)) == 1
 
 
 def test_a_lone_push_is_requested_with_its_names(

@@ -60,10 +60,16 @@ def test_other_trouble_and_a_run_that_is_told_to_stop_end_it_at_once(
     assert (tries, caplog.messages) == ([0], [])
 
 
-def test_one_that_stays_away_is_the_trouble_itself() -> None:
-    work, tries = failing(AWAY, AWAY)
+def test_one_that_stays_away_is_the_trouble_itself_and_the_log_says_once_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    work, tries = failing(AWAY, AWAY, AWAY)
 
-    with pytest.raises(Transient) as caught:
-        when_back(work, within_seconds=0.5)
+    with (
+        caplog.at_level(logging.WARNING, "musehub_pipeline.database"),
+        pytest.raises(Transient) as caught,
+    ):
+        when_back(work, within_seconds=1.5)
 
-    assert (caught.value, len(tries)) == (AWAY, 2)
+    assert (caught.value, len(tries)) == (AWAY, 3)
+    assert caplog.messages == ["again every second for 2 s: DATABASE_UNAVAILABLE: no answer"]

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, Table, Text
 
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.pipeline import PHASES
@@ -69,6 +70,20 @@ def test_an_empty_database_gets_every_table(empty_database_url: str, database: D
         empty_database_url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     )
     assert {row["tablename"] for row in tables} == {*metadata.tables, "musehub_pipeline_version"}
+
+
+def test_no_revision_makes_what_the_schema_has_only_since(
+    empty_database_url: str, database: Database
+) -> None:
+    later = Table("musehub_later", metadata, Column("id", Text, primary_key=True))
+    try:
+        migrate.upgrade(database)
+    finally:
+        metadata.remove(later)
+
+    assert asked(empty_database_url, "SELECT to_regclass('musehub_later')") == [
+        {"to_regclass": None}
+    ]
 
 
 def test_manifests_and_messages_are_stored_uncompressed(

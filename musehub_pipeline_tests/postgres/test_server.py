@@ -7,8 +7,9 @@ from sqlalchemy import make_url
 
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.postgres.server import connect, is_transient
 from musehub_pipeline.postgres.server import database_url as parse
+from musehub_pipeline.postgres.server import is_transient
+from musehub_pipeline.postgres.session import connect
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,20 @@ def test_a_bad_url_is_an_error_that_names_the_variable_and_no_password(url: str)
         Database(url)
 
     assert "hush-hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "hint"),
+    [("ssl=require", "'ssl', which it calls sslmode"), ("pool_size=5", "'pool_size'")],
+)
+def test_a_parameter_that_the_client_does_not_know_is_a_mistake_in_the_settings(
+    parameter: str, hint: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Database(f"postgresql://ada:hush-hush@host/hub?{parameter}")
+
+    message = f"MUSEHUB_DATABASE_URL: PostgreSQL's client knows no parameter {hint}"
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(

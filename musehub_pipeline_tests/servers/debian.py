@@ -18,6 +18,6 @@ def require(packages: Sequence[str]) -> None:
 
 def program(name: str) -> str:
     """Return the path of a program whose package is called like it; as `require` without it."""
-    path = shutil.which(name)
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin")  # where servers are
     require([] if path else [name])
     return str(path)

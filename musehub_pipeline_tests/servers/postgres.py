@@ -73,6 +73,11 @@ class Postgres:
         self._stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def folder(self) -> Path:
+        """Where its socket is."""
+        return self._folder
+
     def url(self, name: str) -> str:
         """Return the URL of a database, for psycopg as for SQLAlchemy."""
         return f"postgresql://postgres:@/{quote(name)}?host={quote(str(self._folder))}"
@@ -91,6 +96,11 @@ class Postgres:
         self._execute(
             sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         )
+
+    def restart(self) -> None:
+        """Stop it at once, as if it had crashed, and start it again."""
+        self._stop()
+        self._start()
 
     @contextmanager
     def closed(self, name: str) -> Iterator[None]:

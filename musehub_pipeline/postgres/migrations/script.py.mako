@@ -7,5 +7,5 @@ down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    # The first revision creates the tables as they are today: add with if_not_exists=True.
+    # A hub may have made it already: add with if_not_exists=True.
     ${upgrades if upgrades else "pass"}

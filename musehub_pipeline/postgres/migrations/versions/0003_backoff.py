@@ -2,8 +2,8 @@
 
 from alembic import op
 
+from musehub_pipeline.postgres.migrations.tables_0005 import metadata
 from musehub_pipeline.postgres.reconcile import reconcile
-from musehub_pipeline.postgres.schema import metadata
 
 revision = "0003"
 down_revision = "0002"
