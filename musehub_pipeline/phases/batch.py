@@ -10,7 +10,7 @@ from musehub_pipeline.domain.errors import READ_AGAIN, JobError, Rejection
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.places import Places
 from musehub_pipeline.domain.result import Count, Outcome, Result, Timing
-from musehub_pipeline.objects.object_storage import MpackFile
+from musehub_pipeline.objects.mpacks import MpackFile
 from musehub_pipeline.queue.claim import Rescued
 from musehub_pipeline.queue.lease import Lease
 

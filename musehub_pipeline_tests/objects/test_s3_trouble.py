@@ -11,7 +11,7 @@ from musehub_pipeline.objects.storage_client import S3Options
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.conftest import s3_settings
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.objects.test_object_storage import packed
+from musehub_pipeline_tests.objects.packing import packed
 from musehub_pipeline_tests.servers.moto import S3Server
 
 
