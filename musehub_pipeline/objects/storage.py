@@ -1,16 +1,23 @@
 """Object storage, on S3 or in a directory: opened, asked, listed, made durable, and closed."""
 
 import logging
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Self
 
 from obstore import exceptions
 
 from musehub_pipeline.domain.errors import Transient, Trouble
-from musehub_pipeline.objects.directory import sync_filesystem
+from musehub_pipeline.objects.directory import create_file, sync_filesystem
+from musehub_pipeline.objects.refusals import (
+    knows_no_condition,
+    lacks_a_right,
+    reason_of,
+    wants_a_checksum,
+)
 from musehub_pipeline.objects.scratch import Buffer
 from musehub_pipeline.objects.storage_client import S3Options, Store, open_store, parse_storage_url
 
@@ -21,12 +28,23 @@ PART_BYTES = 8 << 20
 """What is put in one request at the most; more is a multipart upload."""
 
 _LISTED_AT_ONCE = 1_000
+_RIGHTS = (
+    "needed are s3:GetObject, s3:PutObject and s3:ListBucket, to remove also s3:DeleteObject;"
+    " without s3:ListBucket, what is missing is denied, too"
+)
 
 _log = logging.getLogger("musehub_pipeline.objects")
 
 
+class Denied(Transient):
+    """Whoever asks may not; without s3:ListBucket, S3 says so of all that is missing, too."""
+
+
 class Storage:
-    """What mpacks and objects lie in. Safe to share between threads."""
+    """What mpacks and objects lie in. Safe to share between threads.
+
+    What a server does not know, or asks for beyond the usual, is learned from its first refusal.
+    """
 
     def __init__(self, url: str, *, s3: S3Options | None = None, threads: int = 16) -> None:
         """Open the storage at `url`, ``s3://bucket/prefix`` or ``file:///directory``.
@@ -40,6 +58,9 @@ class Storage:
         self._threads = threads
         self._unsynced = False
         self._closed = False
+        self._knows_conditions = True
+        self._with_checksums: Store | None = None  # a client that sends them
+        self._learning = Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="storage")
 
     def __enter__(self) -> Self:
@@ -64,6 +85,73 @@ class Storage:
             self._unsynced = False  # before: what is put meanwhile takes another sync
             with self._errors("sync"):
                 sync_filesystem(self._place.directory)
+
+    def _create(self, key: str, content: bytes) -> bool | None:
+        """Put what is new; return False where something lies there already.
+
+        It is None where nothing was put, for the server knows no condition.
+        """
+        if not self._knows_conditions:
+            return None
+        directory = self._place.directory
+        try:
+            if directory is None:
+                self._send(
+                    lambda store: store.put(key, content, mode="create", use_multipart=False)
+                )
+            else:  # takes half the time that it takes the client
+                self._send(lambda _: create_file(directory / key, content))
+        except (exceptions.AlreadyExistsError, FileExistsError):
+            return False
+        except (exceptions.GenericError, NotImplementedError) as error:
+            # The client itself says so where AWS_CONDITIONAL_PUT is "disabled".
+            if not (isinstance(error, NotImplementedError) or knows_no_condition(error)):
+                raise
+            self._do_without_conditions(error)
+            return None
+        return True
+
+    def _send(self, put: Callable[[Store], object]) -> None:
+        """Do a put; again, and with checksums, where the bucket asks for them.
+
+        They cost nothing, for what is put is hashed anyway, but not every server knows them.
+        """
+        store = self._with_checksums or self._store
+        try:
+            put(store)
+        except exceptions.BaseError as error:
+            if not wants_a_checksum(error):
+                raise
+            put(self._add_checksums(error))
+
+    def _do_without_conditions(self, error: Exception) -> None:
+        with self._learning:
+            if self._knows_conditions:
+                self._knows_conditions = False
+                _log.warning(
+                    "%s knows no create-only put (%s): it is asked first what is there",
+                    self.url,
+                    reason_of(error),
+                )
+
+    def _add_checksums(self, error: Exception) -> Store:
+        with self._learning:
+            if self._with_checksums is None:
+                self._with_checksums = open_store(
+                    self._place, self._s3, connections=self._threads, checksums=True
+                )
+                _log.warning("%s wants checksums (%s): it gets them", self.url, reason_of(error))
+            return self._with_checksums
+
+    def _surely_has(self, key: str, size: int) -> bool:
+        """As `_has`, but False where the answer is denied, as it is to whoever may only put.
+
+        A put after that replaces bytes by the same at the worst, and its own refusal has a reason.
+        """
+        try:
+            return self._has(key, size)
+        except Denied:
+            return False
 
     def _has(self, key: str, size: int) -> bool:
         found = self._head(key)
@@ -101,10 +189,7 @@ class Storage:
         try:
             yield
         except (exceptions.BaseError, OSError) as error:
-            # Everything behind the first line is a dump for developers of the client.
-            first_line = str(error).split("\n", 1)[0]
-            if "NoSuchBucket" in str(error):
-                first_line = "the bucket does not exist"
-            raise Transient(
-                Trouble.STORAGE_UNAVAILABLE, f"{self.url}: {request}: {first_line}"
-            ) from error
+            message = f"{self.url}: {request}: {reason_of(error)}"
+            if lacks_a_right(error):
+                raise Denied(Trouble.STORAGE_UNAVAILABLE, f"{message} ({_RIGHTS})") from error
+            raise Transient(Trouble.STORAGE_UNAVAILABLE, message) from error

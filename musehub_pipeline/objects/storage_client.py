@@ -62,21 +62,23 @@ def parse_storage_url(url: str) -> StorageUrl:
             )
 
 
-def open_store(url: StorageUrl, s3: S3Options, *, connections: int) -> Store:
-    """Return a client.
+def open_store(
+    url: StorageUrl, s3: S3Options, *, connections: int, checksums: bool = False
+) -> Store:
+    """Return a client; with `checksums` it sends S3 the sha256 of all that it puts.
 
     Raises:
         FileNotFoundError: the directory does not exist; it is not made, for it may be a disk that
             is not mounted.
     """
     if url.bucket is not None:
-        return _s3(url.bucket, url.prefix, s3, connections=connections)
+        return _s3(url.bucket, url.prefix, s3, connections=connections, checksums=checksums)
     if url.directory is None or not url.directory.is_dir():
         raise FileNotFoundError(f"the directory {str(url.directory)!r} does not exist")
     return LocalStore(url.directory)
 
 
-def _s3(bucket: str, prefix: str, s3: S3Options, *, connections: int) -> S3Store:
+def _s3(bucket: str, prefix: str, s3: S3Options, *, connections: int, checksums: bool) -> S3Store:
     given: dict[str, Any] = {
         "region": s3.region_name,
         "endpoint": s3.endpoint_url,
@@ -84,6 +86,7 @@ def _s3(bucket: str, prefix: str, s3: S3Options, *, connections: int) -> S3Store
         "secret_access_key": s3.aws_secret_access_key,
         "session_token": s3.aws_session_token,
         "skip_signature": s3.use_unsigned_session or None,
+        "checksum_algorithm": "sha256" if checksums else None,
     }
     plain_http = not s3.use_ssl or (s3.endpoint_url or "").startswith("http://")
     return S3Store(

@@ -10,11 +10,9 @@ from hashlib import sha256
 from itertools import chain
 from typing import NamedTuple
 
-from obstore import exceptions
-
 from musehub_pipeline.domain.mpack import Source
 from musehub_pipeline.domain.places import Place, Places
-from musehub_pipeline.objects.directory import create_file, hash_file
+from musehub_pipeline.objects.directory import hash_file
 from musehub_pipeline.objects.scratch import CHUNK_BYTES, hash_of
 from musehub_pipeline.objects.storage import PART_BYTES, Storage
 from musehub_pipeline.parallel import in_threads
@@ -96,7 +94,9 @@ class StoredObjects(Storage):
         threads = min(self._threads, -(-len(objects) // _OBJECTS_A_TASK))
 
         def find(chunk: list[Place]) -> list[Place]:
-            return [item for item in chunk if not self._has(_object_key(item.digest), item.size)]
+            return [
+                item for item in chunk if not self._surely_has(_object_key(item.digest), item.size)
+            ]
 
         found = in_threads(find, chunks, pool=self._pool, threads=threads)
         lost = Places(chain.from_iterable(found))
@@ -208,25 +208,15 @@ class StoredObjects(Storage):
         return max(1, self._threads // _THREADS_A_WRITER)
 
     def _put(self, source: Source, item: Place) -> bool:
-        key = _object_key(item.digest)
-        with self._errors(f"PUT {key}"):
-            if item.size > PART_BYTES:
-                return self._put_large(key, source, item)
-            store, content = self._store, source.read(item.offset, item.size)
-            try:
-                if self._place.directory is None:
-                    store.put(key, content, mode="create", use_multipart=False)
-                else:  # takes half the time that it takes the client
-                    create_file(self._place.directory / key, content)
-            except (exceptions.AlreadyExistsError, FileExistsError):
-                if self._has(key, item.size):
-                    return False
-                self._overwrite(key, source, item)
+        key, created = _object_key(item.digest), None
+        if item.size <= PART_BYTES:  # a multipart upload knows no create-only mode
+            with self._errors(f"PUT {key}"):
+                created = self._create(key, source.read(item.offset, item.size))
+        if created:
             return True
-
-    def _put_large(self, key: str, source: Source, item: Place) -> bool:
-        # A multipart upload knows no create-only mode.
-        if self._has(key, item.size):
+        # What the server has said is there is not replaced unseen.
+        has = self._surely_has if created is None else self._has
+        if has(key, item.size):
             return False
         self._overwrite(key, source, item)
         return True
@@ -235,13 +225,20 @@ class StoredObjects(Storage):
         """Put what appears whole or not at all, in the place of what lies there."""
         with self._errors(f"PUT {key}"):
             if item.size > PART_BYTES:
-                parts = _pieces(source, item, PART_BYTES)
-                self._store.put(
-                    key, parts, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=2
+                self._send(
+                    lambda store: store.put(
+                        key,
+                        _pieces(source, item, PART_BYTES),
+                        use_multipart=True,
+                        chunk_size=PART_BYTES,
+                        max_concurrency=2,
+                    )
                 )
             else:
                 content = source.read(item.offset, item.size)
-                self._store.put(key, content, mode="overwrite", use_multipart=False)
+                self._send(
+                    lambda store: store.put(key, content, mode="overwrite", use_multipart=False)
+                )
 
 
 def _object_key(digest: bytes) -> str:

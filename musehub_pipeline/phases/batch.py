@@ -39,7 +39,7 @@ class Item:
     lease: Lease
     claimed_at: float  # monotonic seconds
     job: Job | None = None  # None where its payload cannot be read
-    size_bytes: int | None = None  # of the mpack; None where storage has none
+    size_bytes: int | None = None  # of the mpack; None where storage has none, or does not tell
     mpack: MpackFile | None = None
     contents: Contents | None = None
     timings: dict[Timing, float] = field(default_factory=dict)  # milliseconds by timing key

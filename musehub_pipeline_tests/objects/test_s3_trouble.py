@@ -21,7 +21,7 @@ def requests_of(url: str, s3: S3Options, scratch: Path) -> list[Transient]:
     with ObjectStorage(url, s3=s3) as storage:
         troubles = []
         for work in (
-            lambda: storage.mpack_size("f" * 64),
+            lambda: storage.find_mpacks(["f" * 64]),
             lambda: storage.fetch_mpack("f" * 64, scratch / "fetched", limit=9),
             lambda: storage.put_objects(*packed(b"small")),
             lambda: storage.put_mpack(scratch / "mpack", "f" * 64),
