@@ -40,11 +40,16 @@ def assert_said_in_one_line(troubles: list[Transient], url: str) -> None:
         assert "hush-hush" not in str(trouble)
 
 
-def test_an_endpoint_that_is_down_is_transient(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", [None, "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_an_endpoint_that_is_down_is_transient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
+    if variable:  # what is given wins
+        monkeypatch.setenv(variable, "http://ada:hush-hush@127.0.0.1:1")
     s3 = S3Options(
-        endpoint_url=f"http://127.0.0.1:{port}",
+        endpoint_url=f"http://ada:hush-hush@127.0.0.1:{port}",
         region_name="us-east-1",
         aws_access_key_id="key",
         aws_secret_access_key="hush-hush",

@@ -6,7 +6,11 @@ import pytest
 
 from musehub_pipeline.domain.errors import SettingsError, Transient
 from musehub_pipeline.objects.object_storage import ObjectStorage
-from musehub_pipeline.objects.storage_client import StorageUrl, parse_storage_url
+from musehub_pipeline.objects.storage_client import (
+    StorageUrl,
+    parse_endpoint_url,
+    parse_storage_url,
+)
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.objects.packing import LARGE, hex_of, packed
 
@@ -65,3 +69,25 @@ def test_a_storage_url_is_a_bucket_or_a_directory(url: str, place: StorageUrl) -
 def test_any_other_url_is_an_error_that_names_the_variable(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^MUSEHUB_STORAGE_URL: "):
         parse_storage_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "parsed"),
+    [
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("HTTPS://S3.example.org/some/path", "https://S3.example.org/some/path"),
+        ("https://[::1]:9000/", "https://[::1]:9000/"),
+        ("https://ada:p@ss@s3.example.org", "https://s3.example.org"),
+    ],
+)
+def test_an_endpoint_is_a_server_without_a_login(url: str, parsed: str) -> None:
+    assert parse_endpoint_url(url) == parsed
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "minio:9000", "s3.example.org", "http://", "https:///path", "http://h:port", "http://a b"],
+)
+def test_no_other_endpoint_reaches_the_client(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^AWS_ENDPOINT_URL: "):
+        parse_endpoint_url(url)
