@@ -3,6 +3,7 @@
 Where it cannot be done now, the job says why and waits; and nothing wrong is ever published.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -32,6 +33,7 @@ from musehub_pipeline_tests.servers.faulty_s3 import (
     Reply,
     Request,
     refusal,
+    secretive,
     sound,
 )
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
@@ -69,6 +71,10 @@ def hub(there: Hub, way: FaultyS3) -> Hub:
             update={"endpoint_url": way.endpoint_url, "read_again_seconds": 60}
         )
     )
+
+
+def bucket_of(hub: Hub) -> str:
+    return str(hub.settings.storage_url).split("/")[2]
 
 
 def pushed(hub: Hub, tmp_path: Path, history: History = HISTORY) -> str:
@@ -186,12 +192,6 @@ def heedless(way: FaultyS3) -> Fault:
     return answer
 
 
-def secretive(request: Request, ask: Ask) -> Reply:
-    """As AWS to whom may not list."""
-    reply = ask(request)
-    return refusal(403, "AccessDenied", "Access Denied") if reply.status == 404 else reply
-
-
 def locked(request: Request, ask: Ask) -> Reply:
     """As AWS where a bucket has a default retention."""
     named = {"content-md5", "x-amz-checksum-sha256"} & request.headers.keys()
@@ -277,6 +277,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
         (501, "NotImplemented", ""),
         (400, "InvalidArgument", "<ArgumentName>If-None-Match</ArgumentName>"),
     ],
+    ids=["501", "400"],
 )
 def test_a_server_without_conditions_is_asked_first_and_that_is_said_once(
     there: Hub,
@@ -320,13 +321,33 @@ def test_a_server_that_overlooks_conditions_does_no_harm(
     assert_done(there, job_id)
 
 
-def test_who_may_not_list_can_push_and_index(
-    there: Hub, hub: Hub, way: FaultyS3, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_who_may_not_list_can_push_index_and_heal(
+    there: Hub, hub: Hub, ceph_s3: CephS3, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    way.fault = secretive
+    clerk = f"clerk-{uuid4().hex}"
+    ceph_s3.add_user(clerk)
+    # What somebody puts is theirs: the owner of the bucket needs a grant as well.
+    statements = [
+        {
+            "Effect": "Allow",
+            "Principal": {"AWS": [f"arn:aws:iam:::user/{user}"]},
+            "Action": actions,
+            "Resource": [f"arn:aws:s3:::{bucket_of(there)}{part}" for part in ("", "/*")],
+        }
+        for user, actions in {clerk: ["s3:GetObject", "s3:PutObject"], "test": ["s3:*"]}.items()
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    with closing(ceph_s3.client()) as client:
+        client.put_bucket_policy(Bucket=bucket_of(there), Policy=policy)
+    keys = {"aws_access_key_id": clerk, "aws_secret_access_key": clerk}
+    office = Hub(hub.settings.model_copy(update=keys))
 
-    job_id = pushed(hub, tmp_path, LARGE)
-    index_batch(hub)
+    for history in (HISTORY, LARGE):  # an mpack of one request, and one of several
+        job_id = pushed(office, tmp_path, history)
+        index_batch(office)
+        assert_done(there, job_id, history)
+    there.store.delete(key_of(b"0" * 100))
+    index_again(office)
 
     assert_done(there, job_id, LARGE)
     assert warnings(caplog) == []
@@ -397,7 +418,7 @@ def test_a_bucket_with_versions_loses_and_gets_bytes_like_any_other(
     there: Hub, ceph_s3: CephS3, tmp_path: Path
 ) -> None:
     there.create_repo()
-    bucket = str(there.settings.storage_url).split("/")[2]
+    bucket = bucket_of(there)
     with closing(ceph_s3.client()) as client:
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     job_id = pushed(there, tmp_path)

@@ -200,3 +200,16 @@ def refusal(status: int, code: str, message: str, more: str = "") -> Reply:
     )
     headers = {"content-type": "application/xml", "x-amz-request-id": "4442587FB7D0A2F9"}
     return Reply(status=status, headers=headers, body=body.encode())
+
+
+def secretive(request: Request, ask: Ask) -> Reply:
+    """Answer as AWS does to whom may not list: what is missing is denied."""
+    reply = ask(request)
+    return refusal(403, "AccessDenied", "Access Denied") if reply.status == 404 else reply
+
+
+def blind(request: Request, ask: Ask) -> Reply:
+    """Answer as AWS does to whom may only put."""
+    if request.method in {"GET", "HEAD"}:
+        return refusal(403, "AccessDenied", "Access Denied")
+    return ask(request)
