@@ -6,7 +6,6 @@ Where it cannot be done now, the job says why and waits; and nothing wrong is ev
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
@@ -25,17 +24,23 @@ from musehub_pipeline_tests.indexing import index_again, index_batch
 from musehub_pipeline_tests.objects.packing import key_of
 from musehub_pipeline_tests.queue.queueing import change
 from musehub_pipeline_tests.servers.ceph import CephS3
-from musehub_pipeline_tests.servers.faulty_s3 import (
-    Ask,
-    Fault,
-    FaultyS3,
-    First,
-    Reply,
-    Request,
-    refusal,
+from musehub_pipeline_tests.servers.faults import (
+    SKEWED,
+    away,
+    busy,
+    cut_off,
+    heedless,
+    locked,
+    reset,
     secretive,
-    sound,
+    skewed,
+    slow,
+    spoiled,
+    spoiled_on_the_way,
+    unanswered,
+    without_conditions,
 )
+from musehub_pipeline_tests.servers.faulty_s3 import Fault, FaultyS3, First, Request, sound
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
 pytestmark = pytest.mark.slow  # Ceph takes seconds to start
@@ -46,8 +51,6 @@ ROOT = HISTORY.commit(FILES | {"some": bytes(range(256)) * 6_000})  # more than 
 LAST = HISTORY.commit(FILES | {"empty": b""}, parents=[ROOT])
 LARGE = HISTORY.copy()
 LARGE.commit({"large": bytes(range(256)) * 36_000}, parents=[LAST])  # two parts of an upload
-
-SKEWED = "The difference between the request time and the current time is too large."
 
 
 @pytest.fixture
@@ -132,79 +135,6 @@ def anything(request: Request) -> bool:
     return True
 
 
-def busy(request: Request, ask: Ask) -> Reply:
-    return refusal(503, "SlowDown", "Please reduce your request rate.")
-
-
-def cut_off(request: Request, ask: Ask) -> Reply:
-    reply = ask(request)
-    return replace(reply, cut_at=len(reply.body) // 2)
-
-
-def reset(request: Request, ask: Ask) -> Reply:
-    return replace(cut_off(request, ask), reset=True)
-
-
-def unanswered(request: Request, ask: Ask) -> None:
-    ask(request)
-
-
-def slow(request: Request, ask: Ask) -> Reply:
-    return replace(ask(request), pause=0.02)
-
-
-def spoiled(request: Request, ask: Ask) -> Reply:
-    reply = ask(request)
-    return replace(reply, body=reply.body[:-1] + b"?")
-
-
-def spoiled_on_the_way(request: Request, ask: Ask) -> Reply:
-    return ask(replace(request, body=b"?" + request.body[1:]))
-
-
-def away(request: Request, ask: Ask) -> Reply:
-    return Reply(status=404, body=b"<html>\n<body>nothing here</body></html>")
-
-
-def hurried(request: Request, ask: Ask) -> Reply:
-    return refusal(403, "RequestTimeTooSkewed", SKEWED)
-
-
-def without_conditions(status: int, code: str, more: str) -> Fault:
-    def answer(request: Request, ask: Ask) -> Reply:
-        if "if-none-match" not in request.headers:
-            return ask(request)
-        message = "A header you provided implies functionality that is not implemented"
-        return refusal(status, code, message, more)
-
-    return answer
-
-
-def heedless(way: FaultyS3) -> Fault:
-    """Have conditions overlooked."""
-
-    def answer(request: Request, ask: Ask) -> Reply:
-        headers = dict(request.headers)
-        if headers.pop("if-none-match", None) is None:
-            return ask(request)
-        return ask(way.signed(replace(request, headers=headers)))
-
-    return answer
-
-
-def locked(request: Request, ask: Ask) -> Reply:
-    """As AWS where a bucket has a default retention."""
-    named = {"content-md5", "x-amz-checksum-sha256"} & request.headers.keys()
-    if request.method != "PUT" or named:
-        return ask(request)
-    return refusal(
-        400,
-        "InvalidRequest",
-        "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with"
-        " Object Lock parameters",
-    )
-
-
 @pytest.mark.parametrize(
     ("bad", "fault"),
     [(puts_object, busy), (reads_mpack, reset), (reads_mpack, cut_off), (reads_mpack, slow)],
@@ -238,9 +168,9 @@ def test_what_is_over_soon_is_not_even_noticed(
         (reads_mpack, cut_off, "STORAGE_UNAVAILABLE", "GET mpacks/"),
         (reads_mpack, spoiled, "MPACK_HASH_MISMATCH", " hash to "),
         (anything, away, "STORAGE_UNAVAILABLE", "status code: 404 Not Found"),
-        (anything, hurried, "STORAGE_UNAVAILABLE", f"RequestTimeTooSkewed: {SKEWED}"),
+        (anything, skewed, "STORAGE_UNAVAILABLE", f"RequestTimeTooSkewed: {SKEWED}"),
     ],
-    ids=["busy", "unanswered", "spoiled puts", "cut off", "spoiled", "away", "hurried"],
+    ids=["busy", "unanswered", "spoiled puts", "cut off", "spoiled", "away", "skewed"],
 )
 def test_what_lasts_puts_the_job_back_with_its_reason_and_it_is_done_when_that_is_over(
     there: Hub,
@@ -268,7 +198,11 @@ def test_what_lasts_puts_the_job_back_with_its_reason_and_it_is_done_when_that_i
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelname == "WARNING" and record.name == "musehub_pipeline.objects"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.conftest import s3_settings
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.objects.packing import LARGE, hex_of, key_of, packed
-from musehub_pipeline_tests.servers.faulty_s3 import FaultyS3, blind, secretive, sound
+from musehub_pipeline_tests.servers.faults import blind, secretive
+from musehub_pipeline_tests.servers.faulty_s3 import FaultyS3, sound
 from musehub_pipeline_tests.servers.moto import S3Server
 
 

@@ -188,28 +188,3 @@ class First:
             failing = self.left > 0 and self._bad(request)
             self.left -= failing
         return self._fault(request, ask) if failing else ask(request)
-
-
-def refusal(status: int, code: str, message: str, more: str = "") -> Reply:
-    """Return what AWS answers: the reason behind a line of XML, then what is for its support."""
-    body = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{code}</Code><Message>{message}</Message>{more}"
-        "<RequestId>4442587FB7D0A2F9</RequestId><HostId>vlR7PnpV2Ce81l0PRw6jlUpck7Jo5ZsQ</HostId>"
-        "</Error>"
-    )
-    headers = {"content-type": "application/xml", "x-amz-request-id": "4442587FB7D0A2F9"}
-    return Reply(status=status, headers=headers, body=body.encode())
-
-
-def secretive(request: Request, ask: Ask) -> Reply:
-    """Answer as AWS does to whom may not list: what is missing is denied."""
-    reply = ask(request)
-    return refusal(403, "AccessDenied", "Access Denied") if reply.status == 404 else reply
-
-
-def blind(request: Request, ask: Ask) -> Reply:
-    """Answer as AWS does to whom may only put."""
-    if request.method in {"GET", "HEAD"}:
-        return refusal(403, "AccessDenied", "Access Denied")
-    return ask(request)
