@@ -15,7 +15,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from musehub_pipeline.domain.budgets import BudgetKey, parse_budgets
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.objects.storage_client import S3Options, parse_storage_url
+from musehub_pipeline.objects.storage_client import (
+    S3Options,
+    parse_endpoint_url,
+    parse_storage_url,
+)
 from musehub_pipeline.postgres.server import database_url
 
 _LIMITS = Limits()
@@ -153,6 +157,11 @@ class Settings(BaseSettings):
         if value is not None:
             parse_storage_url(value)
         return value
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _without_login(cls, value: str | None) -> str | None:
+        return None if value is None else parse_endpoint_url(value)
 
     @field_validator("phase_budgets_ms")
     @classmethod

@@ -15,6 +15,8 @@ SECRETS = {
     "AWS_ACCESS_KEY_ID": "hush-hush",
     "AWS_SECRET_ACCESS_KEY": "hush-hush",
     "AWS_SESSION_TOKEN": "hush-hush",
+    "AWS_ENDPOINT_URL": "https://ada:hush-hush@s3.example.org",
+    "AWS_ENDPOINT_URL_S3": "https://ada:hush-hush@s3.example.org",
 }
 
 
@@ -58,6 +60,21 @@ def test_no_secret_is_shown_where_another_value_is_wrong(monkeypatch: pytest.Mon
         Settings.load()
 
     assert "hush-hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ada:hush-hush@s3.example.org", "https://ada:hush-hush@:port", "s3://ada:hush/hush-hush@host"],
+)
+def test_an_endpoint_that_is_none_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+
+    with pytest.raises(SettingsError, match=r"^AWS_ENDPOINT_URL: ") as caught:
+        Settings.load()
+
+    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -274,11 +274,11 @@ def test_the_usual_aws_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_more_special_aws_variable_wins(
     monkeypatch: pytest.MonkeyPatch, special: str, general: str, name: str
 ) -> None:
-    monkeypatch.setenv(general, "general")
-    assert getattr(Settings.load(), name) == "general"
+    monkeypatch.setenv(general, "https://general")
+    assert getattr(Settings.load(), name) == "https://general"
 
-    monkeypatch.setenv(special, "special")
-    assert getattr(Settings.load(), name) == "special"
+    monkeypatch.setenv(special, "https://special")
+    assert getattr(Settings.load(), name) == "https://special"
 
 
 @pytest.mark.parametrize("name", [*Settings.model_fields])

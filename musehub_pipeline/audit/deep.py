@@ -12,7 +12,8 @@ from itertools import accumulate, takewhile
 from typing import Any, NamedTuple
 
 from musehub_pipeline.domain.ids import digest_of, id_of, is_id, stored
-from musehub_pipeline.objects.object_storage import ObjectStorage, StoredBytes
+from musehub_pipeline.objects.object_storage import ObjectStorage
+from musehub_pipeline.objects.stored_objects import StoredBytes
 from musehub_pipeline.postgres.arrays import text_array
 from musehub_pipeline.postgres.database import Database
 

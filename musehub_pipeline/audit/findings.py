@@ -16,7 +16,8 @@ from musehub_pipeline.audit.mpacks import fetched, read_again
 from musehub_pipeline.domain.errors import Rejection
 from musehub_pipeline.domain.ids import PREFIX, digest_of
 from musehub_pipeline.domain.places import Place, Places
-from musehub_pipeline.objects.object_storage import MpackFile, ObjectStorage
+from musehub_pipeline.objects.mpacks import MpackFile
+from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.postgres.arrays import chunked, id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from musehub_pipeline.domain.mpack import Kind
-from musehub_pipeline.objects.object_storage import StoredObject
+from musehub_pipeline.objects.stored_objects import StoredObject
 from musehub_pipeline.postgres.arrays import chunked, id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
 

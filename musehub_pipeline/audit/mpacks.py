@@ -8,7 +8,8 @@ from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.ids import is_id
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.mpack import Chunk, read_mpack
-from musehub_pipeline.objects.object_storage import MpackFile, ObjectStorage
+from musehub_pipeline.objects.mpacks import MpackFile
+from musehub_pipeline.objects.object_storage import ObjectStorage
 
 # What was accepted once is read, whatever the limits are today; nothing of it is kept in memory.
 _LIMITS = Limits(

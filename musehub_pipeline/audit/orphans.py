@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.ids import digest_of
-from musehub_pipeline.objects.object_storage import ObjectStorage, StoredObject
+from musehub_pipeline.objects.object_storage import ObjectStorage
+from musehub_pipeline.objects.stored_objects import StoredObject
 from musehub_pipeline.postgres.arrays import chunked, id_array, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
 from musehub_pipeline.queue.standstill import UnderWay, standstill

@@ -14,7 +14,8 @@ from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.ids import PREFIX
 from musehub_pipeline.domain.job import payload_of
 from musehub_pipeline.index.repos import Repo
-from musehub_pipeline.objects.object_storage import ObjectStorage, Upload
+from musehub_pipeline.objects.mpacks import Upload
+from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.postgres.arrays import chunked, text_array
 from musehub_pipeline.postgres.database import Database, Transaction
 from musehub_pipeline.queue.enqueue import Pushes

@@ -1,5 +1,6 @@
 """How a storage URL and the usual AWS settings become an obstore client."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,10 +18,17 @@ _REQUEST_TIMEOUT = "3600s"  # of a whole request; an mpack of gigabytes is one
 _READ_TIMEOUT = "60s"  # without a byte
 _RETRY_TIMEOUT = timedelta(seconds=60)
 
+_HOST = r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?"
+_ENDPOINT = re.compile(rf"(https?://)(?:[^/\s]*@)?({_HOST}(?:/[!-~]*)?)", re.IGNORECASE)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class S3Options:
-    """How to reach S3; the fields are those of dagster-aws' `S3Resource`."""
+    """How to reach S3; the fields are those of dagster-aws' `S3Resource`.
+
+    Raises:
+        SettingsError: `endpoint_url` is no URL of a server.
+    """
 
     region_name: str | None = None
     endpoint_url: str | None = None
@@ -32,6 +40,10 @@ class S3Options:
     aws_access_key_id: str | None = field(default=None, repr=False)
     aws_secret_access_key: str | None = field(default=None, repr=False)
     aws_session_token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.endpoint_url is not None:
+            object.__setattr__(self, "endpoint_url", parse_endpoint_url(self.endpoint_url))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,28 +74,46 @@ def parse_storage_url(url: str) -> StorageUrl:
             )
 
 
-def open_store(url: StorageUrl, s3: S3Options, *, connections: int) -> Store:
-    """Return a client.
+def parse_endpoint_url(url: str) -> str:
+    """Return the ``http://`` or ``https://`` URL of an S3 server without a login in it.
+
+    Nothing would be sent of that, for requests are signed, but errors would show it.
+
+    Raises:
+        SettingsError: `url` is no such URL; the client would end the process for it.
+    """
+    if not (found := _ENDPOINT.fullmatch(url)):
+        shown = re.sub(r"(\w+://)?.*@", r"\1…@", url, flags=re.DOTALL)
+        raise SettingsError(f"AWS_ENDPOINT_URL: {shown!r:.80} is no http:// or https:// URL")
+    scheme, rest = found.groups()
+    return scheme.lower() + rest
+
+
+def open_store(
+    url: StorageUrl, s3: S3Options, *, connections: int, checksums: bool = False
+) -> Store:
+    """Return a client; with `checksums` it sends S3 the sha256 of all that it puts.
 
     Raises:
         FileNotFoundError: the directory does not exist; it is not made, for it may be a disk that
             is not mounted.
     """
     if url.bucket is not None:
-        return _s3(url.bucket, url.prefix, s3, connections=connections)
+        return _s3(url.bucket, url.prefix, s3, connections=connections, checksums=checksums)
     if url.directory is None or not url.directory.is_dir():
         raise FileNotFoundError(f"the directory {str(url.directory)!r} does not exist")
     return LocalStore(url.directory)
 
 
-def _s3(bucket: str, prefix: str, s3: S3Options, *, connections: int) -> S3Store:
+def _s3(bucket: str, prefix: str, s3: S3Options, *, connections: int, checksums: bool) -> S3Store:
     given: dict[str, Any] = {
         "region": s3.region_name,
-        "endpoint": s3.endpoint_url,
+        "aws_endpoint_url_s3": s3.endpoint_url,  # else the variable wins over what is given
         "access_key_id": s3.aws_access_key_id,
         "secret_access_key": s3.aws_secret_access_key,
         "session_token": s3.aws_session_token,
         "skip_signature": s3.use_unsigned_session or None,
+        "checksum_algorithm": "sha256" if checksums else None,
     }
     plain_http = not s3.use_ssl or (s3.endpoint_url or "").startswith("http://")
     return S3Store(

@@ -12,7 +12,7 @@ from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.mpack import Kind
 from musehub_pipeline.domain.places import Places, PlaceView
 from musehub_pipeline.domain.result import Count, Outcome, Result, Timing
-from musehub_pipeline.objects.object_storage import MpackFile
+from musehub_pipeline.objects.mpacks import MpackFile
 from musehub_pipeline.queue.claim import Rescued
 from musehub_pipeline.queue.lease import Lease
 
@@ -62,7 +62,7 @@ class Item:
     lease: Lease
     claimed_at: float  # monotonic seconds
     job: Job | None = None  # None where its payload cannot be read
-    size_bytes: int | None = None  # of the mpack; None where storage has none
+    size_bytes: int | None = None  # of the mpack; None where storage has none, or does not tell
     mpack: MpackFile | None = None
     contents: Contents | None = None
     timings: dict[Timing, float] = field(default_factory=dict)  # milliseconds by timing key

@@ -11,8 +11,8 @@ import pytest
 from musehub_pipeline.audit import uploads
 from musehub_pipeline.audit.uploads import Total, UploadedMpack, Uploads, open_uploads
 from musehub_pipeline.domain.errors import Transient
-from musehub_pipeline.objects import object_storage
-from musehub_pipeline.objects.object_storage import ObjectStorage, Upload
+from musehub_pipeline.objects.mpacks import Upload
+from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline_tests.hub import Hub
 
@@ -84,7 +84,7 @@ def insert_job(hub: Hub, payload: Any, **columns: str) -> None:
 def test_mpacks_are_listed_with_size_and_time(
     any_hub: Hub, storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_storage, "_LISTED_AT_ONCE", 4)
+    monkeypatch.setattr("musehub_pipeline.objects.storage._LISTED_AT_ONCE", 4)
     assert listed(storage) == []
 
     expected = [upload_in(any_hub, content) for content in CONTENTS]

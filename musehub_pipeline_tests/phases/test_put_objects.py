@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from musehub_pipeline.domain.errors import JobNotDone
-from musehub_pipeline.objects import object_storage
+from musehub_pipeline.objects import storage
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
@@ -26,7 +26,7 @@ def test_what_the_disk_does_not_take_is_named_by_no_row(
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
 
     with monkeypatch.context() as disk:
-        disk.setattr(object_storage, "sync_filesystem", broken_disk)
+        disk.setattr(storage, "sync_filesystem", broken_disk)
         with pytest.raises(JobNotDone, match="STORAGE_UNAVAILABLE"):
             hub.index(job_id)
 

@@ -5,7 +5,7 @@ import threading
 
 from musehub_pipeline.phases.services import open_objects, open_services
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.objects.test_object_storage import packed
+from musehub_pipeline_tests.objects.packing import packed
 
 
 def test_garbage_is_searched_for_in_what_came_since_the_first_services_only(hub: Hub) -> None:

@@ -116,6 +116,14 @@ class CephS3(S3Server):
     ) -> None:
         self._stop()
 
+    def add_user(self, name: str) -> None:
+        """Make a user who may do what a bucket's policy grants; both its keys are `name`."""
+        self._deadline = time.monotonic() + START_SECONDS
+        keys = (f"--access-key={name}", f"--secret={name}")
+        self._run(
+            "radosgw-admin", "user", "create", f"--uid={name}", f"--display-name={name}", *keys
+        )
+
     def _start(self) -> None:
         mon_port, s3_port = _free_ports(2)
         self.endpoint_url = f"http://127.0.0.1:{s3_port}"
