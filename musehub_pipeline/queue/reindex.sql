@@ -113,7 +113,10 @@ ORDER BY jobs DESC, j.error_code;
 SELECT
     count(*) AS jobs,
     coalesce(sum((result ->> 'mpack_size_bytes')::bigint), 0)::bigint AS mpack_bytes,
-    coalesce(sum((result ->> 'elapsed_ms')::float / (result ->> 'batch_jobs')::float), 0) / 1000 AS seconds
+    coalesce(sum(
+        (result ->> 'elapsed_ms')::float
+            / CASE WHEN result ? 'batch_elapsed_ms' THEN 1 ELSE (result ->> 'batch_jobs')::float END
+    ), 0) / 1000 AS seconds
 FROM (
     SELECT result
     FROM musehub_background_jobs

@@ -236,6 +236,10 @@ def test_the_times_of_the_jobs_are_shares_of_the_time_of_the_op(
         assert sum(result[key] for result in results) <= of_the_op + 1  # it has no fractions
     for result in results:
         assert sum(result[key] for key in TIMINGS) <= result["elapsed_ms"]
+    # So the slowest job is the slowest, whoever else was in its batch.
+    shared = [r["elapsed_ms"] - sum(r[key] for key in TIMINGS) for r in results]
+    assert max(shared) - min(shared) < 0.01
+    assert sum(r["elapsed_ms"] for r in results) <= max(r["batch_elapsed_ms"] for r in results)
 
 
 @pytest.mark.usefixtures("_either_way")
