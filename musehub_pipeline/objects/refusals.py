@@ -26,6 +26,12 @@ def reason_of(error: Exception) -> str:
     return f"{code}: {message}" if message else code
 
 
+def is_unanswered(error: Exception) -> bool:
+    """Whether the connection has ended, or nothing came: what was asked for may have been done."""
+    said = _said(error)
+    return "HTTP error: " in said and _found(_STATUS, said) is None
+
+
 def lacks_a_right(error: Exception) -> bool:
     """Whether a right is not granted, or nobody says that something else is wrong.
 

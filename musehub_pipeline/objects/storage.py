@@ -13,6 +13,7 @@ from obstore import exceptions
 from musehub_pipeline.domain.errors import Transient, Trouble
 from musehub_pipeline.objects.directory import create_file, sync_filesystem
 from musehub_pipeline.objects.refusals import (
+    is_unanswered,
     knows_no_condition,
     lacks_a_right,
     reason_of,
@@ -89,7 +90,7 @@ class Storage:
     def _create(self, key: str, content: bytes) -> bool | None:
         """Put what is new; return False where something lies there already.
 
-        It is None where nothing was put, for the server knows no condition.
+        It is None where that cannot be told: the server knows no condition, or did not answer.
         """
         if not self._knows_conditions:
             return None
@@ -105,9 +106,10 @@ class Storage:
             return False
         except (exceptions.GenericError, NotImplementedError) as error:
             # The client itself says so where AWS_CONDITIONAL_PUT is "disabled".
-            if not (isinstance(error, NotImplementedError) or knows_no_condition(error)):
+            if isinstance(error, NotImplementedError) or knows_no_condition(error):
+                self._do_without_conditions(error)
+            elif not is_unanswered(error):  # which the client does not try again: it may be done
                 raise
-            self._do_without_conditions(error)
             return None
         return True
 
