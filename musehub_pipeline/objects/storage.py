@@ -16,6 +16,7 @@ from musehub_pipeline.objects.refusals import (
     is_unanswered,
     knows_no_condition,
     lacks_a_right,
+    names_its_reason,
     reason_of,
     wants_a_checksum,
 )
@@ -33,6 +34,7 @@ _RIGHTS = (
     "needed are s3:GetObject, s3:PutObject and s3:ListBucket, to remove also s3:DeleteObject;"
     " without s3:ListBucket, what is missing is denied, too"
 )
+_RIGHTS_OR_ELSE = f"{_RIGHTS}; so is all where the credentials or the clock are wrong"
 
 _log = logging.getLogger("musehub_pipeline.objects")
 
@@ -193,5 +195,6 @@ class Storage:
         except (exceptions.BaseError, OSError) as error:
             message = f"{self.url}: {request}: {reason_of(error)}"
             if lacks_a_right(error):
-                raise Denied(Trouble.STORAGE_UNAVAILABLE, f"{message} ({_RIGHTS})") from error
+                hint = _RIGHTS if names_its_reason(error) else _RIGHTS_OR_ELSE
+                raise Denied(Trouble.STORAGE_UNAVAILABLE, f"{message} ({hint})") from error
             raise Transient(Trouble.STORAGE_UNAVAILABLE, message) from error
