@@ -30,6 +30,7 @@ from musehub_pipeline_tests.servers.faults import (
     busy,
     cut_off,
     heedless,
+    hung_up,
     locked,
     reset,
     secretive,
@@ -137,8 +138,14 @@ def anything(request: Request) -> bool:
 
 @pytest.mark.parametrize(
     ("bad", "fault"),
-    [(puts_object, busy), (reads_mpack, reset), (reads_mpack, cut_off), (reads_mpack, slow)],
-    ids=["busy", "reset", "cut off", "slow"],
+    [
+        (puts_object, busy),
+        (puts_object, unanswered),
+        (reads_mpack, reset),
+        (reads_mpack, cut_off),
+        (reads_mpack, slow),
+    ],
+    ids=["busy", "unanswered", "reset", "cut off", "slow"],
 )
 def test_what_is_over_soon_is_not_even_noticed(
     there: Hub,
@@ -163,14 +170,14 @@ def test_what_is_over_soon_is_not_even_noticed(
     ("bad", "fault", "code", "reason"),
     [
         (reads_mpack, busy, "STORAGE_UNAVAILABLE", "SlowDown: Please reduce your request rate."),
-        (puts_object, unanswered, "STORAGE_UNAVAILABLE", "HTTP error: error sending request"),
+        (puts_object, hung_up, "STORAGE_UNAVAILABLE", "HTTP error: error sending request"),
         (puts_object, spoiled_on_the_way, "STORAGE_UNAVAILABLE", "XAmzContentSHA256Mismatch"),
         (reads_mpack, cut_off, "STORAGE_UNAVAILABLE", "GET mpacks/"),
         (reads_mpack, spoiled, "MPACK_HASH_MISMATCH", " hash to "),
         (anything, away, "STORAGE_UNAVAILABLE", "status code: 404 Not Found"),
         (anything, skewed, "STORAGE_UNAVAILABLE", f"RequestTimeTooSkewed: {SKEWED}"),
     ],
-    ids=["busy", "unanswered", "spoiled puts", "cut off", "spoiled", "away", "skewed"],
+    ids=["busy", "hung up", "spoiled puts", "cut off", "spoiled", "away", "skewed"],
 )
 def test_what_lasts_puts_the_job_back_with_its_reason_and_it_is_done_when_that_is_over(
     there: Hub,
@@ -183,7 +190,7 @@ def test_what_lasts_puts_the_job_back_with_its_reason_and_it_is_done_when_that_i
     reason: str,
 ) -> None:
     job_id = pushed(hub, tmp_path)
-    way.fault = First(99, bad, fault)
+    way.fault = First(999, bad, fault)
 
     index_batch(hub)
 

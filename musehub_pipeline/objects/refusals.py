@@ -26,11 +26,19 @@ def reason_of(error: Exception) -> str:
     return f"{code}: {message}" if message else code
 
 
-def lacks_a_right(error: Exception) -> bool:
-    """Whether a right is not granted, or nobody says that something else is wrong.
+def names_its_reason(error: Exception) -> bool:
+    """Whether the server gave a code: an answer to HEAD has no room for it."""
+    return _found(_CODE, _said(error)) is not None
 
-    An answer to HEAD has no body, and is the same where credentials are wrong.
-    """
+
+def is_unanswered(error: Exception) -> bool:
+    """Whether the connection has ended, or nothing came: what was asked for may have been done."""
+    said = _said(error)
+    return "HTTP error: " in said and _found(_STATUS, said) is None
+
+
+def lacks_a_right(error: Exception) -> bool:
+    """Whether a right is not granted, or nobody says that something else is wrong."""
     said = _said(error)
     return _found(_STATUS, said) == "403" and _found(_CODE, said) in {None, "AccessDenied"}
 

@@ -13,8 +13,10 @@ from obstore import exceptions
 from musehub_pipeline.domain.errors import Transient, Trouble
 from musehub_pipeline.objects.directory import create_file, sync_filesystem
 from musehub_pipeline.objects.refusals import (
+    is_unanswered,
     knows_no_condition,
     lacks_a_right,
+    names_its_reason,
     reason_of,
     wants_a_checksum,
 )
@@ -32,6 +34,7 @@ _RIGHTS = (
     "needed are s3:GetObject, s3:PutObject and s3:ListBucket, to remove also s3:DeleteObject;"
     " without s3:ListBucket, what is missing is denied, too"
 )
+_RIGHTS_OR_ELSE = f"{_RIGHTS}; so is all where the credentials or the clock are wrong"
 
 _log = logging.getLogger("musehub_pipeline.objects")
 
@@ -89,7 +92,7 @@ class Storage:
     def _create(self, key: str, content: bytes) -> bool | None:
         """Put what is new; return False where something lies there already.
 
-        It is None where nothing was put, for the server knows no condition.
+        It is None where that cannot be told: the server knows no condition, or did not answer.
         """
         if not self._knows_conditions:
             return None
@@ -105,9 +108,10 @@ class Storage:
             return False
         except (exceptions.GenericError, NotImplementedError) as error:
             # The client itself says so where AWS_CONDITIONAL_PUT is "disabled".
-            if not (isinstance(error, NotImplementedError) or knows_no_condition(error)):
+            if isinstance(error, NotImplementedError) or knows_no_condition(error):
+                self._do_without_conditions(error)
+            elif not is_unanswered(error):  # which the client does not try again: it may be done
                 raise
-            self._do_without_conditions(error)
             return None
         return True
 
@@ -191,5 +195,6 @@ class Storage:
         except (exceptions.BaseError, OSError) as error:
             message = f"{self.url}: {request}: {reason_of(error)}"
             if lacks_a_right(error):
-                raise Denied(Trouble.STORAGE_UNAVAILABLE, f"{message} ({_RIGHTS})") from error
+                hint = _RIGHTS if names_its_reason(error) else _RIGHTS_OR_ELSE
+                raise Denied(Trouble.STORAGE_UNAVAILABLE, f"{message} ({hint})") from error
             raise Transient(Trouble.STORAGE_UNAVAILABLE, message) from error

@@ -4,6 +4,7 @@ import pytest
 from obstore.exceptions import GenericError
 
 from musehub_pipeline.objects.refusals import (
+    is_unanswered,
     knows_no_condition,
     lacks_a_right,
     reason_of,
@@ -60,6 +61,22 @@ def test_where_the_server_gave_none_it_is_the_status_and_who_was_asked(body: str
 def test_what_is_no_answer_is_told_as_it_is() -> None:
     assert reason_of(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
     assert reason_of(GenericError(f"HTTP error: timed out{DUMP}")) == "HTTP error: timed out"
+
+
+@pytest.mark.parametrize(
+    ("error", "unanswered"),
+    [
+        (
+            GenericError(f"Error performing PUT http://h/k in 1ms - HTTP error: timed out{DUMP}"),
+            True,
+        ),
+        (refused("503 Slow Down", "HTTP error: "), False),
+        (GenericError(f"no such region{DUMP}"), False),
+        (OSError(28, "No space left on device"), False),
+    ],
+)
+def test_a_request_without_an_answer_may_have_been_done(error: Exception, unanswered: bool) -> None:
+    assert is_unanswered(error) is unanswered
 
 
 DENIED = xml("AccessDenied", "Access Denied")

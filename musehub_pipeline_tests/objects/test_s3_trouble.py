@@ -1,6 +1,9 @@
 """S3 that cannot be reached or refuses: transient, and said in one line without a secret."""
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.conftest import s3_settings
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.objects.packing import LARGE, hex_of, key_of, packed
+from musehub_pipeline_tests.servers import debian
 from musehub_pipeline_tests.servers.faults import blind, secretive
 from musehub_pipeline_tests.servers.faulty_s3 import FaultyS3, sound
 from musehub_pipeline_tests.servers.moto import S3Server
@@ -80,6 +84,30 @@ def test_credentials_that_are_wrong_are_transient(
     assert Hub(there).stored_objects() == {}
 
 
+@pytest.mark.slow
+def test_a_clock_that_is_wrong_is_told_from_rights(ceph_s3: S3Server) -> None:
+    there = s3_settings(Settings.load(), ceph_s3)
+    script = (
+        "from pathlib import Path\n"
+        "from musehub_pipeline.phases.services import open_objects\n"
+        "from musehub_pipeline.settings import Settings\n"
+        "with open_objects(Settings.load()) as objects:\n"
+        "    objects.fetch_mpack('f' * 64, Path('none'), limit=9)\n"
+    )
+    variables = ceph_s3.aws_environment() | {"MUSEHUB_STORAGE_URL": str(there.storage_url)}
+
+    ended = subprocess.run(
+        [debian.program("faketime"), "-f", "+3600s", sys.executable, "-c", script],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    error = ended.stderr.splitlines()[-1]
+    assert error.endswith(f"/prefix: GET mpacks/{'f' * 64}: RequestTimeTooSkewed")
+
+
 def test_one_storage_serves_many_threads_that_are_its_first(ceph_s3: S3Server) -> None:
     there = s3_settings(Settings.load(), ceph_s3)
     contents = [b"%d" % number for number in range(100)]
@@ -128,7 +156,10 @@ def test_what_is_denied_is_never_taken_for_missing(
         ):
             with pytest.raises(Transient, match=r"403|AccessDenied: Access Denied \(") as caught:
                 read()
-            assert "needed are s3:GetObject, s3:PutObject and s3:ListBucket" in str(caught.value)
+            said = str(caught.value)
+            assert "needed are s3:GetObject, s3:PutObject and s3:ListBucket" in said
+            # An answer to HEAD has no body.
+            assert ("credentials or the clock are wrong" in said) is (" HEAD mpacks/" in said)
         assert storage.mpack_size("f" * 64) is None  # reading it tells
 
 

@@ -32,7 +32,12 @@ def reset(request: Request, ask: Ask) -> Reply:
     return replace(cut_off(request, ask), reset=True)
 
 
+def hung_up(request: Request, ask: Ask) -> None:
+    """Have nothing done, and give no answer."""
+
+
 def unanswered(request: Request, ask: Ask) -> None:
+    """Have it done, and give no answer."""
     ask(request)
 
 
