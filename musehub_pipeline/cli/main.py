@@ -14,6 +14,7 @@ from musehub_pipeline.cli.demo import demo
 from musehub_pipeline.cli.dev import dev
 from musehub_pipeline.cli.fsck import fsck
 from musehub_pipeline.cli.index import index
+from musehub_pipeline.cli.metrics import metrics
 from musehub_pipeline.cli.pack import pack
 from musehub_pipeline.cli.push import push
 from musehub_pipeline.cli.status import status
@@ -43,6 +44,7 @@ app.command()(push)
 app.command()(index)
 app.command()(fsck)
 app.command()(status)
+app.command()(metrics)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(db.app, name="db")

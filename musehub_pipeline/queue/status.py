@@ -1,15 +1,15 @@
 """The queue in numbers: what waits, what is under way, and what went on of late."""
 
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
-from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.postgres.database import Database, Transaction
 
 _DECIMALS = 3
 
 
-class QueueStatus(TypedDict):
-    """What it is called, and in which order, is a contract, as of a result."""
+class QueueStanding(TypedDict):
+    """What is unfinished."""
 
     at: datetime
     pending: int
@@ -18,6 +18,11 @@ class QueueStatus(TypedDict):
     in_backoff: int
     running: int
     expired_leases: int
+
+
+class QueueStatus(QueueStanding):
+    """What it is called, and in which order, is a contract, as of a result."""
+
     failures_24h: dict[str, int]  # by code
     done_1h: int
     bytes_1h: int
@@ -29,14 +34,30 @@ class QueueStatus(TypedDict):
     queue_wait_ms_p95: float | None
 
 
-def queue_status(database: Database) -> QueueStatus:
-    """Return how the queue stands."""
+Told = TypeVar("Told", QueueStanding, QueueStatus)
+
+
+def queue_standing(database: Database) -> QueueStanding:
+    """Return what is unfinished, at a cost that does not grow with what has ended."""
     with database.transaction() as transaction:
-        found = transaction.one("standing")
-        found["due"] = transaction.value("count_due")
+        return _in_order(QueueStanding, _standing(transaction))
+
+
+def queue_status(database: Database) -> QueueStatus:
+    """Return how the queue stands, and what went on of late."""
+    with database.transaction() as transaction:
+        found = _standing(transaction)
         found["failures_24h"] = dict(transaction.tuples("failures"))
         found |= transaction.one("throughput")
-    return QueueStatus(**{name: _rounded(found[name]) for name in QueueStatus.__annotations__})
+    return _in_order(QueueStatus, found)
+
+
+def _standing(transaction: Transaction) -> dict[str, Any]:
+    return transaction.one("standing") | {"due": transaction.value("count_due")}
+
+
+def _in_order(kind: type[Told], found: dict[str, Any]) -> Told:
+    return kind(**{name: _rounded(found[name]) for name in kind.__annotations__})
 
 
 def _rounded(value: Any) -> Any:
