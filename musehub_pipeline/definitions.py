@@ -2,8 +2,9 @@
 
 import dagster as dg
 
-from musehub_pipeline.orchestration.assets import MPACK_INDEX, phase_budgets
+from musehub_pipeline.orchestration.assets import MPACK_INDEX
 from musehub_pipeline.orchestration.backfill_mpacks import backfill_mpacks_job
+from musehub_pipeline.orchestration.checks import CHECKS
 from musehub_pipeline.orchestration.index_mpacks import index_mpacks_job
 from musehub_pipeline.orchestration.prune_history import prune_history_schedule
 from musehub_pipeline.orchestration.resources import MusehubResource
@@ -21,7 +22,7 @@ def build_defs(
     backfill_mpacks = backfill_mpacks_job(resource, start=first_day())
     return dg.Definitions(
         assets=[MPACK_INDEX],
-        asset_checks=[phase_budgets],
+        asset_checks=CHECKS,
         jobs=[index_mpacks, backfill_mpacks],
         sensors=[pending_mpacks_sensor(index_mpacks)],
         schedules=[prune_history_schedule(resource)],

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     read_again_seconds: Seconds = Field(
         60, ge=0, description="Seconds over which a missing or wrong mpack is read again"
     )
+    queue_age_seconds: Seconds = Field(
+        300, gt=0, description="Seconds that a job may wait before it is pointed out"
+    )
     storage_threads: int = Field(16, ge=1, le=256, description="Requests to storage at a time")
     id_policy: Literal["verify", "record"] = Field(
         "verify", description="What to do with a commit or snapshot id of an unknown scheme"

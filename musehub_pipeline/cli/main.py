@@ -33,8 +33,8 @@ app = typer.Typer(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
         " Exit codes: 0 done, 1 an error, named on stderr, 2 wrong usage, 3 the answer is no"
-        " (--strict, a breach found by fsck, jobs retry and cancel, db current), 130 or 143 stopped"
-        " by a signal."
+        " (--strict, status --check, a breach found by fsck, jobs retry and cancel, db current),"
+        " 130 or 143 stopped by a signal."
     ),
 )
 app.command()(demo)

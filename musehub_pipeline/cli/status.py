@@ -22,9 +22,12 @@ from musehub_pipeline.cli.console import (
 )
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import Transient
+from musehub_pipeline.domain.trouble import what_is_wrong
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.queue.status import QueueStatus, queue_status
 from musehub_pipeline.settings import Settings
+
+EXIT_WRONG = 3
 
 
 def status(
@@ -34,6 +37,9 @@ def status(
     interval: Annotated[
         float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")
     ] = 2,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 3 where something is wrong, and say what.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show how the queue stands: what waits, what is under way, and what happened lately.
@@ -41,6 +47,10 @@ def status(
     Times and rates are those of jobs done in the last hour; failures are counted over a day. What
     waits is due now, or in backoff, or behind an earlier job of its repository. A job whose lease
     expired is due too: the run that held it died.
+
+    With --check, for a monitor, each thing that is wrong is a line on stderr, and the exit code is
+    3: jobs wait after trouble with database, storage, scratch or the pipeline itself, runs have
+    died, or the oldest job has waited longer than MUSEHUB_QUEUE_AGE_SECONDS.
 
     With --json and --watch there is one line of JSON per interval. If the database goes away
     meanwhile, stderr says so, and the next look is taken all the same.
@@ -51,10 +61,32 @@ def status(
         if watch:
             with suppress(KeyboardInterrupt):
                 _watch(look, interval, as_json=as_json)
-        elif as_json:
-            print_json(look())
         else:
-            print_table(_table(look()))
+            found = look()
+            if as_json:
+                print_json(found)
+            else:
+                print_table(_table(found))
+            if check:
+                _check(found, settings)
+
+
+def _check(row: QueueStatus, settings: Settings) -> None:
+    """Say what is wrong.
+
+    Raises:
+        Exit: with 3, where anything is.
+    """
+    lines = what_is_wrong(
+        waiting=row["waiting_by_code"],
+        expired_leases=row["expired_leases"],
+        oldest_seconds=row["oldest_pending_seconds"],
+        most_seconds=settings.queue_age_seconds,
+    )
+    for line in lines:
+        err.print(line)
+    if lines:
+        raise typer.Exit(EXIT_WRONG)
 
 
 def _watch(look: Callable[[], QueueStatus], interval: float, *, as_json: bool) -> None:
@@ -79,7 +111,6 @@ def _repeat(show: Callable[[], None], interval: float) -> None:
 
 def _table(row: QueueStatus) -> Table:
     failures = row["failures_24h"]
-    by_code = ", ".join(f"{code} {jobs}" for code, jobs in failures.items())
     return pairs_table(
         {
             "at": row["at"],
@@ -87,15 +118,23 @@ def _table(row: QueueStatus) -> Table:
             "oldest pending": duration(row["oldest_pending_seconds"]),
             "due now": row["due"],
             "in backoff": row["in_backoff"],
+            "waiting after": _by_code(row["waiting_by_code"]),
             "running": row["running"],
             "expired leases": row["expired_leases"],
-            "failed in 24 hours": f"{sum(failures.values())}: {by_code}" if failures else 0,
+            "failed in 24 hours": _by_code(failures, total=True),
             "done in an hour": f"{row['done_1h']:,}, {row['done_per_minute']:,.1f} a minute",
             "bytes in an hour": f"{row['bytes_1h']:,}, {row['bytes_per_minute']:,.0f} a minute",
             "elapsed, p50 and p95": _milliseconds(row["elapsed_ms_p50"], row["elapsed_ms_p95"]),
             "wait, p50 and p95": _milliseconds(row["queue_wait_ms_p50"], row["queue_wait_ms_p95"]),
         }
     )
+
+
+def _by_code(codes: dict[str, int], *, total: bool = False) -> str | int:
+    if not codes:
+        return 0
+    text = ", ".join(f"{code} {jobs}" for code, jobs in codes.items())
+    return f"{sum(codes.values())}: {text}" if total else text
 
 
 def _milliseconds(*values: float | None) -> str | None:

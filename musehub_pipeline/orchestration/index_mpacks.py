@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from musehub_pipeline.orchestration.assets import materialize
+from musehub_pipeline.orchestration.checks import judge
 from musehub_pipeline.orchestration.event_log import log_lines, note_rescued
 from musehub_pipeline.orchestration.metadata import batch_metadata, jobs_metadata
 from musehub_pipeline.orchestration.resources import MusehubServices
@@ -61,7 +62,8 @@ def summarize(
     started = monotonic()
     ended = summarizing.summarize(batch, musehub)
     log_lines(context, ended)
-    materialize(context, ended, budgets=musehub.settings.phase_budgets)
+    materialize(context, ended)
+    judge(context, ended, musehub.settings)
     metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
     return dg.Output([dict[str, Any](result) for result in ended.results], metadata=metadata)
 

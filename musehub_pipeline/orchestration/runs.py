@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from musehub_pipeline.orchestration.assets import phase_budgets
 from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
+from musehub_pipeline.orchestration.checks import CHECKS
 from musehub_pipeline.orchestration.instance import LOCATION_TAG
 from musehub_pipeline.orchestration.prune_history import PRUNING_JOB
 from musehub_pipeline.phases.services import HubServices
 
 _CHECKS_BY_HAND = "__ASSET_JOB"
 """What Dagster calls each run of assets or checks that somebody has chosen in the UI."""
+_CHECKS = frozenset(check.check_key for check in CHECKS)
 
 _MOST_RUNS = 1_000
 _AT_WORK = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -63,7 +64,7 @@ def _runs(
     for name in (BACKFILL_JOB, PRUNING_JOB):
         yield from _of_job(instance, name, locations, _AT_WORK)
     for run in _of_job(instance, _CHECKS_BY_HAND, locations, _AT_WORK):
-        if run.entity_selection == phase_budgets.check_keys:
+        if run.entity_selection and run.entity_selection <= _CHECKS:
             yield run
 
 

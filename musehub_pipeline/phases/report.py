@@ -54,7 +54,7 @@ def figures(batch: Batch, seconds: float) -> dict[str, int | float]:
         "jobs_failed": outcomes[Outcome.FAILED],
         "jobs_put_back": outcomes[Outcome.PUT_BACK],
         "jobs_lost": outcomes[Outcome.LOST],
-        "queue_age_seconds": round(_queue_age(batch), _DECIMALS),
+        "queue_age_seconds": round(queue_age(batch), _DECIMALS),
         "mpack_bytes": mpack_bytes,
         "mb_per_second": round(mpack_bytes / 1e6 / seconds, _DECIMALS) if seconds else 0.0,
         **{name: sum(result[name] for result in batch.results) for name in COUNTS},
@@ -72,8 +72,8 @@ def backfill_report(batch: Batch) -> Report:
     )
 
 
-def _queue_age(batch: Batch) -> float:
-    """Return for how long the oldest job had waited; a hub's clock that is ahead makes no debt."""
+def queue_age(batch: Batch) -> float:
+    """Return for how many seconds the oldest job had waited; a clock ahead of us makes no debt."""
     return max([0.0, *(item.claim.queued_seconds for item in batch.items)])
 
 

@@ -8,6 +8,7 @@ from musehub_pipeline.domain.errors import Fault, JobNotFound
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import Result
 from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.queue.status import QueueStatus, queue_status
 
 
 class JobOutcome(TypedDict):
@@ -80,6 +81,10 @@ class Jobs:
         if row is None:
             raise JobNotFound(job_id)
         return row
+
+    def status(self) -> QueueStatus:
+        """Return how the queue stands, and what went on of late."""
+        return queue_status(self._database)
 
     def explain(self, row: JobRow) -> str:
         """Say in a few words how a job stands, and why it is not done."""

@@ -32,6 +32,7 @@ class QueueStatus(QueueStanding):
     elapsed_ms_p95: float | None
     queue_wait_ms_p50: float | None
     queue_wait_ms_p95: float | None
+    waiting_by_code: dict[str, int]  # of pending jobs that have had an attempt: its reason
 
 
 Told = TypeVar("Told", QueueStanding, QueueStatus)
@@ -47,6 +48,7 @@ def queue_status(database: Database) -> QueueStatus:
     """Return how the queue stands, and what went on of late."""
     with database.transaction() as transaction:
         found = _standing(transaction)
+        found["waiting_by_code"] = dict(transaction.tuples("waiting"))
         found["failures_24h"] = dict(transaction.tuples("failures"))
         found |= transaction.one("throughput")
     return _in_order(QueueStatus, found)

@@ -16,6 +16,14 @@ SELECT
 FROM musehub_background_jobs
 WHERE job_type = 'mpack.index' AND status IN ('pending', 'running');
 
+-- name: waiting
+-- How many jobs wait for another attempt, by the reason of the last, the most frequent first.
+SELECT error_code, count(*) AS jobs
+FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND status = 'pending' AND error_code IS NOT NULL
+GROUP BY error_code
+ORDER BY jobs DESC, error_code;
+
 -- name: failures
 -- How many jobs failed of late, by reason, the most frequent first.
 SELECT error_code, count(*) AS jobs

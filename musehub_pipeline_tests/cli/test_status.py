@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -33,6 +34,7 @@ NOTHING = {
     "elapsed_ms_p95": None,
     "queue_wait_ms_p50": None,
     "queue_wait_ms_p95": None,
+    "waiting_by_code": {},
 }
 
 
@@ -64,7 +66,11 @@ def busy(hub: Hub) -> Hub:
     """A hub with a queue that has something of everything."""
     held = "status = 'running', run_id = 'run', lease_expires_at = now() + interval"
     add(hub, "due", "created_at = now() - interval '90 s'")
-    add(hub, "backoff", "not_before = now() + interval '1 hour'")
+    add(
+        hub,
+        "backoff",
+        "not_before = now() + interval '1 hour', error_code = 'STORAGE_UNAVAILABLE'",
+    )
     hub.enqueue("backoff")
     add(hub, "held", f"{held} '1 hour'")
     hub.enqueue("held")
@@ -101,6 +107,7 @@ def test_the_queue_is_told_in_numbers(busy: Hub) -> None:
         "elapsed_ms_p95": 2.9,
         "queue_wait_ms_p50": 2000,
         "queue_wait_ms_p95": 2900,
+        "waiting_by_code": {"STORAGE_UNAVAILABLE": 1},
     }
 
 
@@ -116,6 +123,7 @@ def test_people_see_the_same_as_a_table(busy: Hub) -> None:
         "pending": "4",
         "due now": "2",
         "in backoff": "1",
+        "waiting after": "STORAGE_UNAVAILABLE 1",
         "running": "2",
         "expired leases": "1",
         "failed in 24 hours": "3: BAD_ID 2, MPACK_MISSING 1",
@@ -124,6 +132,34 @@ def test_people_see_the_same_as_a_table(busy: Hub) -> None:
         "elapsed, p50 and p95": "2.0 ms, 2.9 ms",
         "wait, p50 and p95": "2,000.0 ms, 2,900.0 ms",
     }
+
+
+def test_a_monitor_is_told_by_an_exit_code_what_is_wrong(
+    busy: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = call("status", "--check")
+    monkeypatch.setenv("MUSEHUB_QUEUE_AGE_SECONDS", "20")
+    older = call("status", "--check", "--json")
+
+    lines = ["1 jobs wait after STORAGE_UNAVAILABLE", "1 jobs are held by runs that died"]
+    assert (wrong.code, wrong.err.splitlines()) == (3, lines)
+    assert older.code == 3
+    assert older.err.splitlines()[:2] == lines
+    assert re.fullmatch(
+        r"the oldest job has waited for \d+ s, where MUSEHUB_QUEUE_AGE_SECONDS allows 20",
+        older.err.splitlines()[2],
+    )
+    assert older.json["expired_leases"] == 1
+    assert call("status").code == 0
+
+
+def test_where_all_is_well_a_monitor_is_told_so(hub: Hub) -> None:
+    add(hub, "due", "created_at = now()")
+    add(hub, "behind", "not_before = now() + interval '1 hour', error_code = 'HEAD_MOVED'")
+
+    finished = call("status", "--check")
+
+    assert (finished.code, finished.err) == (0, "")
 
 
 def test_an_empty_queue_has_a_status_too(hub: Hub) -> None:

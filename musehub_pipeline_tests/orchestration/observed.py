@@ -4,7 +4,8 @@ from typing import Any
 
 import dagster as dg
 
-from musehub_pipeline.orchestration.assets import MPACK_INDEX, phase_budgets
+from musehub_pipeline.orchestration.assets import MPACK_INDEX
+from musehub_pipeline.orchestration.checks import phase_budgets
 from musehub_pipeline.orchestration.in_process import Runner
 from musehub_pipeline_tests.hub import Hub
 
@@ -46,9 +47,11 @@ def table_of(value: dg.TableMetadataValue) -> list[dict[str, Any]]:
     return [dict(record.data) for record in value.records]
 
 
-def evaluations(instance: dg.DagsterInstance) -> list[dg.AssetCheckEvaluation]:
-    """Return what the checks tab lists, the newest first."""
+def evaluations(
+    instance: dg.DagsterInstance, check: dg.AssetChecksDefinition = phase_budgets
+) -> list[dg.AssetCheckEvaluation]:
+    """Return what the checks tab lists of a check, the newest first."""
     history = instance.event_log_storage.get_asset_check_execution_history(
-        phase_budgets.check_key, limit=100
+        check.check_key, limit=100
     )
     return [record.evaluation for record in history if record.evaluation]

@@ -224,4 +224,5 @@ def test_a_run_has_as_many_events_for_thirty_jobs_as_for_one(
     one, thirty = entries(1), entries(30)
 
     assert thirty == one
-    assert one.count("ASSET_MATERIALIZATION") == one.count("ASSET_CHECK_EVALUATION") == 1
+    assert one.count("ASSET_MATERIALIZATION") == 1
+    assert one.count("ASSET_CHECK_EVALUATION") == 4

@@ -110,7 +110,7 @@ def test_the_job_is_the_nine_ops_one_after_the_other() -> None:
     assert after == dict(zip(OPS[1:], others, strict=True))
 
 
-def test_the_asset_and_its_check_stand_in_the_definitions() -> None:
+def test_the_asset_and_its_checks_stand_in_the_definitions() -> None:
     graph = defs.resolve_asset_graph()
 
     asset = graph.get(MPACK_INDEX.key)
@@ -118,7 +118,10 @@ def test_the_asset_and_its_check_stand_in_the_definitions() -> None:
     assert (asset.group_name, asset.kinds) == ("musehub", {"postgres", "s3"})
     assert asset.tags["musehub/job_type"] == "mpack.index"
     assert not asset.is_materializable  # a job makes it, and no button
-    assert graph.asset_check_keys == {dg.AssetCheckKey(MPACK_INDEX.key, "phase_budgets")}
+    assert graph.asset_check_keys == {
+        dg.AssetCheckKey(MPACK_INDEX.key, name)
+        for name in ("trouble", "refused_pushes", "queue_age", "phase_budgets")
+    }
 
 
 def test_all_that_the_ui_shows_says_what_it_is() -> None:
@@ -150,7 +153,7 @@ def test_all_that_the_ui_shows_says_what_it_is() -> None:
         "sensors": 1,
         "schedules": 1,
         "assets": 1,
-        "checks": 1,
+        "checks": 4,
         "resources": 2,
     }
     assert [

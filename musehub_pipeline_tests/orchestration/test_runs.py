@@ -8,7 +8,8 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from musehub_pipeline.orchestration.assets import MPACK_INDEX, phase_budgets
+from musehub_pipeline.orchestration.assets import MPACK_INDEX
+from musehub_pipeline.orchestration.checks import phase_budgets
 from musehub_pipeline.orchestration.instance import LOCATION_TAG, OUR_TAGS, code_locations
 from musehub_pipeline.orchestration.runs import InFlight, in_flight
 from musehub_pipeline.phases.services import Services, open_services

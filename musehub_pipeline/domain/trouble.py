@@ -1,0 +1,43 @@
+"""What an operator has to see: trouble around pushes, and pushes that wait too long."""
+
+from collections.abc import Mapping
+
+from musehub_pipeline.domain.errors import Trouble
+
+SERIOUS = frozenset(
+    {
+        Trouble.DATABASE_UNAVAILABLE,
+        Trouble.STORAGE_UNAVAILABLE,
+        Trouble.SCRATCH_UNAVAILABLE,
+        Trouble.INTERNAL_ERROR,
+        Trouble.LEASE_EXPIRED,
+    }
+)
+"""Reasons that lie with the machines; what else puts a push back is over with its next attempt."""
+
+
+def serious(codes: Mapping[str, int]) -> dict[str, int]:
+    """Return of some reasons, with how many jobs have each, those that an operator has to see."""
+    return {code: jobs for code, jobs in codes.items() if code in SERIOUS}
+
+
+def what_is_wrong(
+    *,
+    waiting: Mapping[str, int],
+    expired_leases: int,
+    oldest_seconds: float | None,
+    most_seconds: float,
+) -> list[str]:
+    """Return a line for each thing that is wrong with a queue; none where all is well.
+
+    `waiting` are the jobs that wait for another attempt, by the reason of the last.
+    """
+    lines = [f"{jobs} jobs wait after {code}" for code, jobs in serious(waiting).items()]
+    if expired_leases:
+        lines.append(f"{expired_leases} jobs are held by runs that died")
+    if oldest_seconds is not None and oldest_seconds > most_seconds:
+        lines.append(
+            f"the oldest job has waited for {oldest_seconds:.0f} s, where"
+            f" MUSEHUB_QUEUE_AGE_SECONDS allows {most_seconds:g}"
+        )
+    return lines

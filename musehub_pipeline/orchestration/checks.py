@@ -1,0 +1,196 @@
+"""The checks of the asset `musehub/mpack_index`.
+
+Each run of `index_mpacks` that worked on a job says how it fared, whatever became of the run
+itself: a push that is refused is no failure of a run. Executed by hand, a check judges the queue as
+it stands, or the latest run.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from musehub_pipeline.domain.budgets import BudgetKey, Budgets
+from musehub_pipeline.domain.errors import Fault, Rejection, Trouble
+from musehub_pipeline.domain.result import Outcome
+from musehub_pipeline.domain.trouble import serious
+from musehub_pipeline.orchestration.assets import MPACK_INDEX
+from musehub_pipeline.orchestration.metadata import table
+from musehub_pipeline.orchestration.resources import MusehubServices
+from musehub_pipeline.phases import report
+from musehub_pipeline.phases.batch import Batch
+from musehub_pipeline.settings import Settings
+
+_FAULTS = frozenset(map(str, Fault))
+_WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+
+
+@dg.asset_check(
+    asset=MPACK_INDEX.key,
+    description=(
+        "Database, storage and scratch could be reached, no run died, and the pipeline itself did"
+        " not fail. Where this fails, look into docs/operating.md under the reason that is named."
+        " Nothing is lost: the jobs are tried again. By hand: what waits in the queue for another"
+        " attempt."
+    ),
+)
+def trouble(
+    context: dg.AssetCheckExecutionContext, musehub: MusehubServices
+) -> dg.AssetCheckResult:
+    """Judge the queue by what its jobs wait for."""
+    musehub.heartbeat.begin(context.run.run_id)
+    status = musehub.jobs.status()
+    codes = Counter(status["waiting_by_code"])
+    codes[Trouble.LEASE_EXPIRED] += status["expired_leases"]
+    found = serious(+codes)
+    return dg.AssetCheckResult(passed=not found, severity=_ERROR, metadata={"jobs_by_code": found})
+
+
+@dg.asset_check(
+    asset=MPACK_INDEX.key,
+    description=(
+        "No push was refused. Where this warns, the client that pushed has to look at the reason;"
+        " `musehub-pipeline jobs list --status failed` names the jobs, docs/reasons.md explains the"
+        " codes. A run that refuses a push succeeds all the same. By hand: the last 24 hours."
+    ),
+)
+def refused_pushes(
+    context: dg.AssetCheckExecutionContext, musehub: MusehubServices
+) -> dg.AssetCheckResult:
+    """Judge the last day by what was refused."""
+    musehub.heartbeat.begin(context.run.run_id)
+    failures = musehub.jobs.status()["failures_24h"]
+    refused = {code: jobs for code, jobs in failures.items() if code in _FAULTS}
+    return dg.AssetCheckResult(
+        passed=not refused, severity=_WARN, metadata={"jobs_by_code": refused}
+    )
+
+
+@dg.asset_check(
+    asset=MPACK_INDEX.key,
+    description=(
+        "No job waited longer than MUSEHUB_QUEUE_AGE_SECONDS for its run. Where this warns, there"
+        " are too few runs for what is pushed (MUSEHUB_MAX_CONCURRENT_RUNS, more machines), or"
+        " none: `musehub-pipeline status` tells why nothing moves. By hand: what waits now."
+    ),
+)
+def queue_age(
+    context: dg.AssetCheckExecutionContext, musehub: MusehubServices
+) -> dg.AssetCheckResult:
+    """Judge the queue by its oldest job."""
+    musehub.heartbeat.begin(context.run.run_id)
+    seconds = musehub.jobs.status()["oldest_pending_seconds"] or 0.0
+    passed, figures = _age(seconds, musehub.settings)
+    return dg.AssetCheckResult(passed=passed, severity=_WARN, metadata=figures)
+
+
+@dg.asset_check(
+    asset=MPACK_INDEX.key,
+    description=(
+        "No job took longer than MUSEHUB_PHASE_BUDGETS_MS allows. Where budgets are set, each run"
+        " of index_mpacks judges the jobs that it has done; executed by hand, the check judges the"
+        " maxima of the latest materialization. It warns: the jobs are done all the same."
+    ),
+)
+def phase_budgets(
+    context: dg.AssetCheckExecutionContext, musehub: MusehubServices
+) -> dg.AssetCheckResult:
+    """Judge the latest materialization by the budgets of now."""
+    musehub.heartbeat.begin(context.run.run_id)
+    budgets = musehub.settings.phase_budgets
+    maxima = _latest_maxima(context.instance, budgets)
+    over = {key: taken for key, taken in maxima.items() if taken > budgets[key]}
+    return dg.AssetCheckResult(
+        passed=not over,
+        severity=_WARN,
+        description=None if maxima else "There is nothing to judge.",
+        metadata={"budgets_ms": dict(budgets), "over_budget_ms": over},
+    )
+
+
+CHECKS = (trouble, refused_pushes, queue_age, phase_budgets)
+
+
+def _latest_maxima(instance: dg.DagsterInstance, budgets: Budgets) -> dict[BudgetKey, float]:
+    """Return of the latest materialization the maxima for which there is a budget."""
+    latest = instance.get_latest_materialization_event(MPACK_INDEX.key)
+    seen = latest.asset_materialization if latest else None
+    entries = seen.metadata if seen else {}
+    return {
+        key: entry.value or 0.0
+        for key in budgets
+        if isinstance(entry := entries.get(f"{key}_max"), dg.FloatMetadataValue)
+    }
+
+
+def judge(context: dg.OpExecutionContext, batch: Batch, settings: Settings) -> None:
+    """Log what the checks say of a batch, and tag its run, so that lists of runs can be filtered.
+
+    As many events whatever the batch, and none of a run that found no job.
+    """
+    if not batch.items:
+        return
+    for evaluation in _evaluations(batch, settings):
+        # It takes evaluations too, its annotation has not heard of them.
+        context.log_event(evaluation)  # pyright: ignore[reportArgumentType]
+    if tags := _tags(batch):
+        context.instance.add_run_tags(context.run_id, tags)
+
+
+def _evaluations(batch: Batch, settings: Settings) -> Iterator[dg.AssetCheckEvaluation]:
+    codes = Counter(str(item.error.code) for item in batch.items if item.error)
+    codes[Trouble.LEASE_EXPIRED] += len(batch.rescued)
+    found = serious(+codes)
+    yield _evaluation(trouble, passed=not found, severity=_ERROR, jobs_by_code=found)
+    refused = Counter(
+        str(item.error.code)
+        for item in batch.items
+        if item.error and item.outcome is Outcome.FAILED and isinstance(item.error, Rejection)
+    )
+    yield _evaluation(
+        refused_pushes, passed=not refused, severity=_WARN, jobs_by_code=dict(refused)
+    )
+    passed, figures = _age(report.queue_age(batch), settings)
+    yield _evaluation(queue_age, passed=passed, severity=_WARN, **figures)
+    if batch.results and settings.phase_budgets:
+        over = {excess.job_id for excess in batch.excesses}
+        yield _evaluation(
+            phase_budgets,
+            passed=not over,
+            severity=_WARN,
+            budgets_ms=dict(settings.phase_budgets),
+            jobs_judged=len(batch.results),
+            jobs_over_budget=len(over),
+            worst=table(report.excess_rows(batch.excesses), report.EXCESS_COLUMNS),
+        )
+
+
+def _age(seconds: float, settings: Settings) -> tuple[bool, dict[str, float]]:
+    most = settings.queue_age_seconds
+    return seconds <= most, {"oldest_seconds": round(seconds, 3), "most_seconds": most}
+
+
+def _evaluation(
+    check: dg.AssetChecksDefinition,
+    *,
+    passed: bool,
+    severity: dg.AssetCheckSeverity,
+    **metadata: Any,
+) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=MPACK_INDEX.key,
+        check_name=check.check_key.name,
+        passed=passed,
+        severity=severity,
+        metadata=metadata,
+    )
+
+
+def _tags(batch: Batch) -> dict[str, str]:
+    """Return the tags of a run in which something went wrong; of any other, none."""
+    outcomes = Counter(item.outcome for item in batch.items)
+    counts = {"failed": outcomes[Outcome.FAILED], "put_back": outcomes[Outcome.PUT_BACK]}
+    tags = {f"musehub/{name}": str(count) for name, count in counts.items() if count}
+    codes = sorted({str(item.error.code) for item in batch.items if item.error})
+    return tags | ({"musehub/codes": ",".join(codes)} if codes else {})
