@@ -17,6 +17,7 @@ from musehub_pipeline.cli.index import index
 from musehub_pipeline.cli.metrics import metrics
 from musehub_pipeline.cli.pack import pack
 from musehub_pipeline.cli.push import push
+from musehub_pipeline.cli.stats import stats
 from musehub_pipeline.cli.status import status
 from musehub_pipeline.domain.errors import PipelineError
 
@@ -44,6 +45,7 @@ app.command()(push)
 app.command()(index)
 app.command()(fsck)
 app.command()(status)
+app.command()(stats)
 app.command()(metrics)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(backfill.app, name="backfill")

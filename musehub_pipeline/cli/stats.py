@@ -1,0 +1,90 @@
+"""`stats`: what the jobs of a time came to, as tables and bars, or as JSON."""
+
+from typing import Annotated
+
+import typer
+
+from musehub_pipeline import local
+from musehub_pipeline.cli.console import duration, print_json, print_pairs, print_rows
+from musehub_pipeline.cli.options import JsonFlag
+from musehub_pipeline.phases.services import open_database
+from musehub_pipeline.queue.stats import Stats, stats_of_hours, stats_of_jobs
+from musehub_pipeline.settings import Settings
+
+_BAR = 30  # characters of all that was worked
+
+
+def stats(
+    hours: Annotated[
+        float, typer.Option("--hours", min=0.01, max=1_000_000, help="Of so many hours.")
+    ] = 24,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Of the newest jobs that are done instead.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show how long the phases take, what was slow, and what failed.
+
+    The times are those of results: a job's own part of its run. A percentile may lie between two
+    jobs. The share of a phase is its part of all that the jobs took; what is left went by between
+    the phases.
+    """
+    settings = local.resolve(Settings.load())
+    with open_database(settings) as database:
+        found = stats_of_jobs(database, jobs) if jobs else stats_of_hours(database, hours)
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
+
+
+def _show(found: Stats) -> None:
+    covered = (found["at"] - found["since"]).total_seconds() if found["since"] else None
+    failed = ", ".join(f"{code} {jobs}" for code, jobs in found["failed"].items())
+    print_pairs(
+        {
+            "time": duration(covered),
+            "jobs done": f"{found['jobs']:,}, {found['jobs_per_second']:,.2f} a second",
+            "bytes": f"{found['mpack_bytes']:,}, {found['bytes_per_second']:,.0f} a second",
+            "failed": f"{sum(found['failed'].values())}: {failed}" if failed else 0,
+        }
+    )
+    if not found["jobs"]:
+        return
+    print_rows(
+        ("milliseconds", "p50", "p95", "p99", "max", "share", ""),
+        (
+            (
+                key.removesuffix("_ms"),
+                *(f"{value:,.1f}" for value in (row["p50"], row["p95"], row["p99"], row["max"])),
+                f"{row['share']:.1%}",
+                "█" * round(_BAR * row["share"]),
+            )
+            for key, row in found["times"].items()
+        ),
+    )
+    print_rows(
+        ("slowest jobs", "repo", "bytes", "elapsed ms", "finished at"),
+        (
+            (
+                row["job_id"],
+                row["repo_id"],
+                row["mpack_size_bytes"],
+                f"{row['elapsed_ms']:,.1f}",
+                row["finished_at"],
+            )
+            for row in found["slowest_jobs"]
+        ),
+    )
+    print_rows(
+        ("busiest repositories", "jobs", "bytes", "elapsed ms"),
+        (
+            (
+                f"{row['owner']}/{row['slug']}" if row["owner"] else row["repo_id"],
+                row["jobs"],
+                row["mpack_bytes"],
+                f"{row['elapsed_ms'] or 0:,.1f}",
+            )
+            for row in found["busiest_repos"]
+        ),
+    )

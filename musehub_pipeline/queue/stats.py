@@ -1,0 +1,110 @@
+"""What the jobs of a time came to: how long each phase takes, what was slow, and what failed."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
+
+from musehub_pipeline.domain.budgets import BUDGET_KEYS, BudgetKey
+from musehub_pipeline.postgres.database import Database
+
+_ROWS = 10
+_DECIMALS = 3
+
+
+class Times(TypedDict):
+    """Milliseconds of one timing over all jobs; `share` is its part of what they took."""
+
+    p50: float
+    p95: float
+    p99: float
+    max: float
+    total_ms: float
+    share: float
+
+
+class SlowJob(TypedDict):
+    """A job that took long."""
+
+    job_id: str
+    repo_id: str
+    mpack_size_bytes: int | None
+    elapsed_ms: float
+    finished_at: datetime
+
+
+class BusyRepo(TypedDict):
+    """A repo whose jobs took long, taken together."""
+
+    repo_id: str
+    owner: str | None  # None where the repo is gone
+    slug: str | None
+    jobs: int
+    mpack_bytes: int | None
+    elapsed_ms: float | None
+
+
+class Stats(TypedDict):
+    """What it is called, and in which order, is a contract, as of a result."""
+
+    since: datetime | None  # None where no job was done
+    at: datetime
+    jobs: int
+    mpack_bytes: int
+    jobs_per_second: float
+    bytes_per_second: float
+    times: dict[BudgetKey, Times]  # of no job where none is done
+    slowest_jobs: list[SlowJob]
+    busiest_repos: list[BusyRepo]
+    failed: dict[str, int]  # by reason
+
+
+def stats_of_hours(database: Database, hours: float) -> Stats:
+    """Return the statistics of what ended in the last hours.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    with database.transaction() as transaction:
+        now: datetime = transaction.one("standing")["at"]
+    return _stats(database, since=now - timedelta(hours=hours), most=None)
+
+
+def stats_of_jobs(database: Database, jobs: int) -> Stats:
+    """Return the statistics of the newest jobs that are done, and of what failed meanwhile.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    return _stats(database, since=None, most=jobs)
+
+
+def _stats(database: Database, *, since: datetime | None, most: int | None) -> Stats:
+    period: dict[str, Any] = {"since": since or datetime(1, 1, 2, tzinfo=UTC), "most": most}
+    with database.transaction() as transaction:
+        totals = transaction.one("stats_totals", period)
+        begin = since or totals["first_at"]
+        seconds = (totals["at"] - begin).total_seconds() if begin else 0.0
+        times = {row.pop("key"): row for row in transaction.rows("stats_times", period)}
+        listed = period | {"rows": _ROWS}
+        slowest = transaction.rows("stats_slowest_jobs", listed)
+        busiest = transaction.rows("stats_busiest_repos", listed)
+        failed = transaction.tuples("stats_failures", {"since": begin or totals["at"]})
+    worked = times.get("elapsed_ms", {}).get("total_ms") or 0.0
+    return Stats(
+        since=begin,
+        at=totals["at"],
+        jobs=totals["jobs"],
+        mpack_bytes=totals["mpack_bytes"],
+        jobs_per_second=round(totals["jobs"] / seconds, _DECIMALS) if seconds else 0.0,
+        bytes_per_second=round(totals["mpack_bytes"] / seconds, _DECIMALS) if seconds else 0.0,
+        times={key: _times(times[key], worked) for key in BUDGET_KEYS if key in times},
+        slowest_jobs=[SlowJob(**row) for row in slowest],
+        busiest_repos=[BusyRepo(**row) for row in busiest],
+        failed=dict(failed),
+    )
+
+
+def _times(row: dict[str, float], worked: float) -> Times:
+    share = row["total_ms"] / worked if worked else 0.0
+    return Times(
+        **{name: round(value, _DECIMALS) for name, value in (row | {"share": share}).items()}
+    )
