@@ -42,6 +42,7 @@ _OF_TRANSACTIONS = {
     "default_transaction_isolation": "read committed",  # a claim sees what others have claimed
     "default_transaction_read_only": "off",
 }
+_HEARD = {"musehub.session": "asked"}  # a name of our own, by which it shows that all was heard
 _IDLE = "idle_in_transaction_session_timeout"
 _NOTICE_DEATH = "client_connection_check_interval"
 
@@ -113,7 +114,7 @@ class Sessions:
             psycopg.Error: the server did not let us.
         """
         given = str(parameters.get("options") or _options_of_environment())
-        asked = options(self._settings | _OF_TRANSACTIONS, before=given)
+        asked = options(self._settings | _OF_TRANSACTIONS | _HEARD, before=given)
         try:
             return psycopg.connect(*arguments, **{**parameters, "options": asked})
         except psycopg.OperationalError as error:
@@ -124,13 +125,13 @@ class Sessions:
     def begin(self, connection: psycopg.Connection[Any]) -> LiteralString:
         """Begin a session; return what each of its transactions begins with: nothing, mostly.
 
-        Nothing is where the server itself answers, and not a pooler in its name: then it has heard
-        what it was asked for.
+        Nothing is where the server has heard what it was asked for, and answers itself: poolers
+        give process ids of their own making.
         """
         before, connection.autocommit = connection.autocommit, True
         try:
-            [(pid, reads)] = connection.execute(statement("backend")).fetchall()
-            is_pooled = pid != connection.info.backend_pid
+            [(pid, heard, reads)] = connection.execute(statement("backend")).fetchall()
+            is_pooled = pid != connection.info.backend_pid or not heard
             notices = self._idle is not None and self._notice_death(connection, local=is_pooled)
         finally:
             connection.autocommit = before
