@@ -48,6 +48,8 @@ _NOTICE_DEATH = "client_connection_check_interval"
 
 _NO_OPTIONS = "startup parameter"
 """What poolers say of settings that they do not pass on."""
+_deaf: set[tuple[Any, Any]] = set()
+"""Where one has said so: it is not asked again, for it logs that."""
 
 
 def patience(url: URL) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def connect(url: URL) -> psycopg.Connection[Any]:
     """
     # As the pool does, which reads several hosts in a way of its own.
     arguments, options = url.get_dialect()().create_connect_args(url)
-    parameters = {**patience(url), **options, **UTF8, "autocommit": True}
+    parameters = {**patience(url), **options, **UTF8, "autocommit": True, "prepare_threshold": None}
     return Sessions().open(arguments, parameters)
 
 
@@ -115,11 +117,14 @@ class Sessions:
         """
         given = str(parameters.get("options") or _options_of_environment())
         asked = options(self._settings | _OF_TRANSACTIONS | _HEARD, before=given)
-        try:
-            return psycopg.connect(*arguments, **{**parameters, "options": asked})
-        except psycopg.OperationalError as error:
-            if _NO_OPTIONS not in str(error):
-                raise
+        place = parameters.get("host"), parameters.get("port")
+        if place not in _deaf:
+            try:
+                return psycopg.connect(*arguments, **{**parameters, "options": asked})
+            except psycopg.OperationalError as error:
+                if _NO_OPTIONS not in str(error):
+                    raise
+            _deaf.add(place)
         return psycopg.connect(*arguments, **parameters)
 
     def begin(self, connection: psycopg.Connection[Any]) -> LiteralString:

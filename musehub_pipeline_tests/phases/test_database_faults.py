@@ -106,6 +106,7 @@ def test_a_server_that_restarts_loses_no_push(tmp_path: Path) -> None:
         disconnect(url)
 
 
+@pytest.mark.slow
 def test_a_deadlock_with_another_program_costs_no_attempt(settings: Settings) -> None:
     hub = impatient(settings)
     repo_id = hub.create_repo()
