@@ -1,9 +1,11 @@
 -- The statements of `database.py`.
 
 -- name: backend
--- Which process of the server answers, and whether its transactions only read unless told otherwise.
+-- Which process of the server answers, whether it has heard what it was asked for, and whether its
+-- transactions only read unless told otherwise.
 SELECT
     pg_backend_pid() AS pid,
+    current_setting('musehub.session', true) IS NOT DISTINCT FROM 'asked' AS heard,
     current_setting('default_transaction_read_only')::boolean AND NOT pg_is_in_recovery() AS reads;
 
 -- name: setting

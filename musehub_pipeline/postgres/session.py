@@ -42,11 +42,14 @@ _OF_TRANSACTIONS = {
     "default_transaction_isolation": "read committed",  # a claim sees what others have claimed
     "default_transaction_read_only": "off",
 }
+_HEARD = {"musehub.session": "asked"}  # a name of our own, by which it shows that all was heard
 _IDLE = "idle_in_transaction_session_timeout"
 _NOTICE_DEATH = "client_connection_check_interval"
 
 _NO_OPTIONS = "startup parameter"
 """What poolers say of settings that they do not pass on."""
+_deaf: set[tuple[Any, Any]] = set()
+"""Where one has said so: it is not asked again, for it logs that."""
 
 
 def patience(url: URL) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def connect(url: URL) -> psycopg.Connection[Any]:
     """
     # As the pool does, which reads several hosts in a way of its own.
     arguments, options = url.get_dialect()().create_connect_args(url)
-    parameters = {**patience(url), **options, **UTF8, "autocommit": True}
+    parameters = {**patience(url), **options, **UTF8, "autocommit": True, "prepare_threshold": None}
     return Sessions().open(arguments, parameters)
 
 
@@ -113,24 +116,27 @@ class Sessions:
             psycopg.Error: the server did not let us.
         """
         given = str(parameters.get("options") or _options_of_environment())
-        asked = options(self._settings | _OF_TRANSACTIONS, before=given)
-        try:
-            return psycopg.connect(*arguments, **{**parameters, "options": asked})
-        except psycopg.OperationalError as error:
-            if _NO_OPTIONS not in str(error):
-                raise
+        asked = options(self._settings | _OF_TRANSACTIONS | _HEARD, before=given)
+        place = parameters.get("host"), parameters.get("port")
+        if place not in _deaf:
+            try:
+                return psycopg.connect(*arguments, **{**parameters, "options": asked})
+            except psycopg.OperationalError as error:
+                if _NO_OPTIONS not in str(error):
+                    raise
+            _deaf.add(place)
         return psycopg.connect(*arguments, **parameters)
 
     def begin(self, connection: psycopg.Connection[Any]) -> LiteralString:
         """Begin a session; return what each of its transactions begins with: nothing, mostly.
 
-        Nothing is where the server itself answers, and not a pooler in its name: then it has heard
-        what it was asked for.
+        Nothing is where the server has heard what it was asked for, and answers itself: poolers
+        give process ids of their own making.
         """
         before, connection.autocommit = connection.autocommit, True
         try:
-            [(pid, reads)] = connection.execute(statement("backend")).fetchall()
-            is_pooled = pid != connection.info.backend_pid
+            [(pid, heard, reads)] = connection.execute(statement("backend")).fetchall()
+            is_pooled = pid != connection.info.backend_pid or not heard
             notices = self._idle is not None and self._notice_death(connection, local=is_pooled)
         finally:
             connection.autocommit = before

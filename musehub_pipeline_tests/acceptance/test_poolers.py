@@ -18,6 +18,5 @@ def test_pushes_are_indexed_with_dagsters_database_behind_the_same_pooler(
         push_many(dev.hub, repos=JOBS, each=1)
 
         dev.wait(lambda: dev.statuses() == {"done": JOBS}, seconds=180)
-        assert dev.breaches() == []
         assert "a pooler answers at " in dev.log()
         assert dev.stop() == 0

@@ -39,6 +39,7 @@ def pooled(hub: Hub, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield pooled
 
 
+@pytest.mark.slow
 def test_each_command_works_and_leaves_nothing_in_sessions(hub: Hub, pooled: Hub) -> None:
     backdate(hub, hub.upload(b"an mpack that no job names"), timedelta(days=3))
     job_id = hub.push(hub.create_repo(), small_history().mpack())

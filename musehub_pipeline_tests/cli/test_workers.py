@@ -146,7 +146,7 @@ def test_workers_that_die_say_why(
     (tmp_path / "file").touch()
     monkeypatch.setenv("MUSEHUB_SCRATCH_DIR", str(tmp_path / "file" / "scratch"))
 
-    finished = run("index", "--workers", "2", "--json")
+    finished = call("index", "--workers", "2", "--json")
 
     assert finished.code == 1
     last = finished.err.splitlines()[-1]

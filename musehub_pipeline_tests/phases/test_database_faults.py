@@ -22,14 +22,14 @@ from musehub_pipeline_tests.indexing import index_batch
 from musehub_pipeline_tests.servers.postgres import Postgres
 from musehub_pipeline_tests.waiting import wait_for
 
-REPOS, EACH = 10, 4
+REPOS, EACH = 15, 4
 IMPATIENT = {
-    "batch_jobs": 5,
+    "batch_jobs": 2,  # so that it takes some seconds
     "lease_seconds": 5.0,
     "retry_base_seconds": 0.05,
     "retry_cap_seconds": 0.1,
 }
-KILLED_EVERY_SECONDS = 0.3
+KILLED_EVERY_SECONDS = 0.25
 LEAST_KILLED = 3
 UNFINISHED = "SELECT count(*) FROM musehub_background_jobs WHERE status IN ('pending', 'running')"
 
@@ -88,7 +88,7 @@ def test_backends_that_are_terminated_lose_no_push(settings: Settings) -> None:
 
 @pytest.mark.slow
 def test_a_server_that_restarts_loses_no_push(tmp_path: Path) -> None:
-    with Postgres() as server, ThreadPoolExecutor() as beside:
+    with Postgres(durable=True) as server, ThreadPoolExecutor() as beside:
         url = server.create_database("musehub")
         with Database(url) as database:
             migrate.upgrade(database)
@@ -106,6 +106,7 @@ def test_a_server_that_restarts_loses_no_push(tmp_path: Path) -> None:
         disconnect(url)
 
 
+@pytest.mark.slow
 def test_a_deadlock_with_another_program_costs_no_attempt(settings: Settings) -> None:
     hub = impatient(settings)
     repo_id = hub.create_repo()

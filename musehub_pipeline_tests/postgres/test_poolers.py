@@ -95,6 +95,7 @@ def test_a_process_that_is_killed_lets_go_of_its_locks(hub: Hub, pooled: Hub) ->
         assert repos(other) == 1
 
 
+@pytest.mark.slow
 def test_it_is_said_once_that_nobody_can_listen_and_nobody_waits_for_long(
     hub: Hub, pooled: Hub, caplog: pytest.LogCaptureFixture
 ) -> None:

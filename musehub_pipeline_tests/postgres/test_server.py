@@ -1,5 +1,8 @@
 """The server: what its URL may be, and what its failures mean."""
 
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
 import psycopg
 import pytest
 from psycopg import errors
@@ -8,8 +11,9 @@ from sqlalchemy import make_url
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.postgres.server import database_url as parse
-from musehub_pipeline.postgres.server import is_transient
+from musehub_pipeline.postgres.server import ensure_database, is_transient
 from musehub_pipeline.postgres.session import connect
+from musehub_pipeline_tests.servers.postgres import Postgres
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,17 @@ def test_what_the_server_may_recover_from_is_transient(
     error: type[psycopg.Error], transient: bool
 ) -> None:
     assert is_transient(error()) is transient
+
+
+def test_of_those_who_make_a_database_at_the_same_time_one_does(postgres: Postgres) -> None:
+    name = f"test_{uuid4().hex}"
+    url = parse(postgres.url("postgres"))
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(lambda _: ensure_database(url, name), range(4)))
+        assert sorted(made) == [False, False, False, True]
+    finally:
+        postgres.drop_database(name)
 
 
 @pytest.mark.parametrize("said", [{}, {"keepalives_idle": "77", "connect_timeout": "3"}], ids=str)
