@@ -65,7 +65,8 @@ def test_only_the_time_that_is_asked_for_counts(hub: Hub) -> None:
     for hours in (1, 3, 30):
         job_id = row(hub, repo_id, 0, size=100, elapsed_ms=hours)
         hub.sql(
-            "UPDATE musehub_background_jobs SET finished_at = now() - %(ago)s WHERE job_id = %(id)s",
+            "UPDATE musehub_background_jobs SET finished_at = now() - %(ago)s"
+            " WHERE job_id = %(id)s",
             {"ago": timedelta(hours=hours), "id": job_id},
         )
 
