@@ -209,7 +209,7 @@ class Fsck:
     def _read_mpacks(
         self, tables: FsckTables, report: Progress, *, done: bool
     ) -> Iterator[tuple[list[str], Rejection]]:
-        """Note what is in mpacks, each read once; yield the jobs of those that cannot be read."""
+        """Note what is in the mpacks of a window; yield the jobs of those that cannot be read."""
         before = self._looked_at
         total = before + tables.count_mpacks(done=done)
         report(before, total)

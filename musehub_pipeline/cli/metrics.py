@@ -58,7 +58,7 @@ def metrics(
     with open_database(settings) as database:
         begun: datetime = queue_standing(database)["at"]
         registry = CollectorRegistry()
-        registry.register(_Figures(database, since=begun - (since or _HOUR)))
+        registry.register(_Figures(database, since=begun - (_HOUR if since is None else since)))
         if serve:
             _serve(registry, database, host=host, port=port)
         else:

@@ -11,13 +11,17 @@ from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.queue.stats import Stats, stats_of_hours, stats_of_jobs
 from musehub_pipeline.settings import Settings
 
+_HOURS = 24
 _BAR = 30  # characters of all that was worked
 
 
 def stats(
     hours: Annotated[
-        float, typer.Option("--hours", min=0.01, max=1_000_000, help="Of so many hours.")
-    ] = 24,
+        float | None,
+        typer.Option(
+            "--hours", min=0.01, max=1_000_000, help="Of so many hours.", show_default="24"
+        ),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Of the newest jobs that are done instead.")
     ] = None,
@@ -29,9 +33,11 @@ def stats(
     jobs. The share of a phase is its part of all that the jobs took; what is left went by between
     the phases.
     """
+    if hours and jobs:
+        raise typer.BadParameter("not both --hours and --jobs", param_hint="--jobs")
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:
-        found = stats_of_jobs(database, jobs) if jobs else stats_of_hours(database, hours)
+        found = stats_of_jobs(database, jobs) if jobs else stats_of_hours(database, hours or _HOURS)
     if as_json:
         print_json(found)
     else:
@@ -44,7 +50,7 @@ def _show(found: Stats) -> None:
     print_pairs(
         {
             "time": duration(covered),
-            "jobs done": f"{found['jobs']:,}, {found['jobs_per_second']:,.2f} a second",
+            "jobs done": f"{found['jobs']:,}, {found['jobs_per_second']:,.4g} a second",
             "bytes": f"{found['mpack_bytes']:,}, {found['bytes_per_second']:,.0f} a second",
             "failed": f"{sum(found['failed'].values())}: {failed}" if failed else 0,
         }

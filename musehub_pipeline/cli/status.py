@@ -50,11 +50,13 @@ def status(
 
     With --check, for a monitor, each thing that is wrong is a line on stderr, and the exit code is
     3: jobs wait after trouble with database, storage, scratch or the pipeline itself, runs have
-    died, or the oldest job has waited longer than MUSEHUB_QUEUE_AGE_SECONDS.
+    died, or the oldest job that no run has taken yet waits longer than MUSEHUB_QUEUE_AGE_SECONDS.
 
     With --json and --watch there is one line of JSON per interval. If the database goes away
     meanwhile, stderr says so, and the next look is taken all the same.
     """
+    if watch and check:
+        raise typer.BadParameter("--check is one look, --watch are many", param_hint="--check")
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:
         look = partial(queue_status, database)
@@ -80,7 +82,7 @@ def _check(row: QueueStatus, settings: Settings) -> None:
     lines = what_is_wrong(
         waiting=row["waiting_by_code"],
         expired_leases=row["expired_leases"],
-        oldest_seconds=row["oldest_pending_seconds"],
+        oldest_seconds=row["oldest_unclaimed_seconds"],
         most_seconds=settings.queue_age_seconds,
     )
     for line in lines:

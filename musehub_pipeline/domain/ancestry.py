@@ -1,6 +1,7 @@
-"""The parents of commits: some hundred bytes a commit while it is looked up, fifty before."""
+"""The parents of commits: 36 bytes a commit, and 32 for each of its parents."""
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 
 from musehub_pipeline.domain import ids
@@ -13,14 +14,14 @@ class Ancestry:
         self._digests = bytearray()
         self._parents = bytearray()
         self._ends = array("I", [0])  # how many parents all commits up to one have
-        self._rows: dict[bytes, int] = {}
+        self._order = array("I")  # the rows by their commits, once one is asked for
 
     def append(self, commit: bytes, parents: Sequence[bytes]) -> None:
         """Add a commit; of one that comes twice, what was said first counts."""
         self._digests += commit
         self._parents += b"".join(parents)
         self._ends.append(self._ends[-1] + len(parents))
-        self._rows = {}
+        self._order = array("I")
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -38,11 +39,12 @@ class Ancestry:
 
     def parents_of(self, commit: bytes) -> tuple[bytes, ...] | None:
         """Return the parents of a commit, in their order; None where it is not there."""
-        if not self._rows:
-            for row, digest in enumerate(self.digests()):
-                self._rows.setdefault(digest, row)
-        row = self._rows.get(commit)
-        return None if row is None else self._parents_at(row)
+        if not self._order:
+            self._order.extend(sorted(range(len(self)), key=self._commit))
+        place = bisect_left(self._order, commit, key=self._commit)
+        if place == len(self) or self._commit(row := self._order[place]) != commit:
+            return None
+        return self._parents_at(row)
 
     def without(self, commits: Collection[bytes]) -> "Ancestry":
         """Return what is said of all others than these commits."""
@@ -55,3 +57,7 @@ class Ancestry:
     def _parents_at(self, row: int) -> tuple[bytes, ...]:
         start, end = (ids.DIGEST_BYTES * number for number in self._ends[row : row + 2])
         return tuple(ids.split(self._parents[start:end]))
+
+    def _commit(self, row: int) -> bytes:
+        start = row * ids.DIGEST_BYTES
+        return bytes(self._digests[start : start + ids.DIGEST_BYTES])

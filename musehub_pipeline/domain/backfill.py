@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from musehub_pipeline.domain.mpack import LEAST_ITEM_BYTES
 from musehub_pipeline.domain.result import COUNTS, TIMINGS, Result
 
 MOST_WAITING = 100
@@ -49,14 +50,16 @@ class PastJob:
 
 
 def batches(
-    jobs: Iterable[PastJob], *, batch_jobs: int, batch_bytes: int
+    jobs: Iterable[PastJob], *, batch_jobs: int, batch_bytes: int, batch_rows: int
 ) -> Iterator[list[PastJob]]:
-    """Yield the jobs in order, in batches of at most so many jobs and, but for one, bytes.
+    """Yield the jobs in order, in batches of at most so many jobs, bytes and rows, but for one.
 
-    A suspect goes alone: if it kills its run again, it takes no other job along.
+    How many rows an mpack has is not known, but that each takes some bytes. A suspect goes alone:
+    if it kills its run again, it takes no other job along.
     """
     batch: list[PastJob] = []
     size = 0
+    batch_bytes = min(batch_bytes, batch_rows * LEAST_ITEM_BYTES)
     for job in jobs:
         full = len(batch) == batch_jobs or size + job.size_bytes > batch_bytes
         if batch and (full or job.suspect or batch[-1].suspect):

@@ -48,6 +48,7 @@ class Inventory:
     named_objects: DigestSet = field(default_factory=DigestSet)  # by new snapshots
     named_snapshots: DigestSet = field(default_factory=DigestSet)  # by new commits
     unverified_ids: int = 0
+    _marked: int = 0  # objects
     _manifests: Manifests = field(default_factory=Manifests)  # that were judged before
     _named: set[str] = field(default_factory=set)  # lately, as clients spelled it
 
@@ -72,6 +73,7 @@ class Inventory:
                 marks |= MISSING
             elif digest not in proven:
                 marks |= UNPROVEN
+            self._marked += marks > 0
             self.objects.append(place, marks)
 
     def add_snapshots(self, items: Iterable[Packed], *, held: Collection[bytes]) -> None:
@@ -93,9 +95,9 @@ class Inventory:
         _add_each(items, "commits", held, self._add_commit)
 
     @property
-    def rows(self) -> int:
-        """How many items of all kinds there are, but for those that were passed over."""
-        return len(self.objects) + len(self.snapshots) + len(self.commits)
+    def new_items(self) -> int:
+        """How many items there are of which anything is left to do."""
+        return self._marked + len(self.snapshots) + len(self.commits)
 
     def check_named(self) -> None:
         """Check how many objects are named, once all snapshots are there.

@@ -83,7 +83,10 @@ class Manifest:
         if self._whole is None:
             return self._check_large(limits)
         manifests.check(self._whole, longest=limits.path_characters)
-        if len(self.packed) > _ENTRY_BYTES * self._length:
+        if (
+            len(self.packed) > _ENTRY_BYTES * self._length
+            or MAX_GROWTH * len(self.packed) > 2 * limits.snapshot_bytes
+        ):
             self._check_growth(len(self.json()), limits)
         return ids.snapshot_hex(self._whole)
 
@@ -103,7 +106,7 @@ class Manifest:
         json_bytes = 0
         for portion in self.portions():
             check_paths(portion, longest=limits.path_characters)
-            json_bytes += len(_json(portion))
+            json_bytes += len(_json(portion)) - (json_bytes > 0)  # of braces one is a comma then
             self._check_growth(json_bytes, limits)
             entries.extend(map(str.encode, ids.entries(portion)))
         entries.sort()  # as their texts are sorted: UTF-8 keeps the order

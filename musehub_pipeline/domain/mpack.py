@@ -22,6 +22,9 @@ Kind = Literal["object", "snapshot", "commit"]
 LONG_BYTES = 4 << 20
 """Contents up to this size are read on the way; longer ones are passed over."""
 
+LEAST_ITEM_BYTES = 87
+"""Of an item: an object, with its keys and 64 digits, that holds nothing."""
+
 _CHUNK_ITEMS = 20_000
 _CHUNK_BYTES: dict[Kind, int] = {"snapshot": 4 << 20, "commit": 4 << 20, "object": 32 << 20}
 """Of the items of a chunk, all but the last: in memory, but for the contents of objects."""

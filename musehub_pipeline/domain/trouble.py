@@ -30,7 +30,8 @@ def what_is_wrong(
 ) -> list[str]:
     """Return a line for each thing that is wrong with a queue; none where all is well.
 
-    `waiting` are the jobs that wait for another attempt, by the reason of the last.
+    `waiting` are the jobs that wait for another attempt, by the reason of the last, and
+    `oldest_seconds` is the age of the oldest that has had none.
     """
     lines = [f"{jobs} jobs wait after {code}" for code, jobs in serious(waiting).items()]
     if expired_leases:

@@ -95,7 +95,7 @@ class StoredObjects(Storage):
 
         def find(chunk: list[Place]) -> list[bytes]:
             keyed = ((item, _object_key(item.digest)) for item in chunk)
-            return [item.digest for item, key in keyed if not self._has(key, item.size)]
+            return [item.digest for item, key in keyed if not self._surely_has(key, item.size)]
 
         found = in_threads(find, chunks, pool=self._pool, threads=threads)
         lost = set(chain.from_iterable(found))

@@ -118,7 +118,12 @@ def _plan(
 def _in_batches(
     jobs: list[PastJob], settings: Settings
 ) -> Iterator[dg.DynamicOutput[list[PastJob]]]:
-    planned = batches(jobs, batch_jobs=settings.batch_jobs, batch_bytes=settings.batch_bytes)
+    planned = batches(
+        jobs,
+        batch_jobs=settings.batch_jobs,
+        batch_bytes=settings.batch_bytes,
+        batch_rows=settings.max_objects,
+    )
     for number, batch in enumerate(planned, start=1):
         yield dg.DynamicOutput(batch, mapping_key=f"{number:06}", output_name=_BATCHES)
 

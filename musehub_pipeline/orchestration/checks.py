@@ -31,8 +31,9 @@ _WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
     description=(
         "Database, storage and scratch could be reached, no run died, and the pipeline itself did"
         " not fail. Where this fails, look into docs/operating.md under the reason that is named."
-        " Nothing is lost: the jobs are tried again. By hand: what waits in the queue for another"
-        " attempt."
+        " Jobs are tried again until MUSEHUB_MAX_ATTEMPTS are spent, and can be retried by hand"
+        " then. By hand: what waits in the queue for another attempt, and what has failed so in the"
+        " last 24 hours."
     ),
 )
 def trouble(
@@ -41,7 +42,7 @@ def trouble(
     """Judge the queue by what its jobs wait for."""
     musehub.heartbeat.begin(context.run.run_id)
     status = musehub.jobs.status()
-    codes = Counter(status["waiting_by_code"])
+    codes = Counter(status["waiting_by_code"]) + Counter(status["failures_24h"])
     codes[Trouble.LEASE_EXPIRED] += status["expired_leases"]
     found = serious(+codes)
     return dg.AssetCheckResult(passed=not found, severity=_ERROR, metadata={"jobs_by_code": found})
@@ -70,9 +71,9 @@ def refused_pushes(
 @dg.asset_check(
     asset=MPACK_INDEX.key,
     description=(
-        "No job waited longer than MUSEHUB_QUEUE_AGE_SECONDS for its run. Where this warns, there"
-        " are too few runs for what is pushed (MUSEHUB_MAX_CONCURRENT_RUNS, more machines), or"
-        " none: `musehub-pipeline status` tells why nothing moves. By hand: what waits now."
+        "No job waited for its first run longer than MUSEHUB_QUEUE_AGE_SECONDS. Where this warns,"
+        " there are too few runs for what is pushed (MUSEHUB_MAX_CONCURRENT_RUNS, more machines),"
+        " or none: `musehub-pipeline status` tells what waits. By hand: what waits now."
     ),
 )
 def queue_age(
@@ -80,7 +81,7 @@ def queue_age(
 ) -> dg.AssetCheckResult:
     """Judge the queue by its oldest job."""
     musehub.heartbeat.begin(context.run.run_id)
-    seconds = musehub.jobs.status()["oldest_pending_seconds"] or 0.0
+    seconds = musehub.jobs.status()["oldest_unclaimed_seconds"] or 0.0
     passed, figures = _age(seconds, musehub.settings)
     return dg.AssetCheckResult(passed=passed, severity=_WARN, metadata=figures)
 
@@ -151,7 +152,7 @@ def _evaluations(batch: Batch, settings: Settings) -> Iterator[dg.AssetCheckEval
     yield _evaluation(
         refused_pushes, passed=not refused, severity=_WARN, jobs_by_code=dict(refused)
     )
-    passed, figures = _age(report.queue_age(batch), settings)
+    passed, figures = _age(report.longest_wait(batch), settings)
     yield _evaluation(queue_age, passed=passed, severity=_WARN, **figures)
     if batch.results and settings.phase_budgets:
         over = {excess.job_id for excess in batch.excesses}

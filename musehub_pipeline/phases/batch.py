@@ -6,7 +6,7 @@ A batch is small whatever its mpacks hold: paths, places in files, ids and count
 from dataclasses import dataclass, field, replace
 
 from musehub_pipeline.domain.budgets import Excess
-from musehub_pipeline.domain.errors import READ_AGAIN, JobError, Rejection
+from musehub_pipeline.domain.errors import READ_AGAIN, Deferral, JobError, Rejection
 from musehub_pipeline.domain.inventory import MISSING, UNHELD, UNPROVEN
 from musehub_pipeline.domain.job import Claim, Job
 from musehub_pipeline.domain.mpack import Kind
@@ -82,7 +82,7 @@ class Item:
         They do where they may lean on what it did not bring. One that was refused before they were
         judged, or that is indexed again and was not even unpacked, brought nothing to lean on.
         """
-        if self.error is None or self.contents is not None:
+        if self.error is None or self.contents is not None or isinstance(self.error, Deferral):
             return self.error is not None
         refused = isinstance(self.error, Rejection) and self.error.fault not in READ_AGAIN
         return self.lease.holds_repo and not refused
@@ -106,6 +106,7 @@ class Batch:
     run_id: str
     items: tuple[Item, ...] = ()
     rescued: tuple[Rescued, ...] = ()  # jobs that runs before this one had left behind
+    put_back_ms: float = 0.0  # what was spent on jobs that are no longer in the batch
     # What `summarize` has to say:
     results: tuple[Result, ...] = ()  # of every job that is done
     lines: tuple[tuple[int, str], ...] = ()  # level and summary line of every job

@@ -138,11 +138,13 @@ def put_back_late(batch: Batch) -> Batch:
         if item.lease.holds_repo and item.error and item.error.code is Trouble.OVER_BATCH
     }
     kept: list[Item] = []
+    put_back_ms = batch.put_back_ms
     for item in reversed(batch.items):
         if item.claim.repo_id in late and isinstance(item.error, Deferral):
             if item.mpack is not None:
                 item.mpack.close()
             through_blips(item.lease.give_back)
+            put_back_ms += sum(item.timings.values())
         else:
             kept.append(item)
-    return replace(batch, items=tuple(reversed(kept)))
+    return replace(batch, items=tuple(reversed(kept)), put_back_ms=put_back_ms)

@@ -30,16 +30,14 @@ class Holdings:
         """Return those of `digests` that the repo holds."""
         ahead = self._ahead[kind].intersection(digests)
         for contents in self._contents:
-            table = contents.items(kind)
-            ahead.update(digest for digest in digests if table.find(digest) is not None)
+            ahead.update(place.digest for place in contents.items(kind).among(digests))
         return ahead | self._index.held(kind, self.repo_id, set(digests) - ahead)
 
     def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Return the sizes in bytes of those that are stored, whoever holds them."""
         ahead = {digest: self._sizes[digest] for digest in digests if digest in self._sizes}
         for contents in self._contents:
-            places = filter(None, map(contents.objects.find, digests))
-            ahead |= {place.digest: place.size for place in places}
+            ahead |= {place.digest: place.size for place in contents.objects.among(digests)}
         return ahead | self._index.object_sizes(set(digests) - ahead.keys())
 
     def head(self, branch: str) -> str | None:
@@ -64,16 +62,17 @@ class Holdings:
                     reached.extend(known)
         return bool(stored) and self._index.is_ancestor(self.repo_id, ancestor, stored)
 
-    def supply(self, job: Job, contents: Contents, parents: Ancestry, *, packed: bool) -> None:
-        """Count on what a job brings; `packed` is slower, and takes hardly any memory."""
-        if packed:
+    def supply(self, job: Job, contents: Contents, parents: Ancestry, *, compact: bool) -> None:
+        """Count on what a job brings; `compact` is slower, and takes no memory but for parents."""
+        if compact:
             self._contents.append(contents)
             self._ancestries.append(parents)
         else:
             for kind, ahead in self._ahead.items():
                 ahead.update(contents.items(kind).digests())
             self._sizes.update((place.digest, place.size) for place in contents.objects)
-            self._parents.update(parents)
+            for commit, known in parents:
+                self._parents.setdefault(commit, known)
         if job.head is not None and job.branch is not None:
             self._heads[job.branch] = job.head
 

@@ -38,7 +38,13 @@ def index_again(services: Services, job_ids: Collection[str], *, run_id: str) ->
     )
     jobs = plan_backfill(services, selection)
     settings = services.settings
-    for planned in batches(jobs, batch_jobs=settings.batch_jobs, batch_bytes=settings.batch_bytes):
+    batched = batches(
+        jobs,
+        batch_jobs=settings.batch_jobs,
+        batch_bytes=settings.batch_bytes,
+        batch_rows=settings.max_objects,
+    )
+    for planned in batched:
         backlog = through_blips(partial(services.queue.backlog, limit=MOST_WAITING))
         sleep(pause_seconds(len(backlog.due)))
         batch = claim_past(services, run_id=run_id, jobs=planned)

@@ -54,7 +54,7 @@ def figures(batch: Batch, seconds: float) -> dict[str, int | float]:
         "jobs_failed": outcomes[Outcome.FAILED],
         "jobs_put_back": outcomes[Outcome.PUT_BACK],
         "jobs_lost": outcomes[Outcome.LOST],
-        "queue_age_seconds": round(queue_age(batch), _DECIMALS),
+        "queue_age_seconds": round(_queue_age(batch), _DECIMALS),
         "mpack_bytes": mpack_bytes,
         "mb_per_second": round(mpack_bytes / 1e6 / seconds, _DECIMALS) if seconds else 0.0,
         **{name: sum(result[name] for result in batch.results) for name in COUNTS},
@@ -72,9 +72,14 @@ def backfill_report(batch: Batch) -> Report:
     )
 
 
-def queue_age(batch: Batch) -> float:
+def _queue_age(batch: Batch) -> float:
     """Return for how many seconds the oldest job had waited; a clock ahead of us makes no debt."""
     return max([0.0, *(item.claim.queued_seconds for item in batch.items)])
+
+
+def longest_wait(batch: Batch) -> float:
+    """Return for how many seconds the oldest of the jobs had waited that no run had before."""
+    return max([0.0, *(i.claim.queued_seconds for i in batch.items if i.claim.attempt == 1)])
 
 
 def _times(results: Sequence[Result]) -> dict[str, float]:

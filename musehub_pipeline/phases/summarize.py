@@ -99,7 +99,7 @@ def _overhead(batch: Batch) -> float:
     if not batch.items:
         return 0.0
     clock = (monotonic() - batch.items[0].claimed_at) * 1e3
-    phases = sum(sum(item.timings.values()) for item in batch.items)
+    phases = sum(sum(item.timings.values()) for item in batch.items) + batch.put_back_ms
     return max(0.0, clock - phases) / len(batch.items)
 
 

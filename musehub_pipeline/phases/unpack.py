@@ -21,7 +21,9 @@ from musehub_pipeline.postgres.blips import through_blips
 from musehub_pipeline.queue.lease import Lease
 
 _NAMED_IN_MESSAGE = 3
-_MOST_IN_SETS = 200_000  # rows that jobs bring for later ones of their repositories
+# Rows that jobs bring for later ones of their repositories: 200 bytes each, in sets.
+_MOST_IN_SETS = 200_000
+_MOST_IN_SETS_EACH = 5_000
 
 
 def unpack(batch: Batch, services: WorkServices) -> Batch:
@@ -49,7 +51,8 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
             pass_over=item.lease.passes_over,
             verify_ids=services.settings.id_policy == "verify",
             limits=services.settings.limits,
-            room=most - kept if kept else None,
+            # Planned by rows, so that none of what is indexed again is left behind.
+            room=max(0, most - kept) if kept and item.lease.holds_repo else None,
         )
         verified.add(job.mpack_key)
         _check_count(job, inventory)
@@ -66,9 +69,9 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
         )
         kept += contents.rows
         if repo_ids.count(repo_id) > 1:
-            supplied += contents.rows
-            packed = supplied > _MOST_IN_SETS
-            repo.supply(job, contents, inventory.parents, packed=packed)
+            compact = contents.rows > _MOST_IN_SETS_EACH or supplied > _MOST_IN_SETS
+            supplied += 0 if compact else contents.rows
+            repo.supply(job, contents, inventory.parents, compact=compact)
         return replace(item, contents=contents)
 
     return put_back_late(each_job(batch, "unpack", judge))
@@ -91,7 +94,7 @@ def take_inventory(
 
     Raises:
         Rejection: with the item that is at fault.
-        Deferral: OVER_BATCH, where there are more than `room` items.
+        Deferral: OVER_BATCH, where more than `room` items are new.
     """
     inventory = Inventory(verify_ids=verify_ids, limits=limits)
     for kind, items in read_mpack(mpack, limits=limits):
@@ -105,7 +108,7 @@ def take_inventory(
             add = inventory.add_snapshots if kind == "snapshot" else inventory.add_commits
             add(items, held=repo.held(kind, digests) if pass_over else ())
         del items  # before more of them are read
-        if room is not None and inventory.rows > room:
+        if room is not None and inventory.new_items > room:
             raise Deferral(Trouble.OVER_BATCH, f"the batch has room for {room} more rows")
     inventory.check_named()
     if inventory.unverified_ids:  # which vouch for no parents: of what is held, those stored count

@@ -9,6 +9,7 @@
 ) AS job
 
 -- name: stats_totals
+-- How many jobs were done, and since when.
 SELECT
     count(*) AS jobs,
     coalesce(sum(mpack_size_bytes), 0)::bigint AS mpack_bytes,
@@ -43,6 +44,7 @@ WHERE timing.ms IS NOT NULL
 GROUP BY timing.key;
 
 -- name: stats_slowest_jobs
+-- The jobs that took longest.
 SELECT job.job_id, job.repo_id, job.mpack_size_bytes, job.elapsed_ms, job.finished_at
 FROM
     -- include: done_of_period
@@ -51,6 +53,7 @@ ORDER BY job.elapsed_ms DESC, job.job_id
 LIMIT %(rows)s;
 
 -- name: stats_busiest_repos
+-- The repos whose jobs took longest, taken together.
 SELECT
     job.repo_id, repo.owner, repo.slug, count(*) AS jobs,
     sum(job.mpack_size_bytes)::bigint AS mpack_bytes, sum(job.elapsed_ms) AS elapsed_ms
@@ -62,6 +65,7 @@ ORDER BY elapsed_ms DESC NULLS LAST, job.repo_id
 LIMIT %(rows)s;
 
 -- name: stats_failures
+-- How many jobs failed meanwhile, by reason, the most frequent first.
 SELECT error_code, count(*) AS jobs
 FROM musehub_background_jobs
 WHERE job_type = 'mpack.index' AND status = 'failed' AND finished_at > %(since)s

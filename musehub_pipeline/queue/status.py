@@ -33,6 +33,7 @@ class QueueStatus(QueueStanding):
     queue_wait_ms_p50: float | None
     queue_wait_ms_p95: float | None
     waiting_by_code: dict[str, int]  # of pending jobs that have had an attempt: its reason
+    oldest_unclaimed_seconds: float | None  # of those that have had none
 
 
 Told = TypeVar("Told", QueueStanding, QueueStatus)

@@ -1,5 +1,11 @@
 -- The statements of `status.py`.
 
+-- fragment: queue_wait_ms
+CASE WHEN isfinite(job.created_at) THEN extract(epoch FROM coalesce(
+    (jsonb_path_query_first(job.attempts, '$[*].started_at ? (@ != null)') #>> '{}')::timestamptz,
+    job.started_at
+) - job.created_at)::float * 1000 END
+
 -- name: standing
 -- The unfinished part of the queue; `count_due` says how much of it is due.
 SELECT
@@ -12,7 +18,11 @@ SELECT
     count(*) FILTER (WHERE status = 'pending' AND not_before > clock_timestamp()) AS in_backoff,
     count(*) FILTER (WHERE status = 'running') AS running,
     count(*) FILTER (WHERE status = 'running' AND lease_expires_at < clock_timestamp())
-        AS expired_leases
+        AS expired_leases,
+    extract(
+        epoch FROM clock_timestamp() - min(created_at)
+            FILTER (WHERE status = 'pending' AND attempt = 0 AND isfinite(created_at))
+    )::float AS oldest_unclaimed_seconds
 FROM musehub_background_jobs
 WHERE job_type = 'mpack.index' AND status IN ('pending', 'running');
 
@@ -47,10 +57,8 @@ FROM (
     SELECT
         (result ->> 'mpack_size_bytes')::numeric AS bytes,
         (result ->> 'elapsed_ms')::float AS elapsed_ms,
-        CASE WHEN isfinite(created_at) THEN extract(epoch FROM coalesce(
-            (jsonb_path_query_first(attempts, '$[*].started_at ? (@ != null)') #>> '{}')::timestamptz,
-            started_at
-        ) - created_at)::float * 1000 END AS queue_wait_ms
-    FROM musehub_background_jobs
+        -- include: queue_wait_ms
+        AS queue_wait_ms
+    FROM musehub_background_jobs AS job
     WHERE job_type = 'mpack.index' AND status = 'done' AND finished_at > now() - interval '1 hour'
 ) AS done;

@@ -58,7 +58,7 @@ class Totals:
         with self._database.autocommit() as transaction:
             rows = transaction.tuples("ended_since", parameters)
         histograms = (self.wait, self.elapsed, *self.phases.values())
-        for job_id, done, code, attempt, finished_at, mpack_bytes, milliseconds in rows:
+        for job_id, done, code, attempt, finished_at, mpack_bytes, milliseconds, _ in rows:
             self._counted[job_id] = finished_at
             self.attempts += attempt
             if done:
@@ -72,13 +72,14 @@ class Totals:
         if rows:
             newest, oldest = (row[4] for row in (rows[0], rows[-1]))
             left_out = oldest if len(rows) == self._most else self._since
+            newest = min(newest, rows[0][-1])  # a clock may have been ahead
             self._since = max(self._since, left_out, newest - _COMMIT_TIME)
             self._counted = {job: at for job, at in self._counted.items() if at > self._since}
-            self._most = None
+        self._most = None
 
 
 def jobs_by_status(database: Database) -> dict[str, int]:
-    """Return how many jobs there are of each status; of many, the catalogue's estimate.
+    """Return how many jobs there are of each status; of many, the catalogue's estimate, if any.
 
     Raises:
         Transient: DATABASE_UNAVAILABLE.

@@ -33,6 +33,8 @@ def test_these_are_all_the_commands() -> None:
         "index",
         "fsck",
         "status",
+        "stats",
+        "metrics",
         "jobs list",
         "jobs show",
         "jobs retry",

@@ -177,6 +177,32 @@ def test_of_many_that_ended_before_it_began_the_newest_count_and_then_all(
     assert counts == [3, 3, 7, 7]
 
 
+def test_after_an_idle_start_all_count_and_a_clock_that_was_ahead_hides_none(hub: Hub) -> None:
+    def end(job_id: str, finished_at: str) -> None:
+        hub.sql(
+            "INSERT INTO musehub_background_jobs"
+            " (job_id, repo_id, job_type, payload, status, finished_at)"
+            f" VALUES (%(id)s, 'r', 'mpack.index', '{{}}', 'done', {finished_at})",
+            {"id": job_id},
+        )
+
+    with open_database(hub.settings) as database:
+        totals = Totals(database, since=datetime.now(UTC) - timedelta(hours=1))
+        totals._most = 2
+        counts = []
+        for number in range(4):
+            if number == 1:
+                for each in ("a", "b", "c"):
+                    end(each, "clock_timestamp()")
+                end("ahead", "clock_timestamp() + interval '1 hour'")
+            if number == 2:
+                end("d", "clock_timestamp()")
+            totals.look()
+            counts.append(totals.done)
+
+    assert counts == [0, 4, 5, 5]
+
+
 def test_of_many_jobs_the_gauge_is_the_catalogues_estimate(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

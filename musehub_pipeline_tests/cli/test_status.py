@@ -35,6 +35,7 @@ NOTHING = {
     "queue_wait_ms_p50": None,
     "queue_wait_ms_p95": None,
     "waiting_by_code": {},
+    "oldest_unclaimed_seconds": None,
 }
 
 
@@ -92,6 +93,7 @@ def test_the_queue_is_told_in_numbers(busy: Hub) -> None:
     at = datetime.fromisoformat(found.pop("at"))
     assert abs((at - datetime.now(at.tzinfo)).total_seconds()) < 60
     assert found.pop("oldest_pending_seconds") == pytest.approx(90, abs=30)
+    assert found.pop("oldest_unclaimed_seconds") == pytest.approx(90, abs=30)
     assert found == {
         "pending": 4,
         "due": 2,
@@ -155,11 +157,13 @@ def test_a_monitor_is_told_by_an_exit_code_what_is_wrong(
 
 def test_where_all_is_well_a_monitor_is_told_so(hub: Hub) -> None:
     add(hub, "due", "created_at = now()")
-    add(hub, "behind", "not_before = now() + interval '1 hour', error_code = 'HEAD_MOVED'")
+    tried = "attempt = 1, created_at = now() - interval '1 day', error_code = 'HEAD_MOVED'"
+    add(hub, "behind", f"{tried}, not_before = now() + interval '1 hour'")
 
     finished = call("status", "--check")
 
     assert (finished.code, finished.err) == (0, "")
+    assert call("status", "--check", "--watch").code == 2
 
 
 def test_an_empty_queue_has_a_status_too(hub: Hub) -> None:

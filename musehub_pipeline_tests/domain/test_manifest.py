@@ -121,10 +121,15 @@ def test_a_large_manifest_has_no_more_json_than_two_snapshots_have_bytes(
     raw = memoryview(msgpack.packb(manifest))
     monkeypatch.setattr(module, "_PORTION_BYTES", len(raw))
 
-    def check(snapshot_bytes: int) -> str:
+    def check(snapshot_bytes: int, large_bytes: int) -> str:
         limits = Limits(snapshot_bytes=snapshot_bytes)
-        return Manifest(raw, large_bytes=0).check(limits=limits, manifests=Manifests())
+        manifest = Manifest(raw, large_bytes=large_bytes)
+        return manifest.check(limits=limits, manifests=Manifests())
 
-    assert check(-(-size // 2)) == snapshot_hex(manifest)
-    with pytest.raises(Rejection, match=r"LIMIT_EXCEEDED: manifest: more than \d+ bytes as JSON"):
-        check(size // 2 - 1)
+    message = r"LIMIT_EXCEEDED: manifest: more than \d+ bytes as JSON"
+    for portion_bytes in (len(raw), 200):
+        monkeypatch.setattr(module, "_PORTION_BYTES", portion_bytes)
+        for large_bytes in (0, len(raw)):
+            assert check(-(-size // 2), large_bytes) == snapshot_hex(manifest)
+            with pytest.raises(Rejection, match=message):
+                check((size - 1) // 2, large_bytes)

@@ -10,7 +10,7 @@ import pytest
 from musehub_pipeline.domain.errors import Rejection
 from musehub_pipeline.domain.ids import digest_of, id_of, stored
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import LONG_BYTES, Kind, Packed, read_mpack
+from musehub_pipeline.domain.mpack import LEAST_ITEM_BYTES, LONG_BYTES, Kind, Packed, read_mpack
 from musehub_pipeline.domain.places import Place
 from musehub_pipeline_tests.domain.reading import (
     Bytes,
@@ -346,3 +346,11 @@ def test_a_text_that_is_not_utf_8_is_malformed_where_it_is_read() -> None:
     assert refusal(b"\x81" + bad + b"\x90")[0] == "MPACK_MALFORMED"
     item = mapping({"object_id": bad, "content": pack(b"")})
     assert refusal(mapping({"objects": array(1, item)}))[0] == "MPACK_MALFORMED"
+
+
+def test_no_item_takes_less_than_what_backfills_count_for_one() -> None:
+    content = {"objects": [{"object_id": "0" * 64, "content": b""}]}
+
+    assert len(pack(content["objects"][0])) == LEAST_ITEM_BYTES
+    assert min(len(pack(item)) for item in tiny_history().content()["commits"]) > LEAST_ITEM_BYTES
+    assert len(pack({"snapshot_id": "0" * 64, "manifest": {}})) >= LEAST_ITEM_BYTES

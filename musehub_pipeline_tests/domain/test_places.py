@@ -44,6 +44,48 @@ def test_sorting_keeps_each_id_once_the_first_that_came() -> None:
     assert len(table) == 5
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_sorting_in_groups_is_sorting(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("musehub_pipeline.domain.places._SORTED_AT_ONCE", at_once)
+    numbers = [5, 2**255, 7, 5, 2**248 + 1, 2**248, 5, 0, 2**255, 2**256 - 1]
+    table = places(*((number, row, 1) for row, number in enumerate(numbers)))
+
+    assert rows_of(table.sorted_unique()) == [
+        (number, numbers.index(number), 1) for number in sorted(set(numbers))
+    ]
+
+
+def test_marks_are_kept_and_a_view_has_the_items_that_have_one() -> None:
+    table = Places()
+    for number, marks in ((4, 0), (3, 1), (2, 2), (1, 3)):
+        table.append(Place(digest(number), number, 1), marks)
+
+    both = table.sorted_unique()
+    some = table.sorted_unique(marked=True)
+    some.mark({digest(2), digest(9)}, 1)
+
+    assert rows_of(both) == [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 4, 1)]
+    assert (len(both.marked(1)), len(both.marked(2)), len(both.marked(4))) == (2, 2, 0)
+    assert [place.offset for place in both.marked(1)] == [1, 3]
+    assert list(both.marked(2).digests()) == [digest(1), digest(2)]
+    assert [place.offset for place in some.marked(1)] == [1, 2, 3]
+    assert len(some) == 3
+
+
+@pytest.mark.parametrize("scanned", [0, 1000])
+def test_of_a_sorted_table_those_are_found_that_are_asked_for(
+    scanned: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("musehub_pipeline.domain.places._SCANNED", scanned)
+    table = places((1, 10, 1), (3, 30, 1), (5, 50, 1))
+
+    found = table.among([digest(number) for number in (0, 5, 2, 1, 6)])
+
+    assert sorted(place.offset for place in found) == [10, 50]
+    assert list(places().among([digest(1)])) == []
+    assert list(table.among([])) == []
+
+
 @pytest.mark.parametrize(
     ("rows", "size_bytes", "expected"),
     [

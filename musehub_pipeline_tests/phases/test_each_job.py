@@ -12,7 +12,7 @@ from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Transient
 from musehub_pipeline.domain.job import Claim
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_job
-from musehub_pipeline_tests.phases.leases import lease_of
+from musehub_pipeline_tests.phases.leases import lease_of, past_lease_of
 
 GONE = Rejection(Fault.REPO_UNKNOWN, "gone")
 MISSING = Rejection(Fault.MPACK_MISSING, "missing")  # which is read again
@@ -253,3 +253,13 @@ def test_an_item_that_was_not_unpacked_says_so() -> None:
     with pytest.raises(RuntimeError, match="job 0 has not been unpacked"):
         _ = item.parts
     assert replace(item, counts={"a": 1}).counted(b=2).counts == {"a": 1, "b": 2}
+
+
+def test_behind_what_is_put_off_no_later_one_is_judged_of_jobs_indexed_again() -> None:
+    claims = [Claim(job_id=f"{n}", repo_id="a", attempt=1, run_id="run") for n in range(2)]
+    past = tuple(Item(lease=past_lease_of(claim), claimed_at=0.0) for claim in claims)
+    full = Deferral(Trouble.OVER_BATCH, "full")
+
+    after = each_job(Batch(run_id="run", items=past), "unpack", failing(job0=full, job1=GONE))
+
+    assert ends(after) == ["OVER_BATCH", "EARLIER_JOB_UNFINISHED"]
