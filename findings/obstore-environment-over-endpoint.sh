@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # obstore 0.12.1: AWS_ENDPOINT_URL_S3 in the environment wins over `endpoint=`.
 #
-# "Values in this config will override values inferred from the environment", it says of S3Store's
-# arguments. But the variable fills an option of its own, `aws_endpoint_url_s3`, which takes
-# precedence over `endpoint` wherever that came from: requests, and with them signatures, go to a
-# server that was not named. Given as `aws_endpoint_url_s3=`, it is the argument that wins.
+# Arguments of S3Store come before the environment, its documentation says. But the variable fills
+# an option of its own, `aws_endpoint_url_s3`, which comes before `endpoint` wherever that was given:
+# requests, and with them signatures, go to a server that was not named. Given as `aws_endpoint_url_s3=`, it is the argument that wins.
 #
 # Seen:
 #   endpoint: environment

@@ -4,12 +4,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
 
 import psycopg
 import typer
 
 from musehub_pipeline.cli import backfill, db, jobs
-from musehub_pipeline.cli.console import err
+from musehub_pipeline.cli.console import err, out
 from musehub_pipeline.cli.demo import demo
 from musehub_pipeline.cli.dev import dev
 from musehub_pipeline.cli.fsck import fsck
@@ -30,6 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # else paragraphs keep the line ends of the source
+    context_settings={"help_option_names": ["--help", "-h"]},
     help=(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
@@ -50,6 +53,27 @@ app.command()(metrics)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(db.app, name="db")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        out.print(f"musehub-pipeline {version('musehub-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Take what stands before the command."""
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from musehub_pipeline.audit.fsck import Fsck
 from musehub_pipeline.domain.budgets import BudgetKey, Budgets
 from musehub_pipeline.domain.errors import Fault, Rejection, Trouble
 from musehub_pipeline.domain.result import Outcome
@@ -20,6 +21,7 @@ from musehub_pipeline.orchestration.metadata import table
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import report
 from musehub_pipeline.phases.batch import Batch
+from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.settings import Settings
 
 _FAULTS = frozenset(map(str, Fault))
@@ -110,7 +112,32 @@ def phase_budgets(
     )
 
 
-CHECKS = (trouble, refused_pushes, queue_age, phase_budgets)
+@dg.asset_check(
+    asset=MPACK_INDEX.key,
+    description=(
+        "Queue, index and storage agree, as `musehub-pipeline fsck` checks it. No run does this of"
+        " itself: execute it by hand, or by a schedule of your own, for it reads all mpacks in"
+        " storage. Where it fails, `musehub-pipeline fsck` names each breach, and"
+        " `musehub-pipeline fsck --repair` heals what mpacks can prove."
+    ),
+)
+def fsck(context: dg.AssetCheckExecutionContext, musehub: MusehubServices) -> dg.AssetCheckResult:
+    """Judge all that is stored."""
+    musehub.heartbeat.begin(context.run.run_id)
+    found: Counter[str] = Counter()
+    # Not through the services' database: its sessions may not stand idle for as long as this takes.
+    with open_database(musehub.settings) as database:
+        checking = Fsck(database, musehub.objects, repo_id=None, scratch=musehub.scratch)
+        for check in checking.checks():
+            found.update(str(breach.invariant) for breach in check.find(lambda *_: None))
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=_ERROR,
+        metadata={"breaches_by_invariant": dict(found), **checking.checked},
+    )
+
+
+CHECKS = (trouble, refused_pushes, queue_age, phase_budgets, fsck)
 
 
 def _latest_maxima(instance: dg.DagsterInstance, budgets: Budgets) -> dict[BudgetKey, float]:

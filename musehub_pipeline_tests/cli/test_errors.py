@@ -1,6 +1,7 @@
 """Help that explains, and errors that name their cause: never a traceback, never a secret."""
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,8 @@ def test_an_error_is_one_line_on_stderr_of_a_process_that_exits_with_1(
     assert (finished.code, finished.out) == (1, "")
     [line] = finished.err.splitlines()
     assert line.startswith("error: DATABASE_UNAVAILABLE: ")
+
+
+def test_the_version_is_told_and_help_by_its_first_letter() -> None:
+    assert call("--version").out == f"musehub-pipeline {version('musehub-pipeline')}\n"
+    assert call("jobs", "list", "-h").out == call("jobs", "list", "--help").out

@@ -6,9 +6,9 @@ import dagster as dg
 import pytest
 
 from musehub_pipeline.definitions import build_defs
-from musehub_pipeline.orchestration.checks import queue_age, refused_pushes, trouble
+from musehub_pipeline.orchestration.checks import fsck, queue_age, refused_pushes, trouble
 from musehub_pipeline.orchestration.resources import fixed_resource
-from musehub_pipeline_tests.factories import History
+from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.observed import evaluations, run
 
@@ -153,3 +153,26 @@ def test_by_hand_the_checks_judge_the_queue_as_it_stands(
     assert verdict(instance, refused_pushes) == (False, WARN, {"jobs_by_code": {"BAD_ID": 1}})
     passed, _, figures = verdict(instance, queue_age)
     assert (passed, figures["oldest_seconds"]) == (False, pytest.approx(3600, abs=60))
+
+
+def test_by_hand_all_that_is_stored_is_judged(hub: Hub, instance: dg.DagsterInstance) -> None:
+    history = small_history()
+    hub.index(hub.push(hub.create_repo(), history.mpack(), head=list(history.commits)[-1]))
+    by_hand(hub, instance)
+    sound = verdict(instance, fsck)
+
+    hub.sql(
+        "DELETE FROM musehub_object_refs"
+        " WHERE object_id = (SELECT max(object_id) FROM musehub_object_refs)"
+    )
+    by_hand(hub, instance)
+
+    assert sound[:2] == (True, ERROR)
+    assert sound[2]["breaches_by_invariant"] == {}
+    assert sound[2]["objects"] == 14
+    newest = evaluations(instance, fsck)[0]
+    assert not newest.passed
+    assert set(newest.metadata["breaches_by_invariant"].value) == {
+        "manifest_complete",
+        "mpack_indexed",
+    }

@@ -120,7 +120,7 @@ def test_the_asset_and_its_checks_stand_in_the_definitions() -> None:
     assert not asset.is_materializable  # a job makes it, and no button
     assert graph.asset_check_keys == {
         dg.AssetCheckKey(MPACK_INDEX.key, name)
-        for name in ("trouble", "refused_pushes", "queue_age", "phase_budgets")
+        for name in ("trouble", "refused_pushes", "queue_age", "phase_budgets", "fsck")
     }
 
 
@@ -153,7 +153,7 @@ def test_all_that_the_ui_shows_says_what_it_is() -> None:
         "sensors": 1,
         "schedules": 1,
         "assets": 1,
-        "checks": 4,
+        "checks": 5,
         "resources": 2,
     }
     assert [
