@@ -67,6 +67,11 @@ def find_database(settings: Settings) -> str:
     return settings.database_url or _postgres(settings.home.expanduser().resolve())
 
 
+def find_storage(settings: Settings) -> str:
+    """Return the URL of the configured storage, or of the embedded directory."""
+    return settings.storage_url or _directory(settings.home.expanduser().resolve())
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """Return this process's environment with resolved settings in it: see `resolve`.
 

@@ -14,6 +14,7 @@ from musehub_pipeline.cli import backfill, db, jobs
 from musehub_pipeline.cli.console import err, out
 from musehub_pipeline.cli.demo import demo
 from musehub_pipeline.cli.dev import dev
+from musehub_pipeline.cli.doctor import doctor
 from musehub_pipeline.cli.fsck import fsck
 from musehub_pipeline.cli.index import index
 from musehub_pipeline.cli.metrics import metrics
@@ -37,8 +38,8 @@ app = typer.Typer(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
         " Exit codes: 0 done, 1 an error, named on stderr, 2 wrong usage, 3 the answer is no"
-        " (--strict, status --check, a breach found by fsck, jobs retry and cancel, db current),"
-        " 130 or 143 stopped by a signal."
+        " (--strict, status --check, a breach found by fsck, doctor, jobs retry and cancel,"
+        " db current), 130 or 143 stopped by a signal."
     ),
 )
 app.command()(demo)
@@ -50,6 +51,7 @@ app.command()(fsck)
 app.command()(status)
 app.command()(stats)
 app.command()(metrics)
+app.command()(doctor)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(db.app, name="db")

@@ -36,6 +36,7 @@ def test_these_are_all_the_commands() -> None:
         "status",
         "stats",
         "metrics",
+        "doctor",
         "jobs list",
         "jobs show",
         "jobs retry",
