@@ -183,7 +183,7 @@ _LOOKS = (
         "database",
         _database,
         "MUSEHUB_DATABASE_URL names PostgreSQL 14 or newer, with a database that was made WITH"
-        " ENCODING 'UTF8'. See Poolers and Roles in docs/operating.md.",
+        " ENCODING 'UTF8'. docs/operating.md says more of poolers and roles.",
     ),
     _Look("tables", _tables, "Run: musehub-pipeline db upgrade"),
     _Look(
