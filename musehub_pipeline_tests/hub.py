@@ -15,6 +15,7 @@ from uuid import uuid4
 import obstore
 import psycopg
 from psycopg.rows import dict_row
+from sqlalchemy import make_url
 
 from musehub_pipeline import process_mpack_index_job
 from musehub_pipeline.objects.storage_client import Store, open_store, parse_storage_url
@@ -42,8 +43,9 @@ def _is_gone(connection: psycopg.Connection[Any]) -> bool:
 
 
 def disconnect(database_url: str) -> None:
-    """Close all connections to a database."""
-    for key in [key for key in _connections if key[0] == database_url]:
+    """Close all connections to a database, whoever they were made as."""
+    database = make_url(database_url).database
+    for key in [key for key in _connections if make_url(key[0]).database == database]:
         _connections.pop(key).close()
 
 
