@@ -96,6 +96,7 @@ def assert_a_point_a_run(browser: Browser) -> None:
 
 
 def assert_check_names_the_job(browser: Browser, result: dict[str, Any]) -> None:
+    browser.text("phase_budgets").first.click()
     points = browser.points()
     browser.picture("checks")
     assert browser.text("Failed").count() == 2  # in the list of checks, and of the latest run
