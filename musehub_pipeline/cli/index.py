@@ -164,10 +164,13 @@ def watch(settings: Settings) -> Iterator[JobOutcome]:
     ):
         queue, jobs = open_queue(database, settings), Jobs(database)
         runner = Runner(settings, instance)
-        err.print("waiting for pushes")
+        listened = False
         while True:
             try:
                 with queue.notices() as wait:  # before looking, so that nothing is missed
+                    if not listened:
+                        err.print("waiting for pushes")
+                        listened = True
                     while True:
                         if not queue.has_due():
                             said = ""
