@@ -23,6 +23,7 @@ from musehub_pipeline.postgres.database import Database, Transaction
 
 CHUNK_ROWS = 5_000
 _CHUNK_SNAPSHOTS = 1_000
+# Of a window, which is one snapshot: as much as is read in minutes.
 WINDOW_JOBS = 1_000
 _WINDOW_BYTES = 1 << 30
 

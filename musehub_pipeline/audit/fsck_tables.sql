@@ -1,4 +1,5 @@
--- The statements of `fsck_tables.py`. They run in a transaction, on tables of its own that go with it: what storage holds is noted there, so that PostgreSQL compares whole sets.
+-- The statements of `fsck_tables.py`. They run in a transaction, on tables of its own that go with it: what
+-- storage holds is noted there, so that PostgreSQL compares whole sets.
 
 -- name: fsck_begin
 -- See every table as it is at one moment, whatever is written meanwhile.

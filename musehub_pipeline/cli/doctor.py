@@ -16,6 +16,7 @@ from musehub_pipeline.cli.console import out, print_json
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.objects.scratch import scratch_folder
+from musehub_pipeline.objects.storage_client import parse_storage_url
 from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.postgres import migrate
 from musehub_pipeline.postgres.schema import metadata
@@ -23,15 +24,7 @@ from musehub_pipeline.settings import Settings
 
 EXIT_WRONG = 3
 
-_PACKAGES = (
-    "musehub-pipeline",
-    "dagster",
-    "psycopg",
-    "sqlalchemy",
-    "obstore",
-    "msgpack",
-    "msgspec",
-)
+_PACKAGES = ("musehub-pipeline", "dagster", "psycopg", "sqlalchemy", "obstore", "msgspec")
 _NO_MPACK = "0" * 64
 _CLOCKS_APART = 60.0  # seconds; S3 refuses requests that are signed a quarter of an hour off
 
@@ -124,14 +117,9 @@ def _tables(settings: Settings) -> str:
 
 def _rights(settings: Settings) -> str:
     with open_database(settings) as database, database.autocommit() as transaction:
-        missing = [
-            f"{right} on {table}"
-            for table, right in transaction.tuples(
-                "missing_rights", {"tables": list(metadata.tables)}
-            )
-        ]
+        missing = transaction.tuples("missing_rights", {"tables": list(metadata.tables)})
     if missing:
-        raise _Wrong(f"missing: {', '.join(missing)}")
+        raise _Wrong("missing: " + ", ".join(f"{may} on {table}" for table, may in missing))
     return "may read and write all tables"
 
 
@@ -148,10 +136,9 @@ def _storage(settings: Settings) -> str:
     with open_objects(settings) as objects:
         if objects.mpack_size(_NO_MPACK) is not None:
             raise _Wrong(f"{objects.url} has an mpack that nobody can have made")
-        uploads = objects.stored_mpacks()
-        first = next(uploads, None)
-    folder = str(settings.storage_url).removeprefix("file://")
-    if folder != settings.storage_url and not os.access(folder, os.W_OK | os.X_OK):
+        first = next(objects.stored_mpacks(), None)
+    folder = parse_storage_url(str(settings.storage_url)).directory
+    if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
         raise _Wrong(f"{settings.storage_url} may not be written to")
     return f"{settings.storage_url}, {'mpacks are there' if first else 'no mpack yet'}"
 
@@ -173,9 +160,8 @@ def _records(settings: Settings) -> str:
     use_dagster_home(settings)
     with dagster_instance() as instance:
         runs = instance.get_runs_count()
-        beats = [beat.healthy for beat in instance.get_daemon_statuses().values() if beat.healthy]
-    daemon = f"{len(beats)} daemons alive" if beats else "no daemon alive: `index` works without"
-    return f"{runs} runs, {daemon}"
+        alive = sum(beat.healthy is True for beat in instance.get_daemon_statuses().values())
+    return f"{runs} runs, {alive} daemons alive; `index` needs none"
 
 
 _LOOKS = (
@@ -186,11 +172,7 @@ _LOOKS = (
         " ENCODING 'UTF8'. docs/operating.md says more of poolers and roles.",
     ),
     _Look("tables", _tables, "Run: musehub-pipeline db upgrade"),
-    _Look(
-        "rights",
-        _rights,
-        "GRANT SELECT, INSERT, UPDATE, DELETE on these tables to the role.",
-    ),
+    _Look("rights", _rights, "GRANT them to the role."),
     _Look("clock", _clock, "Set the clocks of both machines by NTP."),
     _Look(
         "storage",

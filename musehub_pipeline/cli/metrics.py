@@ -92,8 +92,8 @@ def _standing(database: Database) -> Iterator[Metric]:
     )
     standing, counts = queue_standing(database), jobs_by_status(database)
     counts |= {Status.PENDING: standing["pending"], Status.RUNNING: standing["running"]}
-    for name in Status:
-        jobs.add_metric([name], counts.get(name, 0))
+    for name, count in counts.items():
+        jobs.add_metric([name], count)
     yield jobs
     oldest = standing["oldest_pending_seconds"] or 0.0
     for name, text, value in (

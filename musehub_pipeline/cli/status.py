@@ -113,6 +113,7 @@ def _repeat(show: Callable[[], None], interval: float) -> None:
 
 def _table(row: QueueStatus) -> Table:
     failures = row["failures_24h"]
+    failed = sum(failures.values())
     return pairs_table(
         {
             "at": row["at"],
@@ -120,10 +121,10 @@ def _table(row: QueueStatus) -> Table:
             "oldest pending": duration(row["oldest_pending_seconds"]),
             "due now": row["due"],
             "in backoff": row["in_backoff"],
-            "waiting after": _by_code(row["waiting_by_code"]),
+            "waiting after": _by_code(row["waiting_by_code"]) or 0,
             "running": row["running"],
             "expired leases": row["expired_leases"],
-            "failed in 24 hours": _by_code(failures, total=True),
+            "failed in 24 hours": f"{failed}: {_by_code(failures)}" if failed else 0,
             "done in an hour": f"{row['done_1h']:,}, {row['done_per_minute']:,.1f} a minute",
             "bytes in an hour": f"{row['bytes_1h']:,}, {row['bytes_per_minute']:,.0f} a minute",
             "elapsed, p50 and p95": _milliseconds(row["elapsed_ms_p50"], row["elapsed_ms_p95"]),
@@ -132,11 +133,8 @@ def _table(row: QueueStatus) -> Table:
     )
 
 
-def _by_code(codes: dict[str, int], *, total: bool = False) -> str | int:
-    if not codes:
-        return 0
-    text = ", ".join(f"{code} {jobs}" for code, jobs in codes.items())
-    return f"{sum(codes.values())}: {text}" if total else text
+def _by_code(codes: dict[str, int]) -> str:
+    return ", ".join(f"{code} {jobs}" for code, jobs in codes.items())
 
 
 def _milliseconds(*values: float | None) -> str | None:

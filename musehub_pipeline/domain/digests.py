@@ -6,11 +6,11 @@ from typing import Protocol
 
 from musehub_pipeline.domain import ids
 
-_MOST_RECENT = 100_000
-_RECENT_PART = 8  # of the others, where they are more
-_BUCKETS = 64
-_COMPARED = 250_000
-_PORTION = 5_000
+_MOST_RECENT = 100_000  # 10 MB; an everyday push has fewer, and nothing of it is packed
+_RECENT_PART = 8  # of the others, where they are more: to pack goes over all of them
+_BUCKETS = 64  # of two million, each has 3 MB while it is added to
+_COMPARED = 250_000  # at a time, 25 MB: the others are gone over again for each part
+_PORTION = 5_000  # that are asked for in one statement
 
 
 class HasDigests(Protocol):

@@ -14,7 +14,7 @@ MAX_DEPTH = 200
 _DECODER_DEPTH = 1024  # of msgpack's decoder, whatever the stack of its caller
 _PORTION_BYTES = 256 << 10
 
-Kind = Literal["list", "map"]
+Nesting = Literal["list", "map"]
 
 _KINDS: dict[int, tuple[Literal["text", "list", "map"], int]] = {
     0xD9: ("text", 1),
@@ -54,7 +54,7 @@ def header_of(packed: bytes | memoryview) -> Header:
             return Header(None, 0, 1)
 
 
-def pack_header(kind: Kind, length: int) -> bytes:
+def pack_header(kind: Nesting, length: int) -> bytes:
     """Return the shortest header of a list or map."""
     fixed, short = (0x80, 0xDE) if kind == "map" else (0x90, 0xDC)
     if length < 1 << 4:
@@ -71,7 +71,7 @@ def skipper(packed: bytes | memoryview) -> Any:
     return unpacker  # pyright: ignore
 
 
-def whole_items(packed: memoryview, *, kind: Kind, most: int) -> tuple[int, int]:
+def whole_items(packed: memoryview, *, kind: Nesting, most: int) -> tuple[int, int]:
     """Return how many items of a list or map lie there whole, `most` at the most, and their bytes.
 
     Raises:

@@ -6,7 +6,7 @@ it stands, or the latest run.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -21,28 +21,40 @@ from musehub_pipeline.orchestration.metadata import table
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import report
 from musehub_pipeline.phases.batch import Batch
-from musehub_pipeline.phases.services import open_database
+from musehub_pipeline.phases.services import Services, open_database
 from musehub_pipeline.settings import Settings
 
 _FAULTS = frozenset(map(str, Fault))
 _WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
+Judge = Callable[[dg.DagsterInstance, Services], dg.AssetCheckResult]
 
-@dg.asset_check(
-    asset=MPACK_INDEX.key,
-    description=(
-        "Database, storage and scratch could be reached, no run died, and the pipeline itself did"
-        " not fail. Where this fails, look into docs/operating.md under the reason that is named."
-        " Jobs are tried again until MUSEHUB_MAX_ATTEMPTS are spent, and can be retried by hand"
-        " then. By hand: what waits in the queue for another attempt, and what has failed so in the"
-        " last 24 hours."
-    ),
+
+def _by_hand(description: str) -> Callable[[Judge], dg.AssetChecksDefinition]:
+    """Make a check of what judges when it is executed by hand; it is called as that is."""
+
+    def define(judge: Judge) -> dg.AssetChecksDefinition:
+        @dg.asset_check(name=judge.__name__, asset=MPACK_INDEX.key, description=description)
+        def check(
+            context: dg.AssetCheckExecutionContext, musehub: MusehubServices
+        ) -> dg.AssetCheckResult:
+            musehub.heartbeat.begin(context.run.run_id)  # else the sensor would take it for dead
+            return judge(context.instance, musehub)
+
+        return check
+
+    return define
+
+
+@_by_hand(
+    "Database, storage and scratch could be reached, no run died, and the pipeline itself did"
+    " not fail. Where this fails, look into docs/operating.md under the reason that is named."
+    " Jobs are tried again until MUSEHUB_MAX_ATTEMPTS are spent, and can be retried by hand"
+    " then. By hand: what waits in the queue for another attempt, and what has failed so in the"
+    " last 24 hours."
 )
-def trouble(
-    context: dg.AssetCheckExecutionContext, musehub: MusehubServices
-) -> dg.AssetCheckResult:
+def trouble(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     """Judge the queue by what its jobs wait for."""
-    musehub.heartbeat.begin(context.run.run_id)
     status = musehub.jobs.status()
     codes = Counter(status["waiting_by_code"]) + Counter(status["failures_24h"])
     codes[Trouble.LEASE_EXPIRED] += status["expired_leases"]
@@ -50,19 +62,13 @@ def trouble(
     return dg.AssetCheckResult(passed=not found, severity=_ERROR, metadata={"jobs_by_code": found})
 
 
-@dg.asset_check(
-    asset=MPACK_INDEX.key,
-    description=(
-        "No push was refused. Where this warns, the client that pushed has to look at the reason;"
-        " `musehub-pipeline jobs list --status failed` names the jobs, docs/reasons.md explains the"
-        " codes. A run that refuses a push succeeds all the same. By hand: the last 24 hours."
-    ),
+@_by_hand(
+    "No push was refused. Where this warns, the client that pushed has to look at the reason;"
+    " `musehub-pipeline jobs list --status failed` names the jobs, docs/reasons.md explains the"
+    " codes. A run that refuses a push succeeds all the same. By hand: the last 24 hours."
 )
-def refused_pushes(
-    context: dg.AssetCheckExecutionContext, musehub: MusehubServices
-) -> dg.AssetCheckResult:
+def refused_pushes(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     """Judge the last day by what was refused."""
-    musehub.heartbeat.begin(context.run.run_id)
     failures = musehub.jobs.status()["failures_24h"]
     refused = {code: jobs for code, jobs in failures.items() if code in _FAULTS}
     return dg.AssetCheckResult(
@@ -70,39 +76,27 @@ def refused_pushes(
     )
 
 
-@dg.asset_check(
-    asset=MPACK_INDEX.key,
-    description=(
-        "No job waited for its first run longer than MUSEHUB_QUEUE_AGE_SECONDS. Where this warns,"
-        " there are too few runs for what is pushed (MUSEHUB_MAX_CONCURRENT_RUNS, more machines),"
-        " or none: `musehub-pipeline status` tells what waits. By hand: what waits now."
-    ),
+@_by_hand(
+    "No job waited for its first run longer than MUSEHUB_QUEUE_AGE_SECONDS. Where this warns,"
+    " there are too few runs for what is pushed (MUSEHUB_MAX_CONCURRENT_RUNS, more machines),"
+    " or none: `musehub-pipeline status` tells what waits. By hand: what waits now."
 )
-def queue_age(
-    context: dg.AssetCheckExecutionContext, musehub: MusehubServices
-) -> dg.AssetCheckResult:
+def queue_age(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     """Judge the queue by its oldest job."""
-    musehub.heartbeat.begin(context.run.run_id)
     seconds = musehub.jobs.status()["oldest_unclaimed_seconds"] or 0.0
     passed, figures = _age(seconds, musehub.settings)
     return dg.AssetCheckResult(passed=passed, severity=_WARN, metadata=figures)
 
 
-@dg.asset_check(
-    asset=MPACK_INDEX.key,
-    description=(
-        "No job took longer than MUSEHUB_PHASE_BUDGETS_MS allows. Where budgets are set, each run"
-        " of index_mpacks judges the jobs that it has done; executed by hand, the check judges the"
-        " maxima of the latest materialization. It warns: the jobs are done all the same."
-    ),
+@_by_hand(
+    "No job took longer than MUSEHUB_PHASE_BUDGETS_MS allows. Where budgets are set, each run"
+    " of index_mpacks judges the jobs that it has done; executed by hand, the check judges the"
+    " maxima of the latest materialization. It warns: the jobs are done all the same."
 )
-def phase_budgets(
-    context: dg.AssetCheckExecutionContext, musehub: MusehubServices
-) -> dg.AssetCheckResult:
+def phase_budgets(instance: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     """Judge the latest materialization by the budgets of now."""
-    musehub.heartbeat.begin(context.run.run_id)
     budgets = musehub.settings.phase_budgets
-    maxima = _latest_maxima(context.instance, budgets)
+    maxima = _latest_maxima(instance, budgets)
     over = {key: taken for key, taken in maxima.items() if taken > budgets[key]}
     return dg.AssetCheckResult(
         passed=not over,
@@ -112,18 +106,14 @@ def phase_budgets(
     )
 
 
-@dg.asset_check(
-    asset=MPACK_INDEX.key,
-    description=(
-        "Queue, index and storage agree, as `musehub-pipeline fsck` checks it. No run does this of"
-        " itself: execute it by hand, or by a schedule of your own, for it reads all mpacks in"
-        " storage. Where it fails, `musehub-pipeline fsck` names each breach, and"
-        " `musehub-pipeline fsck --repair` heals what mpacks can prove."
-    ),
+@_by_hand(
+    "Queue, index and storage agree, as `musehub-pipeline fsck` checks it. No run does this of"
+    " itself: execute it by hand, or by a schedule of your own, for it reads all mpacks in"
+    " storage. Where it fails, `musehub-pipeline fsck` names each breach, and"
+    " `musehub-pipeline fsck --repair` heals what mpacks can prove."
 )
-def fsck(context: dg.AssetCheckExecutionContext, musehub: MusehubServices) -> dg.AssetCheckResult:
+def fsck(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     """Judge all that is stored."""
-    musehub.heartbeat.begin(context.run.run_id)
     found: Counter[str] = Counter()
     # Not through the services' database: its sessions may not stand idle for as long as this takes.
     with open_database(musehub.settings) as database:

@@ -7,7 +7,9 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
+from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import TIMING_OF_PHASE
 from musehub_pipeline.postgres.database import Database
 
@@ -30,6 +32,19 @@ class Histogram:
         """Count a time; what a clock that is ahead makes negative is none."""
         self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.seconds += max(0.0, seconds)
+
+
+class _Ended(NamedTuple):
+    """A row of `ended_since`."""
+
+    job_id: str
+    done: bool
+    code: str | None
+    attempt: int
+    finished_at: datetime
+    mpack_bytes: int
+    milliseconds: list[float | None]  # waiting, elapsed, and of each phase
+    at: datetime  # now
 
 
 class Totals:
@@ -56,34 +71,41 @@ class Totals:
         """
         parameters = {"since": self._since, "counted": list(self._counted), "most": self._most}
         with self._database.autocommit() as transaction:
-            rows = transaction.tuples("ended_since", parameters)
-        histograms = (self.wait, self.elapsed, *self.phases.values())
-        for job_id, done, code, attempt, finished_at, mpack_bytes, milliseconds, _ in rows:
-            self._counted[job_id] = finished_at
-            self.attempts += attempt
-            if done:
-                self.done += 1
-                self.mpack_bytes += mpack_bytes
-            else:
-                self.failed[code or "UNKNOWN"] += 1
-            for histogram, taken in zip(histograms, milliseconds, strict=True):
-                if taken is not None:
-                    histogram.add(taken / 1e3)
-        if rows:
-            newest, oldest = (row[4] for row in (rows[0], rows[-1]))
-            left_out = oldest if len(rows) == self._most else self._since
-            newest = min(newest, rows[0][-1])  # a clock may have been ahead
-            self._since = max(self._since, left_out, newest - _COMMIT_TIME)
+            ended = [_Ended(*row) for row in transaction.tuples("ended_since", parameters)]
+        for job in ended:
+            self._count(job)
+        if ended:
+            newest, oldest = ended[0], ended[-1]
+            begin = oldest.finished_at if len(ended) == self._most else self._since
+            latest = min(newest.finished_at, newest.at)  # a clock may have been ahead
+            self._since = max(self._since, begin, latest - _COMMIT_TIME)
             self._counted = {job: at for job, at in self._counted.items() if at > self._since}
         self._most = None
 
+    def _count(self, job: "_Ended") -> None:
+        self._counted[job.job_id] = job.finished_at
+        self.attempts += job.attempt
+        if job.done:
+            self.done += 1
+            self.mpack_bytes += job.mpack_bytes
+        else:
+            self.failed[job.code or "UNKNOWN"] += 1
+        histograms = (self.wait, self.elapsed, *self.phases.values())
+        for histogram, taken in zip(histograms, job.milliseconds, strict=True):
+            if taken is not None:
+                histogram.add(taken / 1e3)
+
 
 def jobs_by_status(database: Database) -> dict[str, int]:
-    """Return how many jobs there are of each status; of many, the catalogue's estimate, if any.
+    """Return how many jobs there are of each status; of many, the catalogue's estimate.
+
+    A status is left out where nothing is known of it.
 
     Raises:
         Transient: DATABASE_UNAVAILABLE.
     """
     with database.autocommit() as transaction:
-        large = transaction.value("bytes_of_jobs") > _COUNTED_BYTES
-        return dict(transaction.tuples("estimate_by_status" if large else "count_by_status"))
+        if transaction.value("bytes_of_jobs") > _COUNTED_BYTES:
+            return dict(transaction.tuples("estimate_by_status"))
+        counted = dict(transaction.tuples("count_by_status"))
+    return {status: counted.get(status, 0) for status in Status}

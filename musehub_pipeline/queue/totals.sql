@@ -38,13 +38,13 @@ SELECT pg_relation_size('musehub_background_jobs');
 SELECT status, count(*) FROM musehub_background_jobs WHERE job_type = 'mpack.index' GROUP BY status;
 
 -- name: estimate_by_status
--- By the catalogue, as of when the table was last analyzed: one index has all that ended, the other what is done.
+-- By the catalogue, if the table has ever been analyzed: one index has all that ended, the other what is done.
 SELECT status, jobs::bigint
 FROM (
     SELECT ended.reltuples - done.reltuples, done.reltuples
-    FROM pg_class AS ended, pg_class AS done
-    WHERE ended.oid = 'musehub_background_jobs_ended'::regclass
+    FROM pg_class AS jobs, pg_class AS ended, pg_class AS done
+    WHERE jobs.oid = 'musehub_background_jobs'::regclass AND jobs.reltuples >= 0
+        AND ended.oid = 'musehub_background_jobs_ended'::regclass
         AND done.oid = 'musehub_background_jobs_verified'::regclass
-        AND ended.reltuples >= 0 AND done.reltuples >= 0
 ) AS known (failed, done),
 LATERAL (VALUES ('failed', greatest(0, failed)), ('done', done)) AS said (status, jobs);

@@ -35,7 +35,7 @@ def run(hub: Hub, instance: dg.DagsterInstance) -> Run:
     return run_once
 
 
-@pytest.fixture(params=[0, 200_000], ids=["packed", "in sets"])
+@pytest.fixture(params=[-1, 200_000], ids=["compact", "in sets"])
 def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Note what earlier jobs bring as where it is much, and as where it is little."""
     monkeypatch.setattr("musehub_pipeline.phases.unpack._MOST_IN_SETS", request.param)
