@@ -33,7 +33,7 @@ def test_a_job_of_no_time_that_python_knows_is_indexed_among_others(
     change(hub, odd, f"created_at = {created_at}")
     with Database(str(hub.settings.database_url)) as database:
         waiting = queue_status(database)
-        assert [job["job_id"] for job in Jobs(database).newest(limit=9)].count(odd) == 1
+        assert [job["job_id"] for job in Jobs(database).listed(limit=9)].count(odd) == 1
 
         index_all(hub)
 

@@ -4,7 +4,7 @@ import json
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
@@ -12,8 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from musehub_pipeline.domain.escapes import spelled
+from musehub_pipeline.queue.pauses import Pause
 
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}  # Unicode's categories of control, format and line end
+
+_SECOND_MS = 1_000
+_MINUTE_SECONDS = 60
+_AGE_UNITS = (("d", 86_400), ("h", 3_600), ("m", _MINUTE_SECONDS))
 
 
 class _PlainConsole(Console):
@@ -116,3 +121,39 @@ def cell(value: object) -> str:
 def duration(seconds: float | None) -> str | None:
     """Return seconds as days, hours, minutes and seconds."""
     return None if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def milliseconds(taken: float | None) -> str | None:
+    """Return milliseconds in a unit that people read: 4.2 ms, 815 ms, 12.3 s, 1:02:03."""
+    if taken is None:
+        return None
+    if taken < _SECOND_MS:
+        return f"{taken:.3g} ms"
+    seconds = taken / _SECOND_MS
+    return f"{seconds:.1f} s" if seconds < _MINUTE_SECONDS else duration(seconds)
+
+
+def age(then: datetime) -> str:
+    """Return how long ago something was, in one unit: 5s, 12m, 3h, 40d."""
+    seconds = max(0, (datetime.now(UTC) - then).total_seconds())
+    for unit, length in _AGE_UNITS:
+        if seconds >= length:
+            return f"{seconds // length:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def short_id(job_id: str) -> str:
+    """Return the first 12 characters of an id, without ``sha256:``; commands take that for it."""
+    return job_id.removeprefix("sha256:")[:12]
+
+
+def shortened(text: str, characters: int) -> str:
+    """Return a text, cut to so many characters, of which the last then is an ellipsis."""
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"
+
+
+def paused_name(pause: Pause) -> str:
+    """Say what is paused, since when, and why."""
+    named = f"{pause['owner']}/{pause['slug']}" if pause["owner"] else pause["repo_id"]
+    why = f": {pause['reason']}" if pause["reason"] else ""
+    return f"{named or 'the queue'} since {cell(pause['paused_at'])}{why}"

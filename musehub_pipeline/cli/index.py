@@ -27,7 +27,10 @@ _FINAL = (Status.DONE, Status.FAILED)
 
 def index(
     job_ids: Annotated[
-        list[str] | None, typer.Argument(help="Jobs to index.", show_default="all that are due")
+        list[str] | None,
+        typer.Argument(
+            help="Jobs to index, or how their ids begin.", show_default="all that are due"
+        ),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help=f"Exit with {EXIT_JOB_FAILED} if a job failed.")
@@ -123,6 +126,7 @@ def drain(settings: Settings, job_ids: list[str], *, everything: bool = False) -
     taken: list[str] = []
     with open_database(settings) as database:
         queue, jobs = open_queue(database, settings), Jobs(database)
+        job_ids = [jobs.named(job_id) for job_id in job_ids]
         rows = [jobs.require(job_id) for job_id in job_ids]
         named = bool(job_ids) and not everything
         remaining = [row["job_id"] for row in rows if named and row["status"] not in _FINAL]

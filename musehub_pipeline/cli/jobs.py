@@ -9,11 +9,16 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
+    age,
     err,
+    milliseconds,
     out,
+    paused_name,
     print_json,
     print_pairs,
     print_rows,
+    short_id,
+    shortened,
 )
 from musehub_pipeline.cli.options import (
     CodeFilter,
@@ -22,6 +27,7 @@ from musehub_pipeline.cli.options import (
     NewerThanFilter,
     OlderThanFilter,
     RepoFilter,
+    repo_option,
 )
 from musehub_pipeline.domain.errors import JobNotFound
 from musehub_pipeline.domain.job import Status
@@ -29,14 +35,22 @@ from musehub_pipeline.domain.result import in_order
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.postgres.database import Database
-from musehub_pipeline.queue.jobs import Filters, Jobs
+from musehub_pipeline.queue.jobs import Filters, Jobs, ListedJob, Sort
+from musehub_pipeline.queue.pauses import Pause, Pauses
 from musehub_pipeline.settings import Settings
 
 EXIT_REFUSED = 3
 
+_REPOSITORY_CHARACTERS = 24
 _ATTEMPT = ("attempt", "run_id", "started_at", "ended_at", "code", "message")
 
-app = typer.Typer(no_args_is_help=True, help="Look at the queue; retry and cancel jobs.")
+PausedRepo = Annotated[
+    str | None, repo_option("The repository; without one, the whole queue is meant.")
+]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Look at the queue; retry and cancel jobs; pause and resume it."
+)
 
 
 @app.command("list")
@@ -46,47 +60,79 @@ def list_jobs(
     code: CodeFilter = None,
     older_than: OlderThanFilter = None,
     newer_than: NewerThanFilter = None,
+    sort: Annotated[
+        Sort, typer.Option(help="Newest, longest at work or most attempts first.")
+    ] = Sort.CREATED,
     limit: Limit = 20,
+    full: Annotated[
+        bool, typer.Option("--full", help="Whole ids, names and times, as in a pipe.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """List jobs, the newest first; stderr says if there are more than --limit allows."""
+    """List jobs, the newest first; stderr says if there are more than --limit allows.
+
+    On a terminal, ids are cut to what `jobs show` and the others still take, and times are ages.
+    """
     with _open_queue() as (database, jobs):
-        rows = jobs.newest(
+        rows = jobs.listed(
             status=status,
+            sort=sort,
             limit=limit + 1,
             **_filters(database, repo, code, older_than, newer_than),
         )
     if len(rows) > limit:
         rows.pop()
-        err.print(f"only the newest {limit}: --limit shows more")
+        first = "newest" if sort is Sort.CREATED else "first"
+        err.print(f"only the {first} {limit}: --limit shows more")
     if as_json:
         print_json(rows)
-        return
-    print_rows(
-        ("job", "repository", "status", "attempt", "created", "ms", "reason"),
-        (
+    elif full or not out.is_terminal:
+        print_rows(
+            ("job", "repository", "status", "attempt", "created", "ms", "reason"),
             (
-                row["job_id"],
-                f"{row['owner']}/{row['slug']}" if row["owner"] else row["repo_id"],
-                row["status"],
-                row["attempt"],
-                row["created_at"],
-                row["elapsed_ms"],
-                row["error_code"],
-            )
-            for row in rows
-        ),
-    )
+                (
+                    row["job_id"],
+                    _repository(row),
+                    row["status"],
+                    row["attempt"],
+                    row["created_at"],
+                    row["elapsed_ms"],
+                    row["error_code"],
+                )
+                for row in rows
+            ),
+        )
+    else:
+        print_rows(
+            ("job", "repository", "status", "try", "age", "elapsed", "reason"),
+            (
+                (
+                    short_id(row["job_id"]),
+                    shortened(_repository(row), _REPOSITORY_CHARACTERS),
+                    row["status"],
+                    row["attempt"],
+                    age(row["created_at"]),
+                    milliseconds(row["elapsed_ms"]),
+                    row["error_code"],
+                )
+                for row in rows
+            ),
+        )
+
+
+def _repository(row: ListedJob) -> str:
+    return f"{row['owner']}/{row['slug']}" if row["owner"] else row["repo_id"]
 
 
 @app.command("show")
 def show_job(
-    job_id: Annotated[str, typer.Argument(help="The job.")],
+    job_id: Annotated[str, typer.Argument(help="The job, or how its id begins.")],
     as_json: JsonFlag = False,
 ) -> None:
     """Show all that is known about a job: its row, how each attempt ended, and its result."""
     with _open_queue() as (_, jobs):
-        row = dict[str, Any](jobs.require(job_id))
+        row = dict[str, Any](jobs.require(jobs.named(job_id)))
+    job_id = row["job_id"]
     row["result"] = row["result"] and in_order(row["result"])
     if as_json:
         print_json(row)
@@ -103,7 +149,8 @@ def show_job(
 @app.command("retry")
 def retry_jobs(
     job_ids: Annotated[
-        list[str] | None, typer.Argument(help="Failed jobs.", show_default="by filter")
+        list[str] | None,
+        typer.Argument(help="Failed jobs, or how their ids begin.", show_default="by filter"),
     ] = None,
     repo: RepoFilter = None,
     code: CodeFilter = None,
@@ -125,6 +172,7 @@ def retry_jobs(
         raise typer.BadParameter("give either jobs, or filters, or --all")
     with _open_queue() as (database, jobs):
         filters = _filters(database, repo, code, older_than, newer_than)
+        job_ids = jobs.named_all(job_ids or ())
         retried = jobs.retry(job_ids or None, **filters)
         refused = _refusals(job_ids or (), retried, jobs)
     _report("retried", retried, refused, as_json=as_json, sentence="pending again")
@@ -133,7 +181,8 @@ def retry_jobs(
 @app.command("cancel")
 def cancel_jobs(
     job_ids: Annotated[
-        list[str] | None, typer.Argument(help="Pending jobs.", show_default="by filter")
+        list[str] | None,
+        typer.Argument(help="Pending jobs, or how their ids begin.", show_default="by filter"),
     ] = None,
     repo: RepoFilter = None,
     code: CodeFilter = None,
@@ -151,9 +200,58 @@ def cancel_jobs(
         raise typer.BadParameter("give either jobs, or filters")
     with _open_queue() as (database, jobs):
         filters = _filters(database, repo, code, older_than, newer_than)
+        job_ids = jobs.named_all(job_ids or ())
         cancelled = jobs.cancel(job_ids or None, **filters)
         refused = _refusals(job_ids or (), cancelled, jobs, advice=_advise_to_terminate)
     _report("cancelled", cancelled, refused, as_json=as_json, sentence="cancelled")
+
+
+@app.command("pause")
+def pause_jobs(
+    repo: PausedRepo = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever finds it paused.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Claim no more jobs of a repository, or none at all, until `jobs resume`.
+
+    What is pushed meanwhile waits; nothing is lost. Jobs that runs have already are finished, and
+    backfills go on. To pause what is paused already changes nothing.
+    """
+    with _open_queue() as (database, _):
+        pauses = Pauses(database)
+        begun = pauses.begin(_repo_id(database, repo), reason=reason)
+        _report_pauses(pauses.all(), as_json=as_json)
+    if not begun:
+        err.print(f"{repo or 'the queue'} was paused already")
+
+
+@app.command("resume")
+def resume_jobs(repo: PausedRepo = None, as_json: JsonFlag = False) -> None:
+    """Claim jobs again: of a repository that was paused, or of the queue.
+
+    What else is paused stays so, and is named. The exit code is 3 where it was not paused.
+    """
+    with _open_queue() as (database, _):
+        pauses = Pauses(database)
+        ended = pauses.end(_repo_id(database, repo))
+        _report_pauses(pauses.all(), as_json=as_json)
+    if not ended:
+        err.print(f"{repo or 'the queue'} was not paused")
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _repo_id(database: Database, repo: str | None) -> str | None:
+    return Repos(database).find(repo).repo_id if repo else None
+
+
+def _report_pauses(pauses: list[Pause], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"paused": pauses})
+        return
+    for pause in pauses:
+        out.print(f"paused: {paused_name(pause)}; {pause['jobs']} jobs wait")
+    if not pauses:
+        out.print("nothing is paused")
 
 
 @contextmanager
@@ -176,7 +274,7 @@ def _filters(
     newer_than: timedelta | None,
 ) -> Filters:
     return {
-        "repo_id": Repos(database).find(repo).repo_id if repo else None,
+        "repo_id": _repo_id(database, repo),
         "code": code,
         "older_than": older_than,
         "newer_than": newer_than,

@@ -99,6 +99,7 @@ def _standing(database: Database) -> Iterator[Metric]:
     for name, text, value in (
         ("musehub_jobs_due", "Jobs that a run would take now.", standing["due"]),
         ("musehub_jobs_in_backoff", "Jobs that wait for another attempt.", standing["in_backoff"]),
+        ("musehub_jobs_paused", "Jobs that an operator holds back.", standing["paused"]),
         (
             "musehub_leases_expired",
             "Jobs whose run died and that no other has taken yet.",

@@ -16,6 +16,7 @@ from musehub_pipeline.cli.console import (
     err,
     out,
     pairs_table,
+    paused_name,
     print_json,
     print_json_line,
     print_table,
@@ -121,6 +122,7 @@ def _table(row: QueueStatus) -> Table:
             "oldest pending": duration(row["oldest_pending_seconds"]),
             "due now": row["due"],
             "in backoff": row["in_backoff"],
+            "paused": _paused(row),
             "waiting after": _by_code(row["waiting_by_code"]) or 0,
             "running": row["running"],
             "expired leases": row["expired_leases"],
@@ -131,6 +133,11 @@ def _table(row: QueueStatus) -> Table:
             "wait, p50 and p95": _milliseconds(row["queue_wait_ms_p50"], row["queue_wait_ms_p95"]),
         }
     )
+
+
+def _paused(row: QueueStatus) -> str | int:
+    held_back = ", ".join(map(paused_name, row["pauses"]))
+    return f"{row['paused']}: {held_back}" if held_back else 0
 
 
 def _by_code(codes: dict[str, int]) -> str:

@@ -4,6 +4,7 @@ The codes are a closed list: dashboards group by them, and the documentation exp
 a fault is permanent is said by the type of the exception, never by reading its message.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
@@ -146,11 +147,13 @@ class RepoNotFound(PipelineError):
 
 
 class JobNotFound(PipelineError):
-    """The job table has no mpack.index job of that id."""
+    """The job table has no mpack.index job of that id, or several whose ids begin so."""
 
-    def __init__(self, job_id: str) -> None:
-        super().__init__(f"no mpack.index job has the id {job_id!r}")
+    def __init__(self, job_id: str, *, alike: Sequence[str] = ()) -> None:
+        several = f"the ids of several jobs begin with {job_id!r}: {', '.join(alike)}"
+        super().__init__(several if alike else f"no mpack.index job has the id {job_id!r}")
         self.job_id = job_id
+        self.alike = alike
 
 
 class JobNotDone(PipelineError):

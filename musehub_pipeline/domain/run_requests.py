@@ -33,7 +33,8 @@ class Backlog:
     pending: int  # no more than MOST_COUNTED
     running: int
     oldest_seconds: float | None  # age of the oldest pending job
-    next_seconds: float | None  # until a pause or a lease ends
+    next_seconds: float | None  # until a backoff or a lease ends
+    paused: bool = False  # whether an operator holds back anything
     due: tuple[DueJob, ...]  # oldest first; as many as matter
 
 

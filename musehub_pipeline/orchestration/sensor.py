@@ -37,9 +37,10 @@ class Look:
         seen, oldest = self.backlog, self.backlog.oldest_seconds
         age = "" if oldest is None else f", the oldest for {oldest:.0f} s"
         more = " or more" if seen.pending == MOST_COUNTED else ""
+        held_back = "; some are paused by `jobs pause`" if seen.paused else ""
         return (
             f"{seen.pending}{more} jobs pending{age}, {len(seen.due)} due, {seen.running} running;"
-            f" {self.in_flight} runs in flight"
+            f" {self.in_flight} runs in flight{held_back}"
         )
 
 

@@ -158,6 +158,15 @@ runs = Table(
     _time("alive_until", nullable=False),
 )
 
+# What no claim takes jobs of: repos, or '*' for the whole queue.
+pauses = Table(
+    "musehub_pipeline_pauses",
+    metadata,
+    Column("repo_id", Text, primary_key=True),
+    _time("paused_at", nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+)
+
 objects = Table(
     "musehub_objects",
     metadata,

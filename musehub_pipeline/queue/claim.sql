@@ -9,13 +9,15 @@ WHERE job_type = 'mpack.index' AND status = 'running'
     AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
 
 -- fragment: waiting
--- Jobs that wait, in repos that no run is at.
+-- Jobs that wait, in repos that no run is at and no operator has paused.
 FROM musehub_background_jobs AS j
 WHERE j.job_type = 'mpack.index' AND j.status = 'pending'
     AND j.repo_id NOT IN (
         SELECT repo_id FROM musehub_background_jobs
         WHERE job_type = 'mpack.index' AND status = 'running' AND repo_id IS NOT NULL
     )
+    AND NOT
+        -- include: paused
 
 -- fragment: earlier
 -- The jobs of j's repo that wait and come before it.
@@ -179,6 +181,7 @@ LIMIT 1;
 -- How deep the queue is, as far as it is worth counting, how many of its jobs are under way, and
 -- when a pause or a lease ends.
 SELECT pending, running, oldest_seconds,
+    EXISTS (SELECT FROM musehub_pipeline_pauses) AS paused,
     extract(epoch FROM least(pause_ends_at, lease_ends_at) - clock_timestamp())::float AS next_seconds
 FROM (
     SELECT
@@ -221,7 +224,7 @@ ORDER BY created_at, job_id;
 SELECT count(*)
 FROM (
     SELECT
-        status, coalesce(lease_expires_at < statement_timestamp(), true) AS expired,
+        repo_id, status, coalesce(lease_expires_at < statement_timestamp(), true) AS expired,
         bool_or(status = 'running' AND lease_expires_at >= statement_timestamp())
             OVER (PARTITION BY repo_id) AS held,
         bool_or(status = 'pending' AND not_before IS NOT NULL AND not_before > statement_timestamp())
@@ -229,5 +232,9 @@ FROM (
     FROM musehub_background_jobs
     WHERE job_type = 'mpack.index' AND status IN ('pending', 'running')
 ) AS unfinished
-WHERE (status = 'pending' AND NOT coalesce(held, false) AND NOT coalesce(behind, false))
-    OR (status = 'running' AND expired);
+WHERE (
+    (status = 'pending' AND NOT coalesce(held, false) AND NOT coalesce(behind, false))
+    OR (status = 'running' AND expired)
+) AND NOT
+    -- include: paused
+;

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, TypedDict, Unpack
 
 from musehub_pipeline.domain.errors import Fault, JobNotFound
@@ -46,6 +47,14 @@ class ListedJob(TypedDict):
     error_code: str | None
     error: str | None
     elapsed_ms: float | None
+
+
+class Sort(StrEnum):
+    """What the first of a list have most of; those that are alike go by creation."""
+
+    CREATED = "created"
+    ELAPSED = "elapsed"
+    ATTEMPT = "attempt"
 
 
 class Filters(TypedDict, total=False):
@@ -94,19 +103,64 @@ class Jobs:
             return f"is held by run {row['run_id']}"
         if row["status"] == Status.FAILED:
             return f"failed, {row['error_code']}: {row['error']}"
-        with self._database.transaction() as transaction:
-            blocking = transaction.tuples("blocking_job", {"job_id": row["job_id"]})
-        for job_id, status in blocking:
-            return f"waits: job {job_id} of its repository is {status}"
+        waits_for = self._waits_for(row["job_id"])
+        if waits_for is not None:
+            return f"waits: {waits_for}"
         if row["error_code"] is not None:
             return f"is pending again, {row['error_code']}: {row['error']}"
         return "is pending"
 
-    def newest(
-        self, *, limit: int, status: str | None = None, **filters: Unpack[Filters]
+    def _waits_for(self, job_id: str) -> str | None:
+        with self._database.transaction() as transaction:
+            blocking = transaction.tuples("blocking_job", {"job_id": job_id})
+            held_back = transaction.tuples("pause_of_job", {"job_id": job_id})
+        for repo_id, reason in held_back:
+            what = "the queue" if repo_id is None else "its repository"
+            return f"{what} is paused{reason and f', {reason}'}"
+        for earlier, status in blocking:
+            return f"job {earlier} of its repository is {status}"
+        return None
+
+    def named(self, text: str) -> str:
+        """Return the id of the job that a text is or begins, also without its ``sha256:``.
+
+        Raises:
+            JobNotFound: there is none, or there are several of which it is none.
+        """
+        if self.find(text) is not None:
+            return text
+        with self._database.transaction() as transaction:
+            found = [job_id for (job_id,) in transaction.tuples("jobs_called", {"text": text})]
+        if len(found) != 1:
+            raise JobNotFound(text, alike=found)
+        return found[0]
+
+    def named_all(self, texts: Sequence[str]) -> list[str]:
+        """Return the ids of the jobs that texts are or begin; what no job is called, as it is.
+
+        Raises:
+            JobNotFound: a text begins several ids.
+        """
+        ids: list[str] = []
+        for text in texts:
+            try:
+                ids.append(self.named(text))
+            except JobNotFound as error:
+                if error.alike:
+                    raise
+                ids.append(text)
+        return ids
+
+    def listed(
+        self,
+        *,
+        limit: int,
+        status: str | None = None,
+        sort: Sort = Sort.CREATED,
+        **filters: Unpack[Filters],
     ) -> list[ListedJob]:
-        """Return the newest jobs, of those that all the given filters let through."""
-        parameters = {"status": status, "limit": limit} | _NO_FILTERS | filters
+        """Return the newest jobs, or the first by another order, that the filters let through."""
+        parameters = {"status": status, "sort": sort, "limit": limit} | _NO_FILTERS | filters
         with self._database.transaction() as transaction:
             return transaction.rows("jobs", parameters, of=ListedJob)
 

@@ -20,6 +20,14 @@ coalesce(
 -- One row of the queue, with all its columns.
 SELECT * FROM musehub_background_jobs WHERE job_id = %(job_id)s AND job_type = 'mpack.index';
 
+-- name: jobs_called
+-- Some jobs whose ids begin so, with or without what tells the hash.
+SELECT job_id FROM musehub_background_jobs
+WHERE job_type = 'mpack.index' AND %(text)s::text <> ''
+    AND (starts_with(job_id, %(text)s) OR starts_with(job_id, 'sha256:' || %(text)s))
+ORDER BY job_id
+LIMIT 4;
+
 -- name: blocking_job
 -- The oldest unfinished job of a job's repo that comes before it, or is under way.
 SELECT earlier.job_id, earlier.status
@@ -47,14 +55,20 @@ WHERE job_id = ANY(%(job_ids)s)
 ORDER BY created_at, job_id;
 
 -- name: jobs
--- The newest rows of the queue that the filters let through.
+-- The first rows of the queue that the filters let through: the newest, unless sorted otherwise.
 SELECT j.job_id, j.repo_id, r.owner, r.slug, j.status, j.attempt, j.created_at, j.started_at,
     j.finished_at, j.not_before, j.error_code, j.error,
     (j.result ->> 'elapsed_ms')::float AS elapsed_ms
 FROM musehub_background_jobs AS j
 LEFT JOIN musehub_repos AS r USING (repo_id)
 -- include: filtered
-ORDER BY j.created_at DESC, j.job_id DESC
+ORDER BY
+    CASE %(sort)s::text
+        WHEN 'elapsed' THEN (j.result ->> 'elapsed_ms')::float
+        WHEN 'attempt' THEN j.attempt
+    END DESC NULLS LAST,
+    j.created_at DESC,
+    j.job_id DESC
 LIMIT %(limit)s;
 
 -- name: choose

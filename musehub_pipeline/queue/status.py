@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, TypedDict, TypeVar
 
 from musehub_pipeline.postgres.database import Database, Transaction
+from musehub_pipeline.queue.pauses import Pause, pauses
 
 _DECIMALS = 3
 
@@ -16,6 +17,7 @@ class QueueStanding(TypedDict):
     oldest_pending_seconds: float | None
     due: int
     in_backoff: int
+    paused: int  # pending, and held back by an operator
     running: int
     expired_leases: int
 
@@ -34,6 +36,7 @@ class QueueStatus(QueueStanding):
     queue_wait_ms_p95: float | None
     waiting_by_code: dict[str, int]  # of pending jobs that have had an attempt: its reason
     oldest_unclaimed_seconds: float | None  # of those that have had none
+    pauses: list[Pause]
 
 
 Told = TypeVar("Told", QueueStanding, QueueStatus)
@@ -52,6 +55,7 @@ def queue_status(database: Database) -> QueueStatus:
         found["waiting_by_code"] = dict(transaction.tuples("waiting"))
         found["failures_24h"] = dict(transaction.tuples("failures"))
         found |= transaction.one("throughput")
+        found["pauses"] = pauses(transaction)
     return _in_order(QueueStatus, found)
 
 

@@ -16,6 +16,10 @@ SELECT
             - min(created_at) FILTER (WHERE status = 'pending' AND isfinite(created_at))
     )::float AS oldest_pending_seconds,
     count(*) FILTER (WHERE status = 'pending' AND not_before > clock_timestamp()) AS in_backoff,
+    count(*) FILTER (
+        WHERE status = 'pending' AND
+            -- include: paused
+    ) AS paused,
     count(*) FILTER (WHERE status = 'running') AS running,
     count(*) FILTER (WHERE status = 'running' AND lease_expires_at < clock_timestamp())
         AS expired_leases,

@@ -25,6 +25,7 @@ _LAUNCH = """
     mutation ($selector: JobOrPipelineSelector!) {
         launchRun(executionParams: {selector: $selector, mode: "default", runConfigData: "{}"}) {
             __typename ... on LaunchRunSuccess { run { runId } }
+            ... on PythonError { message stack }
         }
     }
 """

@@ -3,13 +3,14 @@
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,9 @@ def start(
     return subprocess.Popen(
         [*through, PROGRAM, *map(str, arguments)],
         env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        | options,
         text=True,
-        **options,
     )
 
 
@@ -97,6 +96,24 @@ def finish(process: subprocess.Popen[str]) -> Finished:
             process.kill()
             raise
     return Finished(process.returncode, out, err)
+
+
+def on_terminal(*arguments: object, columns: int) -> str:
+    """Run the command where stdout is a terminal, and return what it shows there, uncoloured."""
+    ours, theirs = pty.openpty()
+    process = start(
+        *arguments,
+        through=["env", "TERM=dumb", f"COLUMNS={columns}"],
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    with process, suppress(OSError):  # its end is one, where nobody has the other side open
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
 
 
 def wait_until(process: subprocess.Popen[str], is_so: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from musehub_pipeline.domain.result import KEYS
-from musehub_pipeline_tests.cli.terminal import Finished, call
+from musehub_pipeline_tests.cli.terminal import Finished, call, on_terminal
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
 
@@ -246,3 +246,85 @@ def test_jobs_of_other_types_are_none_of_ours(hub: Hub) -> None:
     assert call("jobs", "show", "mail").code == 1
     assert call("index", "--json").json == []
     assert hub.job("mail")["status"] == "pending"
+
+
+def test_an_id_is_taken_by_how_it_begins_where_no_other_does(hub: Hub) -> None:
+    repo_id = hub.create_repo()
+    ids = [f"sha256:{'ab' * 31}{end}" for end in ("00", "01")] + [f"sha256:{'c' * 64}", "sha256:c"]
+    for job_id in ids:
+        row_id = hub.push(repo_id, EMPTY)
+        hub.sql(
+            "UPDATE musehub_background_jobs SET job_id = %(n)s WHERE job_id = %(o)s",
+            {"n": job_id, "o": row_id},
+        )
+
+    shown = {
+        text: call("jobs", "show", text, "--json").json["job_id"]
+        for text in (ids[0], ids[0].removeprefix("sha256:"), "cccccccccccc", "sha256:c")
+    }
+    ambiguous, none = call("jobs", "cancel", "abab", ids[2]), call("jobs", "cancel", "cccd")
+    cancelled = call("jobs", "cancel", "cccccccccccc", "--json").json
+    retried = call("jobs", "retry", "cccccccccccc", "--json").json
+    indexed = call("index", ids[0][7:], "--json").json
+
+    assert list(shown.values()) == [ids[0], ids[0], ids[2], ids[3]]
+    assert (ambiguous.code, ambiguous.err) == (
+        1,
+        f"error: the ids of several jobs begin with 'abab': {ids[0]}, {ids[1]}\n",
+    )
+    assert (none.code, none.err.splitlines()[-1]) == (3, "no mpack.index job has the id 'cccd'")
+    assert cancelled == {"cancelled": [ids[2]], "refused": {}}
+    assert retried == {"retried": [ids[2]], "refused": {}}
+    assert [row["job_id"] for row in indexed] == [ids[0]]
+    assert call("jobs", "show", "").code == 1
+
+
+def test_the_list_is_sorted_as_told(hub: Hub, queue: list[str]) -> None:
+    hub.sql("UPDATE musehub_background_jobs SET attempt = 7 WHERE job_id = %(j)s", {"j": queue[1]})
+
+    listed = {
+        sort: [row["job_id"] for row in call("jobs", "list", "--sort", sort, "--json").json]
+        for sort in ("created", "elapsed", "attempt")
+    }
+
+    assert listed == {
+        "created": [queue[2], queue[1], queue[0]],
+        "elapsed": [queue[0], queue[2], queue[1]],
+        "attempt": [queue[1], queue[0], queue[2]],
+    }
+    assert call("jobs", "list", "--sort", "attempt", "--limit", 1).err == (
+        "only the first 1: --limit shows more\n"
+    )
+
+
+def test_a_job_is_one_line_on_a_terminal_of_100_columns(hub: Hub, queue: list[str]) -> None:
+    ids = [f"sha256:{digit * 64}" for digit in "abc"]
+    for old, new in zip(queue, ids, strict=True):
+        hub.sql(
+            "UPDATE musehub_background_jobs SET job_id = %(n)s, attempt = 12,"
+            " created_at = created_at - interval '3 hours' WHERE job_id = %(o)s",
+            {"n": new, "o": old},
+        )
+    hub.sql("UPDATE musehub_repos SET slug = repeat('long-', 9) WHERE repo_id = 'repo-song'")
+    hub.sql("UPDATE musehub_background_jobs SET error_code = 'OBJECT_HASH_MISMATCH'")
+
+    seen = on_terminal("jobs", "list", columns=100)
+    full = on_terminal("jobs", "list", "--full", columns=100)
+
+    rows = [line for line in seen.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row.split("│")[1:-1]] for row in rows] == [
+        ["c" * 12, "ada/long-long-long-long…", "pending", "12", "3h", "-", "OBJECT_HASH_MISMATCH"],
+        ["b" * 12, "bob/tune", "failed", "12", "3h", "-", "OBJECT_HASH_MISMATCH"],
+        [
+            "a" * 12,
+            "ada/long-long-long-long…",
+            "done",
+            "12",
+            "3h",
+            "1.5 ms",
+            "OBJECT_HASH_MISMATCH",
+        ],
+    ]
+    assert max(map(len, seen.splitlines())) <= 100
+    assert "a" * 12 in full
+    assert "long-" * 5 not in seen

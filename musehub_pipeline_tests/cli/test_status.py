@@ -23,6 +23,7 @@ NOTHING = {
     "oldest_pending_seconds": None,
     "due": 0,
     "in_backoff": 0,
+    "paused": 0,
     "running": 0,
     "expired_leases": 0,
     "failures_24h": {},
@@ -36,6 +37,7 @@ NOTHING = {
     "queue_wait_ms_p95": None,
     "waiting_by_code": {},
     "oldest_unclaimed_seconds": None,
+    "pauses": [],
 }
 
 
@@ -98,6 +100,7 @@ def test_the_queue_is_told_in_numbers(busy: Hub) -> None:
         "pending": 4,
         "due": 2,
         "in_backoff": 1,
+        "paused": 0,
         "running": 2,
         "expired_leases": 1,
         "failures_24h": {"BAD_ID": 2, "MPACK_MISSING": 1},
@@ -110,6 +113,7 @@ def test_the_queue_is_told_in_numbers(busy: Hub) -> None:
         "queue_wait_ms_p50": 2000,
         "queue_wait_ms_p95": 2900,
         "waiting_by_code": {"STORAGE_UNAVAILABLE": 1},
+        "pauses": [],
     }
 
 
@@ -125,6 +129,7 @@ def test_people_see_the_same_as_a_table(busy: Hub) -> None:
         "pending": "4",
         "due now": "2",
         "in backoff": "1",
+        "paused": "0",
         "waiting after": "STORAGE_UNAVAILABLE 1",
         "running": "2",
         "expired leases": "1",

@@ -20,7 +20,7 @@ def test_rows_are_found_by_id_status_and_repo_newest_first(
     claim_one(queue).publish({"elapsed_ms": 1.5}, head=None)
 
     def listed(status: str | None = None, repo: str | None = None, limit: int = 9) -> list[Any]:
-        rows = jobs.newest(status=status, repo_id=repo, limit=limit)
+        rows = jobs.listed(status=status, repo_id=repo, limit=limit)
         return [(row["job_id"], row["owner"], row["slug"], row["elapsed_ms"]) for row in rows]
 
     found = [(pending, None, None, None), (done, "ada", "song", 1.5)]
