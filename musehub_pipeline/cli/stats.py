@@ -1,14 +1,15 @@
 """`stats`: what the jobs of a time came to, as tables and bars, or as JSON."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import duration, print_json, print_pairs, print_rows
+from musehub_pipeline.cli.console import duration, err, print_json, print_pairs, print_rows
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.phases.services import open_database
-from musehub_pipeline.queue.stats import Stats, stats_of_hours, stats_of_jobs
+from musehub_pipeline.queue.stats import Stats, course_of, stats_of_hours, stats_of_jobs
 from musehub_pipeline.settings import Settings
 
 _HOURS = 24
@@ -26,19 +27,34 @@ def stats(
         int | None, typer.Option("--jobs", min=1, help="Of the newest jobs that are done instead.")
     ] = None,
     as_json: JsonFlag = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", dir_okay=False, help="Write a page with charts there instead."),
+    ] = None,
 ) -> None:
     """Show how long the phases take, what was slow, and what failed.
 
     The times are those of results: a job's own part of its run. A percentile may lie between two
     jobs. The share of a phase is its part of all that the jobs took; what is left went by between
     the phases.
+
+    The page of --html is one file that asks for nothing else: it can be sent, printed, and read on
+    a phone. A file that is there is replaced.
     """
     if hours and jobs:
         raise typer.BadParameter("not both --hours and --jobs", param_hint="--jobs")
+    if html and as_json:
+        raise typer.BadParameter("not both --html and --json", param_hint="--html")
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:
         found = stats_of_jobs(database, jobs) if jobs else stats_of_hours(database, hours or _HOURS)
-    if as_json:
+        course = course_of(database, found, jobs=jobs) if html else None
+    if html and course:
+        from musehub_pipeline.cli.stats_page import page  # it imports the library of charts
+
+        html.write_text(page(found, course), "utf-8")
+        err.print(f"{found['jobs']:,} jobs: {html}")
+    elif as_json:
         print_json(found)
     else:
         _show(found)

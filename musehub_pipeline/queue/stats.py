@@ -1,5 +1,6 @@
 """What the jobs of a time came to: how long each phase takes, what was slow, and what failed."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
@@ -7,6 +8,8 @@ from musehub_pipeline.domain.budgets import BUDGET_KEYS, BudgetKey
 from musehub_pipeline.postgres.database import Database
 
 _ROWS = 10
+_PARTS = 48
+_POINTS = 2_000
 _DECIMALS = 3
 
 
@@ -40,6 +43,47 @@ class BusyRepo(TypedDict):
     jobs: int
     mpack_bytes: int | None
     elapsed_ms: float | None
+
+
+class _Timed(TypedDict):
+    fetch_mpack_ms: float
+    unpack_ms: float
+    object_puts_ms: float
+    object_insert_ms: float
+    object_refs_ms: float
+    snapshot_insert_ms: float
+    commit_insert_ms: float
+
+
+class TimedJob(_Timed):
+    """A done job with all its times."""
+
+    job_id: str
+    repo: str  # owner/slug, or its id where the repo is gone
+    finished_at: datetime
+    mpack_size_bytes: int | None
+    elapsed_ms: float
+
+
+class Part(_Timed):
+    """A part of a period: the average of each phase over the jobs that ended in it."""
+
+    begins_at: datetime
+    jobs: int
+    mpack_bytes: int
+    wait_p50_ms: float | None
+    wait_p95_ms: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """A period as charts show it: how it went, and some of its jobs."""
+
+    period: tuple[datetime, datetime]
+    part_seconds: float
+    parts: list[Part]
+    newest: list[TimedJob]
+    slowest: list[TimedJob]
 
 
 class Stats(TypedDict):
@@ -77,8 +121,32 @@ def stats_of_jobs(database: Database, jobs: int) -> Stats:
     return _stats(database, since=None, most=jobs)
 
 
+def course_of(database: Database, stats: Stats, *, jobs: int | None) -> Course:
+    """Return how the period of some statistics went; `jobs` as they were made of the newest jobs.
+
+    Raises:
+        Transient: DATABASE_UNAVAILABLE.
+    """
+    end = stats["at"]
+    begin = stats["since"] or end - timedelta(seconds=1)
+    period = _period(None if jobs else begin, jobs)
+    parts = period | {"begin": begin, "end": end, "parts": _PARTS}
+    with database.transaction() as transaction:
+        return Course(
+            period=(begin, end),
+            part_seconds=(end - begin).total_seconds() / _PARTS,
+            parts=transaction.rows("stats_course", parts, of=Part),
+            newest=transaction.rows("stats_newest", period | {"rows": _POINTS}, of=TimedJob),
+            slowest=transaction.rows("stats_longest", period | {"rows": _ROWS}, of=TimedJob),
+        )
+
+
+def _period(since: datetime | None, most: int | None) -> dict[str, Any]:
+    return {"since": since or datetime(1, 1, 2, tzinfo=UTC), "most": most}
+
+
 def _stats(database: Database, *, since: datetime | None, most: int | None) -> Stats:
-    period: dict[str, Any] = {"since": since or datetime(1, 1, 2, tzinfo=UTC), "most": most}
+    period = _period(since, most)
     with database.transaction() as transaction:
         totals = transaction.one("stats_totals", period)
         begin = since or totals["first_at"]

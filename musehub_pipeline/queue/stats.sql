@@ -8,6 +8,24 @@
     LIMIT %(most)s
 ) AS job
 
+-- fragment: timed_job
+-- One job with all its times.
+SELECT taken.job_id, coalesce(repo.owner || '/' || repo.slug, taken.repo_id) AS repo,
+    taken.finished_at, taken.mpack_size_bytes, taken.elapsed_ms,
+    coalesce(taken.fetch_mpack_ms, 0) AS fetch_mpack_ms,
+    coalesce(taken.unpack_ms, 0) AS unpack_ms,
+    coalesce(taken.object_puts_ms, 0) AS object_puts_ms,
+    coalesce(taken.object_insert_ms, 0) AS object_insert_ms,
+    coalesce(taken.object_refs_ms, 0) AS object_refs_ms,
+    coalesce(taken.snapshot_insert_ms, 0) AS snapshot_insert_ms,
+    coalesce(taken.commit_insert_ms, 0) AS commit_insert_ms
+FROM (
+    SELECT * FROM
+    -- include: done_of_period
+) AS taken
+LEFT JOIN musehub_repos AS repo USING (repo_id)
+WHERE taken.elapsed_ms IS NOT NULL
+
 -- name: stats_totals
 -- How many jobs were done, and since when.
 SELECT
@@ -71,3 +89,51 @@ FROM musehub_background_jobs
 WHERE job_type = 'mpack.index' AND status = 'failed' AND finished_at > %(since)s
 GROUP BY error_code
 ORDER BY jobs DESC, error_code;
+
+-- name: stats_newest
+-- The newest jobs with their times.
+-- include: timed_job
+ORDER BY taken.finished_at DESC
+LIMIT %(rows)s;
+
+-- name: stats_longest
+-- The jobs that took longest, with their times.
+-- include: timed_job
+ORDER BY taken.elapsed_ms DESC, taken.job_id
+LIMIT %(rows)s;
+
+-- name: stats_course
+-- The period in parts that last equally long, of which those are left out in which no job ended: what an average
+-- job took, and how long jobs had waited.
+SELECT
+    %(begin)s::timestamptz + (part - 1) * (%(end)s::timestamptz - %(begin)s::timestamptz) / %(parts)s
+        AS begins_at,
+    count(*) AS jobs,
+    coalesce(sum(mpack_size_bytes), 0)::bigint AS mpack_bytes,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY wait_ms) AS wait_p50_ms,
+    percentile_cont(0.95) WITHIN GROUP (ORDER BY wait_ms) AS wait_p95_ms,
+    coalesce(avg(fetch_mpack_ms), 0) AS fetch_mpack_ms,
+    coalesce(avg(unpack_ms), 0) AS unpack_ms,
+    coalesce(avg(object_puts_ms), 0) AS object_puts_ms,
+    coalesce(avg(object_insert_ms), 0) AS object_insert_ms,
+    coalesce(avg(object_refs_ms), 0) AS object_refs_ms,
+    coalesce(avg(snapshot_insert_ms), 0) AS snapshot_insert_ms,
+    coalesce(avg(commit_insert_ms), 0) AS commit_insert_ms
+FROM (
+    SELECT taken.*,
+        -- include: queue_wait_ms
+        AS wait_ms,
+        least(%(parts)s, greatest(1, width_bucket(
+            extract(epoch FROM taken.finished_at)::float,
+            extract(epoch FROM %(begin)s::timestamptz)::float,
+            extract(epoch FROM %(end)s::timestamptz)::float,
+            %(parts)s
+        ))) AS part
+    FROM (
+        SELECT * FROM
+        -- include: done_of_period
+    ) AS taken
+    JOIN musehub_background_jobs AS job USING (job_id)
+) AS done
+GROUP BY part
+ORDER BY part;
