@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import err, out, print_pairs
+from musehub_pipeline.cli.console import err, out, print_pairs, print_rows
 from musehub_pipeline.cli.index import EXIT_JOB_FAILED, drain
 from musehub_pipeline.cli.pack import warn_of_skipped
 from musehub_pipeline.cli.progress import progress_bar
@@ -18,24 +19,35 @@ from musehub_pipeline.client.git import GitRepository
 from musehub_pipeline.client.git_objects import GitError
 from musehub_pipeline.client.pack import PackReport, pack
 from musehub_pipeline.client.push import outline, push
+from musehub_pipeline.client.refused import RefusedPush, push_refused
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import in_order
 from musehub_pipeline.index.repos import Repo, Repos
+from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.phases.services import open_database, open_objects
+from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.enqueue import Pushes
+from musehub_pipeline.queue.jobs import JobOutcome
 from musehub_pipeline.settings import Settings
 
 _OWNER = "demo"
+_REFUSED = "refused"
 _EXAMPLE = "SELECT message, author FROM musehub_commits ORDER BY timestamp DESC LIMIT 5"
 
 
 def demo(
     git: Annotated[Path, typer.Option("--git", help="The git repository to push.")] = Path(),
+    with_failures: Annotated[
+        bool, typer.Option("--with-failures", help="Push what is refused, too, to a repository.")
+    ] = False,
 ) -> None:
     """Pack a git repository's history, push it, index it, and show what came of it.
 
     Nothing has to be set up: an embedded PostgreSQL and a directory are used where no others are
     configured. Run it again after a commit, and only what is new is packed and pushed.
+
+    With --with-failures, pushes that the pipeline refuses follow, each for another reason, to a
+    repository of their own: to see what they look like in tables and in the UI.
     """
     with GitRepository(git):
         pass  # before anything is made for it
@@ -46,15 +58,38 @@ def demo(
         open_objects(settings) as objects,
         tempfile.TemporaryDirectory(prefix="musehub-demo-") as folder,
     ):
-        repos = Repos(database)
-        repo = repos.ensure(f"{_OWNER}/{_slug(git)}")
-        mpack = Path(folder) / "history.mpack"
-        report = _pack_news(git, mpack, repos, repo)
-        stale = _moved(report, repos, repo)
+        demonstration = _Demo(settings, database, objects, Path(folder))
+        pushed = demonstration.push_news(git)
+        refused = demonstration.push_refused() if with_failures else {}
+    # What an earlier demo left in the queue comes first.
+    outcomes = drain(settings, [*pushed, *refused], everything=True) if pushed or refused else []
+    _show(outcomes, refused)
+    if any(_is_unexpected(outcome, refused) for outcome in outcomes):
+        raise typer.Exit(EXIT_JOB_FAILED)
+    _say_how_to_look_further(settings)
+
+
+class _Demo:
+    """Pushes to a hub, for a demo."""
+
+    def __init__(
+        self, settings: Settings, database: Database, objects: ObjectStorage, folder: Path
+    ) -> None:
+        self._settings = settings
+        self._objects = objects
+        self._pushes = Pushes(database)
+        self._repos = Repos(database)
+        self._folder = folder
+
+    def push_news(self, git: Path) -> Sequence[str]:
+        """Push what of a git repository the index lacks; return the jobs."""
+        repo = self._repos.ensure(f"{_OWNER}/{_slug(git)}")
+        mpack = self._folder / "history.mpack"
+        report = _pack_news(git, mpack, self._repos, repo)
+        stale = _moved(report, self._repos, repo)
         if not stale:
             out.print(f"nothing is new in {git.resolve()}: the index has all of it already")
-            _say_how_to_look_further(settings)
-            return
+            return ()
         out.print(
             f"packed {report.commits} commits, {report.snapshots} snapshots and {report.objects}"
             f" objects into {report.size_bytes:,} bytes"
@@ -67,17 +102,43 @@ def demo(
             heads=stale,
             force=True,  # a demo follows the repository, also where its history was rewritten
             pusher_id=_OWNER,
-            objects=objects,
-            pushes=Pushes(database),
+            objects=self._objects,
+            pushes=self._pushes,
         )
-    # What an earlier demo left in the queue comes first.
-    outcomes = drain(settings, list(pushed.job_ids), everything=True)
+        return pushed.job_ids
+
+    def push_refused(self) -> dict[str, RefusedPush]:
+        """Push what is refused; return it by job."""
+        return push_refused(
+            self._folder,
+            self._repos.ensure(f"{_OWNER}/{_REFUSED}"),
+            pusher_id=_OWNER,
+            objects=self._objects,
+            pushes=self._pushes,
+        )
+
+
+def _show(outcomes: Sequence[JobOutcome], refused: Mapping[str, RefusedPush]) -> None:
     for outcome in outcomes:
-        if outcome["result"]:
+        if outcome["result"] and outcome["job_id"] not in refused:
             print_pairs(in_order(outcome["result"]), title=f"result of {outcome['job_id']}")
-    if any(outcome["status"] != Status.DONE for outcome in outcomes):
-        raise typer.Exit(EXIT_JOB_FAILED)
-    _say_how_to_look_further(settings)
+    if refused:
+        print_rows(
+            ("push", "status", "reason", "job"),
+            (
+                (refused[job_id].about, outcome["status"], outcome["error_code"], job_id)
+                for outcome in outcomes
+                if (job_id := outcome["job_id"]) in refused
+            ),
+            title="pushes that are refused",
+        )
+
+
+def _is_unexpected(outcome: JobOutcome, refused: Mapping[str, RefusedPush]) -> bool:
+    expected = refused.get(outcome["job_id"])
+    if expected is None or expected.code is None:
+        return outcome["status"] != Status.DONE
+    return outcome["error_code"] != expected.code
 
 
 def _slug(git: Path) -> str:

@@ -118,7 +118,7 @@ def pack(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _HashedCommit:
+class CommitFields:
     """What a Muse commit's id is made of."""
 
     parents: tuple[str, ...]
@@ -157,7 +157,7 @@ class _Packing:
         """Add a commit, after all of its parents, and what it is the first to need."""
         # Two git commits that differ only in what Muse does not hash are one Muse commit.
         all_parents = list(dict.fromkeys(self.commit_ids[parent] for parent in parents))
-        hashed = _HashedCommit(
+        hashed = CommitFields(
             parents=tuple(all_parents[:2]),
             snapshot_id=self._snapshot_id(commit),
             message=commit.message,

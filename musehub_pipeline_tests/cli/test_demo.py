@@ -99,6 +99,33 @@ def test_after_a_new_commit_it_packs_that_one(demo: Demo) -> None:
     assert processes_of(demo.home) == {}
 
 
+def test_it_shows_what_refused_pushes_look_like(hub: Hub, git: Git) -> None:
+    first = call("demo", "--git", git.path, "--with-failures")
+    again = call("demo", "--git", git.path, "--with-failures")
+
+    codes = [
+        None,
+        "NON_FAST_FORWARD",
+        "MPACK_MALFORMED",
+        "OBJECT_HASH_MISMATCH",
+        "BAD_PATH",
+        "PARENT_NOT_HELD",
+        "BAD_PAYLOAD",
+    ]
+    for finished in (first, again):
+        assert finished.code == 0, finished
+        _, _, table = finished.out.partition("pushes that are refused")
+        rows = [line.split("│")[1:-1] for line in table.splitlines() if line.startswith("│")]
+        assert [row[2].strip() for row in rows] == [code or "-" for code in codes]
+        job_ids = [row[3].strip() for row in rows]
+        assert [hub.job(job_id)["error_code"] for job_id in job_ids] == codes
+    assert "nothing is new" not in first.out
+    assert "nothing is new" in again.out
+    repos = hub.sql("SELECT owner, slug FROM musehub_repos WHERE slug = 'refused'")
+    assert repos == [{"owner": "demo", "slug": "refused"}]
+    assert call("fsck").code == 0
+
+
 def test_the_server_serves_until_the_last_of_its_processes_ends_also_by_a_kill(home: Path) -> None:
     with hold(home) as process:
         beside = run("db", "current", home=home)

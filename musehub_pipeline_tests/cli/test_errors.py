@@ -41,6 +41,8 @@ def test_these_are_all_the_commands() -> None:
         "jobs show",
         "jobs retry",
         "jobs cancel",
+        "jobs pause",
+        "jobs resume",
         "backfill plan",
         "backfill run",
         "backfill status",
