@@ -10,7 +10,7 @@ from typing import Annotated
 import psycopg
 import typer
 
-from musehub_pipeline.cli import backfill, db, jobs
+from musehub_pipeline.cli import backfill, db, deploy, jobs
 from musehub_pipeline.cli.console import err, out
 from musehub_pipeline.cli.demo import demo
 from musehub_pipeline.cli.dev import dev
@@ -55,6 +55,7 @@ app.command()(doctor)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(db.app, name="db")
+app.add_typer(deploy.app, name="deploy")
 
 
 def _print_version(asked: bool) -> None:

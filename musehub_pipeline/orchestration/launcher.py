@@ -15,7 +15,12 @@ import dagster as dg
 import psutil
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.errors import DagsterCodeLocationLoadError, DagsterUserCodeUnreachableError
-from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.launcher import (
+    CheckRunHealthResult,
+    LaunchRunContext,
+    RunLauncher,
+    WorkerStatus,
+)
 from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
 from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
@@ -132,7 +137,7 @@ class SpareRunLauncher(dg.DefaultRunLauncher):
 
 
 class LaneRunCoordinator(dg.QueuedRunCoordinator):
-    """Launches live runs at once, where there is room and a spare; it queues what else there is."""
+    """Launches live runs at once, where there is room and that takes no time; it queues others."""
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
@@ -148,8 +153,7 @@ class LaneRunCoordinator(dg.QueuedRunCoordinator):
         if (
             run.tags.get(LANE_TAG) == LIVE
             and run.status == dg.DagsterRunStatus.NOT_STARTED
-            and isinstance(launcher, SpareRunLauncher)
-            and launcher.is_ready()
+            and _is_ready(launcher)
             and self._has_room()
         ):
             return self._instance.launch_run(run.run_id, context.workspace)
@@ -159,6 +163,13 @@ class LaneRunCoordinator(dg.QueuedRunCoordinator):
         most = self.get_run_queue_config().max_concurrent_runs
         under_way = dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)
         return most < 0 or self._instance.get_runs_count(under_way) < most
+
+
+def _is_ready(launcher: RunLauncher) -> bool:
+    """Tell whether it launches at once: into a spare, or to others, as Celery's workers."""
+    if isinstance(launcher, SpareRunLauncher):
+        return launcher.is_ready()
+    return not isinstance(launcher, dg.DefaultRunLauncher)
 
 
 def _wanted() -> int:

@@ -249,7 +249,7 @@ def _say(connection: socket.socket, **said: int | str) -> None:
     connection.sendall(f"{json.dumps(said)}\n".encode())
 
 
-def _rehearse() -> None:
+def rehearse() -> None:
     """Do what a process does in its first run, for all spares: import the rest, build, compile."""
     migrate.latest()
     for job in importlib.import_module(DEFINITIONS).defs.get_repository_def().get_all_jobs():
@@ -272,7 +272,7 @@ def _main(descriptor: str, number: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's
     for module in _LOADED:
         importlib.import_module(module)
-    _rehearse()
+    rehearse()
     setproctitle("musehub-pipeline forkserver")
     gc.freeze()  # what is shared stays shared
     _ForkServer(socket.socket(fileno=int(descriptor)), int(number)).serve()

@@ -1,0 +1,47 @@
+"""Celery's workers, as `deploy/celery` has them: one dies in a run, and no push is lost."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from musehub_pipeline_tests.cli.terminal import finish
+from musehub_pipeline_tests.servers import debian
+
+TRY = Path(__file__).parents[2] / "deploy/celery/try"
+KEYS = {"done", "lost", "jobs_per_s", "runs_per_min", "lone_push_p50_s"}
+
+
+@pytest.mark.slow
+def test_no_push_is_lost_where_a_worker_dies() -> None:
+    debian.program("redis-server")
+    options = ["--workers", "2", "--pushes", "20", "--kill", "1", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, TRY, *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    finished = finish(process)
+
+    assert finished.code == 0, finished.err
+    [line] = finished.out.splitlines()
+    told = json.loads(line)
+    assert told.keys() == KEYS
+    assert (told["done"], told["lost"]) == (20, 0)
+    assert "kills worker-" in finished.err
+    folder = finished.err.partition("begins, in ")[2].partition("\n")[0]
+    assert [each for each in psutil.process_iter() if folder in " ".join(cmdline(each))] == []
+    assert not Path(folder).exists()
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
