@@ -90,7 +90,11 @@ def test_every_key_of_the_result_is_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+    "page",
+    [
+        "README.md",
+        *(str(p.relative_to(ROOT)) for d in ("docs", "deploy/*") for p in ROOT.glob(f"{d}/*.md")),
+    ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()

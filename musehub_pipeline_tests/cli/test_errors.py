@@ -24,7 +24,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
 def test_these_are_all_the_commands() -> None:
-    groups = {"", "jobs", "backfill", "db"}
+    groups = {"", "jobs", "backfill", "db", "deploy"}
 
     assert {" ".join(names) for names in COMMANDS} - groups == {
         "demo",
@@ -50,6 +50,7 @@ def test_these_are_all_the_commands() -> None:
         "db upgrade",
         "db current",
         "db query",
+        "deploy init",
     }
 
 
