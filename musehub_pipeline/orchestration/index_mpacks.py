@@ -62,7 +62,7 @@ def summarize(
     started = monotonic()
     ended = summarizing.summarize(batch, musehub)
     log_lines(context, ended)
-    materialize(context, ended)
+    materialize(context, ended, musehub.index)
     judge(context, ended, musehub.settings)
     metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
     return dg.Output([dict[str, Any](result) for result in ended.results], metadata=metadata)
