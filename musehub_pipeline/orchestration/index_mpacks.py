@@ -22,7 +22,7 @@ class ClaimConfig(dg.Config):
     """Which jobs a run takes."""
 
     job_ids: list[str] = Field(
-        default_factory=list,
+        default=[],  # not made by a factory: the launchpad would not show it
         description="Jobs to index, due or in backoff; none: whatever is pending, oldest first.",
     )
 

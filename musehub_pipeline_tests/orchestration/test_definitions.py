@@ -9,10 +9,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._core.snap.job_snapshot import JobSnap
+from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 from dagster_aws.s3 import S3Resource
 
 import musehub_pipeline
 from musehub_pipeline.definitions import build_defs, defs
+from musehub_pipeline.objects.storage_client import S3Options
 from musehub_pipeline.orchestration.assets import MPACK_INDEX
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.settings import Settings
@@ -166,11 +170,25 @@ def test_it_runs_in_one_process_and_hands_on_in_memory() -> None:
 def test_the_resource_has_the_fields_of_an_s3_resource_and_two_urls() -> None:
     own, theirs = MusehubResource.model_fields, S3Resource.model_fields
 
-    assert {name: own[name].default for name in theirs} == {
+    assert own.keys() - theirs.keys() == {"database_url", "storage_url"}
+    assert [name for name, field in own.items() if field.default is not None] == []
+    assert {name: getattr(S3Options(), name) for name in theirs} == {
         name: field.default for name, field in theirs.items()
     }
-    assert own.keys() - theirs.keys() == {"database_url", "storage_url"}
-    assert all(own[name].default is None for name in ("database_url", "storage_url"))
+
+
+def test_the_launchpad_shows_which_jobs_a_run_may_take_and_nothing_else() -> None:
+    def shown(name: str) -> str:
+        snap = JobSnap.from_job_def(defs.get_repository_def().get_job(name))
+        schema = snap.config_schema_snapshot
+        root = schema.get_config_snap(str(snap.mode_def_snaps[0].root_config_key))
+        return default_values_yaml_from_type_snap(schema, root)
+
+    assert yaml.safe_load(shown("index_mpacks")) == {
+        "ops": {"claim_jobs": {"config": {"job_ids": []}}}
+    }
+    assert yaml.safe_load(shown("backfill_mpacks")) == {}  # tags say it, as for all days at once
+    assert yaml.safe_load(shown("prune_history")) == {}
 
 
 def test_the_ui_shows_these_fields_and_which_jobs_a_run_may_take() -> None:
