@@ -10,7 +10,10 @@ from dagster._core.definitions.metadata.metadata_set import TableMetadataSet
 
 from musehub_pipeline.definitions import build_defs
 from musehub_pipeline.domain.errors import SettingsError
+from musehub_pipeline.index.index import Index
+from musehub_pipeline.orchestration import assets
 from musehub_pipeline.orchestration.resources import MusehubResource
+from musehub_pipeline.postgres.database import Database
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.orchestration.observed import run
@@ -35,14 +38,14 @@ def shown() -> dict[str, Any]:
 
 
 def test_each_asset_depends_on_what_its_rows_name() -> None:
-    assets = shown()
+    found = shown()
 
-    assert {name: asset.parent_keys for name, asset in assets.items()} == {
+    assert {name: asset.parent_keys for name, asset in found.items()} == {
         name: {key(before)} if before else set()
         for before, name in zip([None, *CHAIN], CHAIN, strict=False)
     }
-    assert {asset.group_name for asset in assets.values()} == {"musehub"}
-    assert not any(asset.is_materializable for asset in assets.values())  # a job makes them
+    assert {asset.group_name for asset in found.values()} == {"musehub"}
+    assert not any(asset.is_materializable for asset in found.values())  # a job makes them
 
 
 @pytest.mark.parametrize(
@@ -179,6 +182,11 @@ def test_how_many_rows_there_are_is_what_the_catalogue_knows(
 
     known = {name: about["dagster/row_count"] for name, about in latest(instance, run_id).items()}
     assert known == {"objects": 14, "object_refs": 14, "snapshots": 4, "commits": 4, "branches": 1}
+
+
+def test_where_the_database_is_away_nothing_is_said_of_rows() -> None:
+    with Database("postgresql://nobody@127.0.0.1:1/none") as database, Index(database) as index:
+        assert assets._rows(index) == {}
 
 
 def test_a_run_adds_as_many_events_for_five_jobs_as_for_one_and_none_for_none(
