@@ -147,7 +147,8 @@ class _Schedules(PostgresScheduleStorage):
 
 
 class _Events(PostgresEventLogStorage):
-    """The event log. What a run says of its steps waits for company until the next one begins.
+    """The event log. What a run says of its steps, and of what it made, waits for company until the
+    next one begins.
 
     That is a fifth of a second at the most; what cannot wait takes along what does, so that nothing
     is out of order.
@@ -180,7 +181,7 @@ class _Events(PostgresEventLogStorage):
             self.flush()
 
     def flush(self) -> None:
-        """Store what waits, in one statement; where that is refused, one by one."""
+        """Store what waits, in one transaction; where that is refused, one by one."""
         with self._writing:
             with self._holding:
                 events = self._held.copy()
@@ -198,20 +199,17 @@ class _Events(PostgresEventLogStorage):
     def _store_together(self, events: Sequence[EventLogEntry]) -> None:
         rows = [self._event_to_row(event) for event in events]
         insert = SqlEventLogStorageTable.insert()
-        if not any(event.dagster_event_type == _MADE for event in events):
-            with self._connect() as connection:
-                connection.execute(insert, rows)
-            return
-        with self.index_transaction() as connection:
-            insert = insert.returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
+        insert = insert.returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
+        with self.index_transaction() as connection:  # all, or else one by one
             ids = connection.execute(insert, rows).scalars()
             made = [
                 (event, event_id)
                 for event, event_id in zip(events, ids, strict=True)
                 if event.dagster_event_type == _MADE
             ]
-            self._store_asset_event_tags(connection, *zip(*made, strict=True))
-            self._note_latest(connection, made)
+            if made:
+                self._store_asset_event_tags(connection, *zip(*made, strict=True))
+                self._note_latest(connection, made)
 
     def _note_latest(
         self, connection: sa.Connection, made: list[tuple[EventLogEntry, int]]
