@@ -39,7 +39,7 @@ BEGIN
     GRANT SELECT ON
         musehub_repos, musehub_branches, musehub_background_jobs, musehub_pipeline_runs,
         musehub_objects, musehub_object_refs, musehub_snapshots, musehub_commits,
-        musehub_mpack_timings, musehub_pipeline_version
+        musehub_mpack_timings, musehub_pipeline_version, musehub_pipeline_pauses
     TO musehub_worker, musehub_reader;
 
     -- What is indexed is added, and never taken away; rows that are wrong are healed.
@@ -58,6 +58,9 @@ BEGIN
 
     -- Heartbeats: those of runs that died long ago are forgotten.
     GRANT INSERT, UPDATE, DELETE ON musehub_pipeline_runs TO musehub_worker;
+
+    -- `jobs pause` and `jobs resume`.
+    GRANT INSERT, DELETE ON musehub_pipeline_pauses TO musehub_worker;
 END $$;
 
 -- With MUSEHUB_KEEP_DONE_DAYS, for the job prune_history:
