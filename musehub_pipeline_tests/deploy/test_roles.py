@@ -92,6 +92,8 @@ def test_the_worker_indexes_what_the_sensor_has_seen_and_looks_after_it(
         assert pruning.execute_in_process(instance=instance).success
     assert call("fsck").code == 0
     assert call("jobs", "retry", "--all").code == 0
+    assert call("jobs", "pause").code == 0
+    assert call("jobs", "resume").code == 0
     monkeypatch.setenv("MUSEHUB_DAGSTER_DATABASE_URL", str(hub.settings.database_url))
     [rights] = [each for each in call("doctor", "--json").json if each["what"] == "rights"]
     assert rights["ok"], rights
