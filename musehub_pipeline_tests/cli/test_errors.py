@@ -24,7 +24,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
 def test_these_are_all_the_commands() -> None:
-    groups = {"", "jobs", "backfill", "db"}
+    groups = {"", "jobs", "backfill", "db", "deploy"}
 
     assert {" ".join(names) for names in COMMANDS} - groups == {
         "demo",
@@ -50,6 +50,7 @@ def test_these_are_all_the_commands() -> None:
         "db upgrade",
         "db current",
         "db query",
+        "deploy init",
     }
 
 
@@ -67,7 +68,8 @@ def test_help_explains_the_command_and_every_option(
     summary = command.help.split("\n\n")[0].replace("`", "")  # Markdown, as all of it
     assert " ".join(summary.split()) in said
     for parameter in command.params:
-        assert all(option.lower() in said.lower() for option in parameter.opts)
+        shown = [parameter.metavar] if parameter.metavar and parameter.nargs else parameter.opts
+        assert all(name.lower() in said.lower() for name in shown)
         assert parameter.help
         assert " ".join(parameter.help.split()) in said
 
