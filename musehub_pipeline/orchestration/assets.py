@@ -12,9 +12,9 @@ MPACK_INDEX = dg.AssetSpec(
     description=(
         "The index of pushed mpacks: object bytes in object storage, rows in PostgreSQL. A run"
         " of index_mpacks that worked on any job adds one materialization with the figures of its"
-        " batch: p50, p95 and maximum of each phase over the jobs that are done, how many jobs"
-        " fared how, rows, bytes, and how long the oldest job had waited. Runs of backfill_mpacks"
-        " add none, so that the figures are those of live pushes."
+        " batch: p50, p95 and maximum of each phase over the jobs that are done, the number of"
+        " jobs by outcome, rows, bytes, and how long the oldest job had waited. Runs of"
+        " backfill_mpacks add none, so that the figures are those of live pushes."
     ),
     group_name="musehub",
     kinds={"postgres", "s3"},
