@@ -51,11 +51,12 @@ check: $(STAMP) ## Check style, types, the direction of imports, and that Dagste
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/dagster definitions validate
 
+# With --quiet, mkdocs would not count warnings, and --strict would let them pass.
 docs: $(STAMP) ## Write docs/cli.md anew and build the documentation in site/; a warning is an error
 	@$(BIN)/python -c 'import material' 2>/dev/null || \
 	    $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	$(BIN)/python -m musehub_pipeline_tests.cli_reference
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 fuzz: $(STAMP) ## Look for mpacks that the pipeline stumbles over (ARGS=-max_total_time=seconds)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
