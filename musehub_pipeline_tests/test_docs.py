@@ -117,7 +117,7 @@ def test_commands_that_are_shown_are_commands(page: str) -> None:
             continue
         command, words = typer.main.get_command(app), line.partition("  #")[0].split()
         while words and words[0] in getattr(command, "commands", {}):
-            command = command.commands[words.pop(0)]  # pyright: ignore[reportAttributeAccessIssue]
+            command = command.commands[words.pop(0)]
         options = {option for parameter in command.params for option in parameter.opts}
 
         assert not hasattr(command, "commands"), line
