@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test quick check docs fuzz bench format clean
+.PHONY: help demo dev test quick check docs fuzz soak bench format clean
 
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 QUICK = $(addprefix musehub_pipeline_tests/,\
@@ -30,7 +30,7 @@ help: ## List these targets
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV); GIT=folder for demo, PORT=number for dev,"
-	@echo "  WORKERS=number for test and quick, ARGS='...' for test, quick, fuzz and bench."
+	@echo "  WORKERS=number for test and quick, ARGS='...' for test, quick, fuzz, soak and bench."
 
 demo: $(STAMP) ## Push a repository's history and index it here, with nothing to set up (GIT=folder)
 	$(BIN)/musehub-pipeline demo $(if $(GIT),--git '$(GIT)')
@@ -62,6 +62,9 @@ fuzz: $(STAMP) ## Look for mpacks that the pipeline stumbles over (ARGS=-max_tot
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 	    $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fuzz]'
 	$(BIN)/python -m musehub_pipeline_tests.fuzz $(ARGS)
+
+soak: $(STAMP) ## Keep a hub under load while its parts die, for ten minutes (ARGS='--minutes 60')
+	$(BIN)/python -m musehub_pipeline_tests.soak $(ARGS)
 
 bench: $(STAMP) ## Measure throughput, memory, the queue and a lone push (ARGS='...')
 	$(BIN)/python -m musehub_pipeline_tests.benchmarks $(ARGS)

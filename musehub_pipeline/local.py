@@ -93,7 +93,7 @@ def _postgres(home: Path) -> str:
         # The package would put the socket where every user could reach it.
         raise ServiceError(f"MUSEHUB_HOME: {home} is too long a path for a server run by root")
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        _make_home(home)
     except OSError as error:
         raise ServiceError(f"MUSEHUB_HOME: {home} cannot be made: {error.strerror}") from error
     try:
@@ -110,6 +110,15 @@ def _postgres(home: Path) -> str:
         raise ServiceError(message) from error
     ensure_database(make_url(server.get_uri()), _DATABASE)
     return server.get_uri(database=_DATABASE)
+
+
+def _make_home(home: Path) -> None:
+    """Make a home that others cannot look into; one that is there stays as its owner has it.
+
+    A server that root starts runs as somebody else, and its package opens the way to its folder:
+    then the folders in the home are closed, and not the home.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _enter(home: Path) -> int:
@@ -205,7 +214,8 @@ def _leave(lock: int, stop: Callable[[], None]) -> None:
 
 def _directory(home: Path) -> str:
     store = home / "store"
-    store.mkdir(parents=True, exist_ok=True)
+    _make_home(home)
+    store.mkdir(mode=0o700, exist_ok=True)
     return store.as_uri()
 
 

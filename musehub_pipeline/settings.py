@@ -4,16 +4,17 @@ With none set, everything lives in ``./.musehub``: an embedded PostgreSQL and a 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from musehub_pipeline.domain.budgets import BudgetKey, parse_budgets
 from musehub_pipeline.domain.errors import SettingsError
+from musehub_pipeline.domain.labels import parse_owners, parse_tags
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.objects.storage_client import (
     S3Options,
@@ -25,6 +26,7 @@ from musehub_pipeline.postgres.server import database_url
 _LIMITS = Limits()
 _BACKFILL_START = date(2025, 1, 1)
 
+T = TypeVar("T")
 Seconds = Annotated[float, Field(le=10**7, allow_inf_nan=False)]  # four months at the most
 
 
@@ -87,6 +89,10 @@ class Settings(BaseSettings):
     phase_budgets_ms: str = Field(
         "", description="How long a phase may take before it is pointed out: key=ms,key=ms"
     )
+    asset_owners: str = Field(
+        "", description="Who owns the assets in Dagster: address@host,team:name"
+    )
+    asset_tags: str = Field("", description="Tags of the assets in Dagster: key=value,key=value")
 
     max_mpack_bytes: int = Field(_LIMITS.mpack_bytes, ge=1, description="Largest mpack")
     max_objects: int = Field(
@@ -172,6 +178,18 @@ class Settings(BaseSettings):
         parse_budgets(value)
         return value
 
+    @field_validator("asset_owners")
+    @classmethod
+    def _check_asset_owners(cls, value: str) -> str:
+        parse_owners(value)
+        return value
+
+    @field_validator("asset_tags")
+    @classmethod
+    def _check_asset_tags(cls, value: str) -> str:
+        parse_tags(value)
+        return value
+
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:
         """Read the environment; `overrides` win over it.
@@ -242,18 +260,47 @@ class Settings(BaseSettings):
 
 
 def first_day() -> date:
-    """Return `Settings.backfill_start`, and read no other variable.
-
-    The days of a job's partitions are part of its definition. All else waits until a run needs it,
-    so that what is wrong with it is said there, and Dagster can load the code all the same.
+    """Return `Settings.backfill_start`: the days of a job's partitions are part of its definition.
 
     Raises:
         SettingsError: it is no day.
     """
-    name = _variable("backfill_start")
+    return _by_itself("backfill_start", date.fromisoformat) or _BACKFILL_START
+
+
+def asset_owners() -> list[str]:
+    """Return who owns the assets.
+
+    Raises:
+        SettingsError: an owner is none.
+    """
+    return _by_itself("asset_owners", parse_owners) or []
+
+
+def asset_tags() -> dict[str, str]:
+    """Return the tags of the assets, beside their own.
+
+    Raises:
+        SettingsError: a tag is none.
+    """
+    return _by_itself("asset_tags", parse_tags) or {}
+
+
+def storage_url() -> str | None:
+    """Return `Settings.storage_url` as it is given, be it valid or not."""
+    return _by_itself("storage_url", str)
+
+
+def _by_itself(field: str, parse: Callable[[str], T]) -> T | None:
+    """Return what is read of one variable, and read no other; None where it is not set.
+
+    That is for what is part of the definitions. All else waits until a run needs it, so that what
+    is wrong with it is said there, and Dagster can load the code all the same.
+    """
+    name = _variable(field)
     text = os.environ.get(name)
     try:
-        return date.fromisoformat(text) if text else _BACKFILL_START
+        return parse(text) if text else None
     except ValueError as error:
         raise SettingsError(f"{name}: {error}, not {text!r:.80}") from error
 

@@ -23,7 +23,11 @@ ROOT = Path(__file__).parents[1]
 PUT_OFF = {Trouble.LEASE_LOST, Trouble.EARLIER_JOB_UNFINISHED, Trouble.OVER_BATCH}  # never in a row
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+    *sorted(
+        str(path.relative_to(ROOT))
+        for folder in ("docs", "deploy")
+        for path in (ROOT / folder).rglob("*.md")
+    ),
 ]
 VARIABLES = {
     f"MUSEHUB_{name.upper()}": field.default

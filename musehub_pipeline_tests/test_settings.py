@@ -1,5 +1,6 @@
 """The settings: one place, one name each, and every mistake called by the variable's name."""
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -8,7 +9,13 @@ import pytest
 from musehub_pipeline.domain.errors import SettingsError
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.objects.storage_client import S3Options
-from musehub_pipeline.settings import Settings, first_day
+from musehub_pipeline.settings import (
+    Settings,
+    asset_owners,
+    asset_tags,
+    first_day,
+    storage_url,
+)
 
 READ = {
     "home": ("MUSEHUB_HOME", "/srv/hub", Path("/srv/hub")),
@@ -33,6 +40,8 @@ READ = {
     "storage_threads": ("MUSEHUB_STORAGE_THREADS", "256", 256),
     "id_policy": ("MUSEHUB_ID_POLICY", "record", "record"),
     "phase_budgets_ms": ("MUSEHUB_PHASE_BUDGETS_MS", "unpack_ms=1.5", "unpack_ms=1.5"),
+    "asset_owners": ("MUSEHUB_ASSET_OWNERS", "ada@example.org", "ada@example.org"),
+    "asset_tags": ("MUSEHUB_ASSET_TAGS", "env=test", "env=test"),
     "max_mpack_bytes": ("MUSEHUB_MAX_MPACK_BYTES", "9", 9),
     "max_objects": ("MUSEHUB_MAX_OBJECTS", "9", 9),
     "max_snapshots": ("MUSEHUB_MAX_SNAPSHOTS", "9", 9),
@@ -82,6 +91,8 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
         "storage_threads": 16,
         "id_policy": "verify",
         "phase_budgets_ms": "",
+        "asset_owners": "",
+        "asset_tags": "",
         "max_mpack_bytes": 16 << 30,
         "max_objects": 2_000_000,
         "max_snapshots": 500_000,
@@ -177,6 +188,8 @@ def test_what_is_read_is_reckoned_with_in_fitting_types() -> None:
         ("MUSEHUB_ID_POLICY", "ignore"),
         ("MUSEHUB_PHASE_BUDGETS_MS", "unpack=5"),
         ("MUSEHUB_PHASE_BUDGETS_MS", "unpack_ms"),
+        ("MUSEHUB_ASSET_OWNERS", "ada"),
+        ("MUSEHUB_ASSET_TAGS", "env"),
         ("MUSEHUB_MAX_MPACK_BYTES", "0"),
         ("MUSEHUB_MAX_OBJECTS", "0"),
         ("MUSEHUB_MAX_SNAPSHOTS", "x"),
@@ -319,3 +332,39 @@ def test_the_first_day_of_backfills_is_read_by_itself(monkeypatch: pytest.Monkey
         first_day()
     with pytest.raises(SettingsError, match=r"MUSEHUB_BACKFILL_START: .*, not '2025-02-29'"):
         Settings.load()
+
+
+def test_what_is_shown_of_the_assets_is_read_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUSEHUB_BATCH_JOBS", "none")
+    assert (asset_owners(), asset_tags(), storage_url()) == ([], {}, None)
+    monkeypatch.setenv("MUSEHUB_ASSET_OWNERS", "ada@example.org, team:hub")
+    monkeypatch.setenv("MUSEHUB_ASSET_TAGS", "env=test, tier=")
+    monkeypatch.setenv("MUSEHUB_STORAGE_URL", "nonsense")
+    assert asset_owners() == ["ada@example.org", "team:hub"]
+    assert asset_tags() == {"env": "test", "tier": ""}
+    assert storage_url() == "nonsense"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "named", "read"),
+    [
+        ("MUSEHUB_ASSET_OWNERS", "team:hub,ada", "ada", asset_owners),
+        ("MUSEHUB_ASSET_TAGS", "env=test,tier", "tier", asset_tags),
+    ],
+)
+def test_a_label_that_is_not_valid_is_called_by_variable_and_value(
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    text: str,
+    named: str,
+    read: Callable[[], object],
+) -> None:
+    monkeypatch.setenv(variable, text)
+
+    for ask in (read, Settings.load):
+        with pytest.raises(SettingsError) as caught:
+            ask()
+        message, _, given = str(caught.value).rpartition(", not ")
+        assert message.startswith(f"{variable}: ")
+        assert repr(named) in message
+        assert given == repr(text)

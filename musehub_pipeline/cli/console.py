@@ -16,6 +16,7 @@ from musehub_pipeline.queue.pauses import Pause
 
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}  # Unicode's categories of control, format and line end
 
+_BAR_CHARACTERS = 30  # of a whole
 _SECOND_MS = 1_000
 _MINUTE_SECONDS = 60
 _AGE_UNITS = (("d", 86_400), ("h", 3_600), ("m", _MINUTE_SECONDS))
@@ -131,6 +132,11 @@ def milliseconds(taken: float | None) -> str | None:
         return f"{taken:.3g} ms"
     seconds = taken / _SECOND_MS
     return f"{seconds:.1f} s" if seconds < _MINUTE_SECONDS else duration(seconds)
+
+
+def bar(share: float) -> str:
+    """Return a part of a whole as a bar."""
+    return "█" * round(_BAR_CHARACTERS * share)
 
 
 def age(then: datetime) -> str:

@@ -30,7 +30,7 @@ def _group() -> None:
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to write; made if need be.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.", metavar="DIR")],
     celery: Annotated[
         bool, typer.Option("--celery", help="Have runs executed by Celery workers.")
     ] = False,

@@ -10,6 +10,7 @@ import typer
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
     age,
+    bar,
     err,
     milliseconds,
     out,
@@ -31,7 +32,7 @@ from musehub_pipeline.cli.options import (
 )
 from musehub_pipeline.domain.errors import JobNotFound
 from musehub_pipeline.domain.job import Status
-from musehub_pipeline.domain.result import in_order
+from musehub_pipeline.domain.result import TIMINGS, in_order
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.postgres.database import Database
@@ -127,21 +128,42 @@ def show_job(
     job_id: Annotated[str, typer.Argument(help="The job, or how its id begins.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Show all that is known about a job: its row, how each attempt ended, and its result."""
+    """Show all that is known about a job: how it stands, its row, its attempts, and its result."""
     with _open_queue() as (_, jobs):
-        row = dict[str, Any](jobs.require(jobs.named(job_id)))
-    job_id = row["job_id"]
+        found = jobs.require(jobs.named(job_id))
+        standing = jobs.explain(found)
+    row, job_id = dict[str, Any](found), found["job_id"]
     row["result"] = row["result"] and in_order(row["result"])
     if as_json:
         print_json(row)
         return
     result, attempts = row.pop("result"), row.pop("attempts")
-    print_pairs(row, title=job_id)
+    out.print(f"{job_id} {standing}")
+    print_pairs(row)
     if attempts:
         lines = ([_moment(attempt.get(name)) for name in _ATTEMPT] for attempt in attempts)
         print_rows(_ATTEMPT, lines, title="attempts")
     if result:
         print_pairs(result, title="result")
+        _print_phases(result)
+
+
+def _print_phases(result: dict[str, Any]) -> None:
+    """Draw what the phases took of a job's time, in their order."""
+    elapsed = result["elapsed_ms"] or 1
+    print_rows(
+        ("phase", "took", "share", ""),
+        (
+            (
+                key.removesuffix("_ms"),
+                milliseconds(result[key]),
+                f"{result[key] / elapsed:.0%}",
+                bar(result[key] / elapsed),
+            )
+            for key in TIMINGS
+        ),
+        title="phases",
+    )
 
 
 @app.command("retry")

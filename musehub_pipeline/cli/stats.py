@@ -6,14 +6,13 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import duration, err, print_json, print_pairs, print_rows
+from musehub_pipeline.cli.console import bar, duration, err, print_json, print_pairs, print_rows
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.queue.stats import Stats, course_of, stats_of_hours, stats_of_jobs
 from musehub_pipeline.settings import Settings
 
 _HOURS = 24
-_BAR = 30  # characters of all that was worked
 
 
 def stats(
@@ -83,7 +82,7 @@ def _show(found: Stats) -> None:
                 key.removesuffix("_ms"),
                 *(f"{value:,.1f}" for value in (row["p50"], row["p95"], row["p99"], row["max"])),
                 f"{row['share']:.1%}",
-                "█" * round(_BAR * row["share"]),
+                bar(row["share"]),
             )
             for key, row in found["times"].items()
         ),

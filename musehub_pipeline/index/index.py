@@ -126,6 +126,11 @@ class Index:
         with self._database.autocommit() as transaction:
             return {stored(key) for (key,) in transaction.tuples("verified_mpacks", parameters)}
 
+    def estimated_rows(self, tables: Collection[str]) -> dict[str, int]:
+        """Return about how many rows tables have; those of which nothing is known are left out."""
+        with self._database.autocommit() as transaction:
+            return dict(transaction.tuples("estimated_rows", {"tables": list(tables)}))
+
     def held(self, kind: Kind, repo_id: str, digests: Collection[bytes]) -> set[bytes]:
         """Return those of `digests` that the repo holds."""
         asked = set(digests)

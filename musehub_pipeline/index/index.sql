@@ -33,6 +33,14 @@ WITH RECURSIVE line AS (
 SELECT count(*) FILTER (WHERE commit_id = ANY(%(sought)s)) AS found, count(*) AS reached
 FROM (SELECT commit_id FROM line LIMIT %(most)s) AS nearest;
 
+-- name: estimated_rows
+-- About how many rows tables have, as of when they were last vacuumed or analyzed: what the catalogue
+-- knows, and no scan. Of a table that never was, it knows nothing.
+SELECT named.name, pg_class.reltuples::bigint AS rows
+FROM unnest(%(tables)s::text[]) AS named (name)
+JOIN pg_class ON pg_class.oid = to_regclass(named.name)
+WHERE pg_class.reltuples >= 0;
+
 -- name: verified_mpacks
 -- Which of the mpacks were judged, and indexed, for whatever repo: every content in them hashes to its id.
 SELECT DISTINCT payload ->> 'mpack_key' AS mpack_key

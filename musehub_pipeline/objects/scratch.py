@@ -69,7 +69,7 @@ def scratch_folder(root: Path) -> Generator[Path]:
         Transient: SCRATCH_UNAVAILABLE.
     """
     with _scratch_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)  # what was pushed is not for all
         with _locked(root / "lock"):  # else a sweep could take a new folder for an abandoned one
             _sweep(root)
             folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))

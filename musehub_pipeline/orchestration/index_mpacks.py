@@ -22,7 +22,7 @@ class ClaimConfig(dg.Config):
     """Which jobs a run takes."""
 
     job_ids: list[str] = Field(
-        default_factory=list,
+        default=[],  # not made by a factory: the launchpad would not show it
         description="Jobs to index, due or in backoff; if none: pending jobs, the oldest first.",
     )
 
@@ -62,7 +62,7 @@ def summarize(
     started = monotonic()
     ended = summarizing.summarize(batch, musehub)
     log_lines(context, ended)
-    materialize(context, ended)
+    materialize(context, ended, musehub.index)
     judge(context, ended, musehub.settings)
     metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
     return dg.Output([dict[str, Any](result) for result in ended.results], metadata=metadata)

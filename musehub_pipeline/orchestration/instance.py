@@ -79,7 +79,7 @@ def use_dagster_home(settings: Settings) -> Path:
             raise SettingsError(f"DAGSTER_HOME: {given!r} is not the absolute path of a folder")
         return Path(given)
     folder = settings.home.resolve() / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (folder / "dagster.yaml").exists():  # an operator's own stays
         parts = [(_FOLDER / name).read_text("utf-8") for name in ("dagster.yaml", "storage.yaml")]
         (folder / "dagster.yaml").write_text("".join(parts), "utf-8")

@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.report import JOB_COLUMNS, MAX_ROWS, Row, job_rows
@@ -50,3 +53,21 @@ def table(rows: Sequence[Row], columns: Mapping[str, str]) -> dg.TableMetadataVa
     """Return rows as a table; `columns` are the types by name."""
     schema = dg.TableSchema([dg.TableColumn(name, type=kind) for name, kind in columns.items()])
     return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema)
+
+
+def column_schema(table: sa.Table) -> dg.TableSchema:
+    """Return the columns of a table of the database."""
+    return dg.TableSchema([_column(column, key=table.primary_key) for column in table.columns])
+
+
+def _column(column: sa.Column[Any], *, key: sa.PrimaryKeyConstraint) -> dg.TableColumn:
+    return dg.TableColumn(
+        column.name,
+        type=column.type.compile(postgresql.dialect()).lower(),
+        description=column.doc,
+        constraints=dg.TableColumnConstraints(
+            nullable=bool(column.nullable),
+            unique=list(key.columns) == [column],
+            other=["primary key"] if column.primary_key else [],
+        ),
+    )

@@ -27,6 +27,8 @@ from dagster._core.events import (
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.config import PostgresStorageConfig
+from dagster._core.storage.event_log.migration import ASSET_KEY_INDEX_COLS
+from dagster._core.storage.event_log.schema import AssetKeyTable, SqlEventLogStorageTable
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import (
@@ -41,6 +43,7 @@ from dagster_postgres.utils import (
     get_token_provider_from_config,
     pg_url_from_config,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from musehub_pipeline.postgres.server import database_url
@@ -51,8 +54,10 @@ _HELD_SECONDS = 0.2
 _VARIABLE = "MUSEHUB_DAGSTER_DATABASE_URL"
 _log = logging.getLogger("musehub_pipeline.records")
 
-_AT_ONCE = PIPELINE_EVENTS | ASSET_EVENTS | ASSET_CHECK_EVENTS | FAILURE_EVENTS
-"""What changes other tables than the log, and what somebody waits for."""
+_MADE = DagsterEventType.ASSET_MATERIALIZATION
+_AT_ONCE = (PIPELINE_EVENTS | ASSET_EVENTS | ASSET_CHECK_EVENTS | FAILURE_EVENTS) - {_MADE}
+"""What changes other tables than the log, and what somebody waits for; but for materializations, of
+which a run has several at a time."""
 
 
 class TickLogs(LocalComputeLogManager):
@@ -142,7 +147,8 @@ class _Schedules(PostgresScheduleStorage):
 
 
 class _Events(PostgresEventLogStorage):
-    """The event log. What a run says of its steps waits for company until the next one begins.
+    """The event log. What a run says of its steps, and of what it made, waits for company until the
+    next one begins.
 
     That is a fifth of a second at the most; what cannot wait takes along what does, so that nothing
     is out of order.
@@ -175,21 +181,51 @@ class _Events(PostgresEventLogStorage):
             self.flush()
 
     def flush(self) -> None:
-        """Store what waits, in one statement; where that is refused, one by one."""
+        """Store what waits, in one transaction; where that is refused, one by one."""
         with self._writing:
             with self._holding:
                 events = self._held.copy()
             if not events:
                 return
             try:
-                with self._connect() as connection:
-                    connection.execute(self.prepare_insert_event_batch(events))
+                self._store_together(events)
                 self._forget(len(events))
             except (DBAPIError, DagsterPostgresException):
                 for event in events:
                     super().store_event(event)
                     self._forget(1)
             self._failed = False
+
+    def _store_together(self, events: Sequence[EventLogEntry]) -> None:
+        rows = [self._event_to_row(event) for event in events]
+        insert = SqlEventLogStorageTable.insert()
+        insert = insert.returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
+        with self.index_transaction() as connection:  # all, or else one by one
+            ids = connection.execute(insert, rows).scalars()
+            made = [
+                (event, event_id)
+                for event, event_id in zip(events, ids, strict=True)
+                if event.dagster_event_type == _MADE
+            ]
+            if made:
+                self._store_asset_event_tags(connection, *zip(*made, strict=True))
+                self._note_latest(connection, made)
+
+    def _note_latest(
+        self, connection: sa.Connection, made: list[tuple[EventLogEntry, int]]
+    ) -> None:
+        """Note of assets what was last made of each, as Dagster does it of one."""
+        has_times = self.has_secondary_index(ASSET_KEY_INDEX_COLS)
+        latest = {
+            _key(event): self._get_asset_entry_values(event, event_id, has_times)
+            for event, event_id in made
+        }
+        # In one order, whoever writes: else two runs could wait for each other.
+        rows = [{"asset_key": key} | latest[key] for key in sorted(latest)]
+        insert = postgresql.insert(AssetKeyTable)
+        changed = {name: insert.excluded[name] for name in rows[0]}
+        key = [AssetKeyTable.c.asset_key]
+        connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed), rows)
 
     def _forget(self, number: int) -> None:
         with self._holding:
@@ -209,3 +245,8 @@ class _Events(PostgresEventLogStorage):
         if self._held:
             _log.warning("%d events of runs could not be stored", len(self._held))
         super().dispose()
+
+
+def _key(event: EventLogEntry) -> str:
+    asset_key = event.get_dagster_event().asset_key
+    return asset_key.to_string() if asset_key else ""

@@ -26,6 +26,16 @@ class MusehubResource(S3Resource):
     storage_url: str | None = Field(
         default=None, description="s3://bucket/prefix or file:///dir; default: MUSEHUB_STORAGE_URL."
     )
+    # The launchpad puts defaults into a run's config, where these would look like settings of ours.
+    max_attempts: int | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=None, description="Attempts at a request to S3, not at a job; default: 5."
+    )
+    use_ssl: bool | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=None, description="Whether S3 is asked over TLS; default: true."
+    )
+    use_unsigned_session: bool | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=None, description="Whether requests to S3 are not signed; default: false."
+    )
 
     @contextmanager
     def yield_for_execution(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -62,6 +62,14 @@ def figures(batch: Batch, seconds: float) -> dict[str, int | float]:
     }
 
 
+def written(batch: Batch) -> Counter[str]:
+    """Return how many rows a run wrote, of all its jobs, by their counts; and heads that moved."""
+    total = Counter(heads_moved=sum(result["head_moved"] for result in batch.results))
+    for item in batch.items:
+        total.update(item.counts)
+    return total
+
+
 def backfill_report(batch: Batch) -> Report:
     """Return what came of a batch that was indexed again."""
     codes = [(item.outcome, str(item.error.code)) for item in batch.items if item.error]

@@ -30,6 +30,8 @@ metadata = MetaData(
     }
 )
 
+# A column's `doc` is shown by Dagster, of the tables that are assets.
+
 LONGEST = "longest"
 """In a column's `info`: how many characters the pipeline may write into it, whatever is pushed."""
 
@@ -41,9 +43,9 @@ _WORD = {LONGEST: 36}  # a code, or the id of a run
 _now = text("now()")
 
 
-def _time(name: str, *, nullable: bool = True) -> Column[object]:
+def _time(name: str, *, nullable: bool = True, doc: str | None = None) -> Column[object]:
     default = None if nullable else _now
-    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=default)
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=default, doc=doc)
 
 
 repos = Table(
@@ -62,9 +64,9 @@ repos = Table(
 branches = Table(
     "musehub_branches",
     metadata,
-    Column("repo_id", Text, primary_key=True),
+    Column("repo_id", Text, primary_key=True, doc="Whose branch it is."),
     Column("name", Text, primary_key=True, info=_NAME),
-    Column("head_commit_id", Text, info=_ID),
+    Column("head_commit_id", Text, info=_ID, doc="The commit at which it stands."),
 )
 
 background_jobs = Table(
@@ -170,40 +172,40 @@ pauses = Table(
 objects = Table(
     "musehub_objects",
     metadata,
-    Column("object_id", Text, primary_key=True, info=_ID),
+    Column("object_id", Text, primary_key=True, info=_ID, doc="The sha256 of its bytes."),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("storage_uri", Text, nullable=False),
-    _time("created_at", nullable=False),
+    Column("storage_uri", Text, nullable=False, doc="Where its bytes lie."),
+    _time("created_at", nullable=False, doc="When a run wrote the row."),
 )
 
 object_refs = Table(
     "musehub_object_refs",
     metadata,
-    Column("repo_id", Text, primary_key=True),
+    Column("repo_id", Text, primary_key=True, doc="Who holds the object."),
     Column("object_id", Text, primary_key=True, info=_ID),
-    _time("created_at", nullable=False),
+    _time("created_at", nullable=False, doc="When a run wrote the row."),
 )
 
 snapshots = Table(
     "musehub_snapshots",
     metadata,
-    Column("repo_id", Text, primary_key=True),
+    Column("repo_id", Text, primary_key=True, doc="Who holds the snapshot."),
     Column("snapshot_id", Text, primary_key=True, info=_ID),
-    Column("manifest", JSONB, nullable=False),
-    _time("created_at", nullable=False),
+    Column("manifest", JSONB, nullable=False, doc="The object of each path."),
+    _time("created_at", nullable=False, doc="When it was made, or else indexed."),
 )
 
 commits = Table(
     "musehub_commits",
     metadata,
-    Column("repo_id", Text, primary_key=True),
+    Column("repo_id", Text, primary_key=True, doc="Who holds the commit."),
     Column("commit_id", Text, primary_key=True, info=_ID),
-    Column("branch", Text, nullable=False, info=_NAME),
-    Column("parent_ids", JSONB, nullable=False),
+    Column("branch", Text, nullable=False, info=_NAME, doc="The branch that it was made on."),
+    Column("parent_ids", JSONB, nullable=False, doc="The commits before it."),
     Column("message", Text, nullable=False),
     Column("author", Text, nullable=False),
-    Column("timestamp", DateTime(timezone=True), nullable=False),
-    Column("snapshot_id", Text, nullable=False, info=_ID),
-    Column("commit_meta", JSONB, nullable=False),
-    _time("created_at", nullable=False),
+    Column("timestamp", DateTime(timezone=True), nullable=False, doc="When it was made."),
+    Column("snapshot_id", Text, nullable=False, info=_ID, doc="All files as they were then."),
+    Column("commit_meta", JSONB, nullable=False, doc="All else that the client said of it."),
+    _time("created_at", nullable=False, doc="When a run wrote the row."),
 )

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def on_terminal(*arguments: object, columns: int) -> str:
     ours, theirs = pty.openpty()
     process = start(
         *arguments,
-        through=["env", "TERM=dumb", f"COLUMNS={columns}"],
+        through=["env", "TERM=xterm", f"COLUMNS={columns}"],
         stdout=theirs,
         stderr=theirs,
     )
@@ -113,7 +114,7 @@ def on_terminal(*arguments: object, columns: int) -> str:
         while part := os.read(ours, 4096):
             shown += part
     os.close(ours)
-    return shown.decode().replace("\r\n", "\n")
+    return re.sub(r"\x1b\[[\d;]*m", "", shown.decode().replace("\r\n", "\n"))
 
 
 def wait_until(process: subprocess.Popen[str], is_so: Callable[[], bool]) -> None:

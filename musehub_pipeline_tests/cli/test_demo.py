@@ -90,6 +90,16 @@ def test_on_a_bare_machine_it_shows_all_that_came_of_it(demo: Demo) -> None:
     assert processes_of(demo.home) == {}
 
 
+def test_nobody_else_can_look_into_what_it_leaves(demo: Demo) -> None:
+    folders = [path for path in demo.home.iterdir() if path.is_dir()]
+
+    assert {path.name for path in folders} >= {"dagster", "postgres", "scratch", "store"}
+    assert {path.name: oct(path.stat().st_mode & 0o077) for path in folders} == {
+        path.name: "0o0" for path in folders
+    }
+    assert os.geteuid() == 0 or demo.home.stat().st_mode & 0o077 == 0
+
+
 def test_the_readme_shows_what_it_prints(demo: Demo) -> None:
     readme = Path(__file__).parents[2].joinpath("README.md").read_text()
     shown = shape(re.findall(r"^    (packed .*\n    ✅ (?:.*\n)+?)\n", readme, re.M)[0])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from musehub_pipeline.domain.result import KEYS
+from musehub_pipeline.domain.result import KEYS, TIMINGS
 from musehub_pipeline_tests.cli.terminal import Finished, call, on_terminal
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
@@ -151,12 +151,21 @@ def test_a_job_is_shown_with_all_its_columns_and_the_result_in_its_order(
     for job_id in queue:
         assert call("jobs", "show", job_id, "--json").json == as_json(hub.job(job_id))
 
+    standing = [call("jobs", "show", job_id).out.splitlines()[0] for job_id in queue]
     finished = call("jobs", "show", queue[0])
 
-    before, _, after = finished.out.partition("\nresult")
+    assert standing == [
+        f"{queue[0]} is done already",
+        f"{queue[1]} failed, MPACK_MALFORMED: no list",
+        f"{queue[2]} is pending",
+    ]
+    result, _, phases = finished.out.partition("\nphases")
+    before, _, after = result.partition("\nresult")
     shown = [line.strip("│ ").split(" ")[0] for line in after.splitlines()]
     assert all(column in before for column in ("payload", "lease_expires_at", "index_version"))
     assert [name for name in shown if name in KEYS] == list(KEYS)
+    drawn = [[cell.strip() for cell in line.split("│")[1:-1]] for line in phases.splitlines()[4:-1]]
+    assert drawn == [[key.removesuffix("_ms"), "1.5 ms", "100%", "█" * 30] for key in TIMINGS]
 
 
 def test_a_job_is_shown_with_how_each_attempt_ended(hub: Hub, queue: list[str]) -> None:
@@ -216,7 +225,7 @@ def test_what_strangers_wrote_is_shown_as_it_is(hub: Hub) -> None:
     assert (listed.code, shown.code) == (0, 0)
     for said in ("job[/x]", "ada/[red]"):
         assert said in listed.out
-    assert shown.out.splitlines()[0].strip() == "job[/x]"
+    assert shown.out.splitlines()[0] == "job[/x] failed, None: [/bold] [link"
     assert "[/bold] [link" in shown.out
     assert '{"[/a]": 1}' in shown.out
 

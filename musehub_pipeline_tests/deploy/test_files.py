@@ -13,12 +13,18 @@ import dagster as dg
 import pytest
 import yaml
 from celery import Celery
+from dagster._cli.api import _execute_run_command_body
 from dagster._core.instance import InstanceRef
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from dagster_celery.launcher import CeleryRunLauncher
 
+from musehub_pipeline.definitions import defs
 from musehub_pipeline.orchestration.launcher import LaneRunCoordinator, SpareRunLauncher
 from musehub_pipeline_tests.cli.terminal import call, run
+from musehub_pipeline_tests.factories import small_history
+from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.orchestration.test_launcher import ORIGIN
+from musehub_pipeline_tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 KINDS = {"dagster": [], "celery": ["--celery"]}
@@ -129,6 +135,30 @@ def test_workers_are_where_the_launcher_puts_runs(
     assert app.conf.worker_disable_prefetch
     visible = app.conf.broker_transport_options["visibility_timeout"]
     assert visible < timeouts["start_timeout_seconds"]
+
+
+@pytest.mark.parametrize("kind", ["celery"])
+@pytest.mark.parametrize("status", ["STARTED", "SUCCESS"])
+def test_a_run_that_is_delivered_again_is_not_executed(
+    environment: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    monkeypatch.setenv("MUSEHUB_DATABASE_URL", str(hub.settings.database_url))
+    monkeypatch.setenv("MUSEHUB_STORAGE_URL", str(hub.settings.storage_url))
+    job_id = hub.push(hub.create_repo(), small_history().mpack())
+    with dg.DagsterInstance.get() as instance:
+        run_id = instance.create_run_for_job(
+            defs.get_job_def("index_mpacks"),
+            status=dg.DagsterRunStatus(status),
+            job_code_origin=ORIGIN,
+        ).run_id
+
+        _execute_run_command_body(run_id, instance, lambda _: None, set_exit_code_on_failure=True)
+
+        def says_so() -> bool:
+            return any(log.message.startswith("Ignoring a ") for log in instance.all_logs(run_id))
+
+        wait_for(says_so)
+    assert hub.job(job_id)["status"] == "pending"
 
 
 @pytest.mark.parametrize("kind", ["dagster"])

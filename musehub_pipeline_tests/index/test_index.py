@@ -259,3 +259,14 @@ def test_an_mpack_counts_as_verified_once_a_job_of_this_version_is_done(
     change(hub, jobs["failed"], f"status = 'failed', index_version = {INDEX_VERSION}")
 
     assert index.verified(keys) == {f"sha256:{hexes['done']}"}
+
+
+def test_how_many_rows_there_are_is_known_once_a_table_was_analyzed(hub: Hub, index: Index) -> None:
+    index.insert_objects([[(digest(n), 0) for n in range(7)]], uri=URI)
+    tables = ["musehub_objects", "musehub_commits", "no_such_table"]
+    assert index.estimated_rows(tables) == {}
+
+    hub.sql("ANALYZE musehub_objects")
+    index.insert_objects([[(digest(7), 0)]], uri=URI)
+
+    assert index.estimated_rows(tables) == {"musehub_objects": 7}

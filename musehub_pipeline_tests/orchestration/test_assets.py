@@ -1,4 +1,4 @@
-"""What the UI shows of a run: one materialization, one table of its jobs, and a check."""
+"""What the UI shows of a run: its figures, one table of its jobs, and a check."""
 
 import logging
 
@@ -224,5 +224,5 @@ def test_a_run_has_as_many_events_for_thirty_jobs_as_for_one(
     one, thirty = entries(1), entries(30)
 
     assert thirty == one
-    assert one.count("ASSET_MATERIALIZATION") == 1
+    assert one.count("ASSET_MATERIALIZATION") == 6
     assert one.count("ASSET_CHECK_EVALUATION") == 4

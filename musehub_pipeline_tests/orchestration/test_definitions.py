@@ -9,10 +9,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._core.snap.job_snapshot import JobSnap
+from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 from dagster_aws.s3 import S3Resource
 
 import musehub_pipeline
 from musehub_pipeline.definitions import build_defs, defs
+from musehub_pipeline.objects.storage_client import S3Options
 from musehub_pipeline.orchestration.assets import MPACK_INDEX
 from musehub_pipeline.orchestration.resources import MusehubResource, fixed_resource
 from musehub_pipeline.settings import Settings
@@ -74,11 +78,12 @@ def test_dagster_accepts_the_project_as_it_is(tmp_path: Path) -> None:
     assert "musehub_pipeline" in done.stderr + done.stdout
 
 
-def test_importing_reads_one_setting_and_makes_no_file(tmp_path: Path) -> None:
+def test_importing_reads_what_definitions_are_made_of_and_makes_no_file(tmp_path: Path) -> None:
     variables = {
         "MUSEHUB_HOME": str(tmp_path / "home"),
         "MUSEHUB_BATCH_JOBS": "none",
         "MUSEHUB_DATABASE_URL": "nonsense",
+        "MUSEHUB_STORAGE_URL": "nonsense",
         "AWS_ACCESS_KEY_ID": "key",
         "DAGSTER_HOME": str(tmp_path / "dagster"),
         "PYTHONPATH": str(PROJECT),
@@ -93,7 +98,8 @@ def test_importing_reads_one_setting_and_makes_no_file(tmp_path: Path) -> None:
         check=True,
     )
 
-    assert done.stdout.splitlines() == ["False False", "True", "['MUSEHUB_BACKFILL_START']"]
+    read = [f"MUSEHUB_{x}" for x in ("ASSET_OWNERS", "ASSET_TAGS", "BACKFILL_START", "STORAGE_URL")]
+    assert done.stdout.splitlines() == ["False False", "True", str(read)]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,15 +116,8 @@ def test_the_job_is_the_nine_ops_one_after_the_other() -> None:
     assert after == dict(zip(OPS[1:], others, strict=True))
 
 
-def test_the_asset_and_its_checks_stand_in_the_definitions() -> None:
-    graph = defs.resolve_asset_graph()
-
-    asset = graph.get(MPACK_INDEX.key)
-    assert graph.get_all_asset_keys() == {dg.AssetKey(["musehub", "mpack_index"])}
-    assert (asset.group_name, asset.kinds) == ("musehub", {"postgres", "s3"})
-    assert asset.tags["musehub/job_type"] == "mpack.index"
-    assert not asset.is_materializable  # a job makes it, and no button
-    assert graph.asset_check_keys == {
+def test_the_checks_of_the_index_stand_in_the_definitions() -> None:
+    assert defs.resolve_asset_graph().asset_check_keys == {
         dg.AssetCheckKey(MPACK_INDEX.key, name)
         for name in ("trouble", "refused_pushes", "queue_age", "phase_budgets", "fsck")
     }
@@ -152,7 +151,7 @@ def test_all_that_the_ui_shows_says_what_it_is() -> None:
         "prune_history": 1,
         "sensors": 1,
         "schedules": 1,
-        "assets": 1,
+        "assets": 7,
         "checks": 5,
         "resources": 2,
     }
@@ -171,11 +170,25 @@ def test_it_runs_in_one_process_and_hands_on_in_memory() -> None:
 def test_the_resource_has_the_fields_of_an_s3_resource_and_two_urls() -> None:
     own, theirs = MusehubResource.model_fields, S3Resource.model_fields
 
-    assert {name: own[name].default for name in theirs} == {
+    assert own.keys() - theirs.keys() == {"database_url", "storage_url"}
+    assert [name for name, field in own.items() if field.default is not None] == []
+    assert {name: getattr(S3Options(), name) for name in theirs} == {
         name: field.default for name, field in theirs.items()
     }
-    assert own.keys() - theirs.keys() == {"database_url", "storage_url"}
-    assert all(own[name].default is None for name in ("database_url", "storage_url"))
+
+
+def test_the_launchpad_shows_which_jobs_a_run_may_take_and_nothing_else() -> None:
+    def shown(name: str) -> str:
+        snap = JobSnap.from_job_def(defs.get_repository_def().get_job(name))
+        schema = snap.config_schema_snapshot
+        root = schema.get_config_snap(str(snap.mode_def_snaps[0].root_config_key))
+        return default_values_yaml_from_type_snap(schema, root)
+
+    assert yaml.safe_load(shown("index_mpacks")) == {
+        "ops": {"claim_jobs": {"config": {"job_ids": []}}}
+    }
+    assert yaml.safe_load(shown("backfill_mpacks")) == {}  # tags say it, as for all days at once
+    assert yaml.safe_load(shown("prune_history")) == {}
 
 
 def test_the_ui_shows_these_fields_and_which_jobs_a_run_may_take() -> None:

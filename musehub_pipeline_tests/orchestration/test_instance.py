@@ -98,6 +98,59 @@ def test_the_records_are_those_that_dagster_writes(hub: Hub, records: psycopg.Co
     assert len(steps) == len(PHASES) + 2
 
 
+@pytest.mark.parametrize("refused", [False, True], ids=["together", "one by one"])
+def test_what_a_run_made_is_stored_as_dagster_stores_it(
+    records: psycopg.Connection, refused: bool
+) -> None:
+    keys = [dg.AssetKey(["it", name]) for name in "cab"]
+    tags = {"dagster/data_version": "1"}
+
+    @dg.op
+    def make(context: dg.OpExecutionContext) -> None:
+        for place, key in enumerate([*keys, *keys]):
+            metadata = {"place": place}
+            context.log_event(dg.AssetMaterialization(key, metadata=metadata, tags=tags))
+
+    @dg.job
+    def making() -> None:
+        make()
+
+    with dagster_instance() as instance:
+        if refused:
+            records.execute(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " IF (SELECT count(*) FROM made) > 1 THEN RAISE 'no'; END IF; RETURN NULL; END $$"
+            )
+            records.execute(
+                "CREATE TRIGGER alone AFTER INSERT ON event_logs REFERENCING NEW TABLE AS made"
+                " EXECUTE FUNCTION refuse()"
+            )
+        for _ in range(2):
+            making.execute_in_process(instance=instance)
+
+    stored = PostgresEventLogStorage(os.environ["MUSEHUB_DAGSTER_DATABASE_URL"])
+    try:
+        told = {key: stored.fetch_materializations(key, limit=100).records for key in keys}
+        latest = stored.get_latest_materialization_events(keys)
+        assert set(stored.all_asset_keys()) == set(keys)
+        for key, places in zip(keys, ([3, 0], [4, 1], [5, 2]), strict=True):
+            found = [record.asset_materialization for record in told[key]]
+            assert [m.metadata["place"].value for m in found if m] == 2 * places
+            assert latest[key] == told[key][0].event_log_entry
+            assert stored.get_event_tags_for_asset(key) == 4 * [tags]
+            [asset] = stored.get_asset_records([key])
+            assert asset.asset_entry.last_materialization_record == told[key][0]
+            assert asset.asset_entry.last_run_id == told[key][0].run_id
+    finally:
+        stored.dispose()
+    assert (number(records, WRITES) == 2 * 2 * len(keys)) is refused
+
+
+WRITES = b"""
+SELECT count(DISTINCT xmin::text) FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION'
+"""
+
+
 def test_a_connection_that_the_server_closed_is_not_used_again(
     records: psycopg.Connection,
 ) -> None:

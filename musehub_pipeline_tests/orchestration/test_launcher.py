@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import psutil
@@ -11,7 +12,9 @@ import pytest
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.run_coordinator import SubmitRunContext
 
+from musehub_pipeline.domain.run_requests import LANE_TAG, LIVE
 from musehub_pipeline.orchestration.index_mpacks import index_mpacks_job
 from musehub_pipeline.orchestration.instance import PROCESS_TAG, use_dagster_home
 from musehub_pipeline.orchestration.launcher import (
@@ -176,6 +179,28 @@ def test_a_run_that_repeats_another_one_does_not_have_its_process(
     assert not instance.run_launcher.terminate(run.run_id)
     assert process.poll() is None
     assert health(instance, reloaded(instance, run)) == WorkerStatus.RUNNING
+
+
+def test_a_live_run_goes_to_workers_at_once(tmp_path: Path) -> None:
+    celery = {"broker": "memory://", "backend": "cache+memory://"}
+    overrides = {
+        "run_launcher": {
+            "module": "dagster_celery.launcher",
+            "class": "CeleryRunLauncher",
+            "config": celery,
+        },
+        "run_coordinator": {
+            "module": "musehub_pipeline.orchestration.launcher",
+            "class": "LaneRunCoordinator",
+        },
+    }
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=overrides) as instance:
+        run = create_run(instance, tags={LANE_TAG: LIVE}, origin=ORIGIN)
+        context = SubmitRunContext(run, workspace=None)  # pyright: ignore[reportArgumentType]
+
+        instance.run_coordinator.submit_run(context)
+
+        assert reloaded(instance, run).status == dg.DagsterRunStatus.STARTING
 
 
 @pytest.mark.parametrize(("value", "number"), [("1", 1), ("0", 0), ("many", 0)])
