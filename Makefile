@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test quick check fuzz soak bench format clean
+.PHONY: help demo dev test quick check docs fuzz soak bench format clean
 
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 QUICK = $(addprefix musehub_pipeline_tests/,\
@@ -51,6 +51,13 @@ check: $(STAMP) ## Check style, types, the direction of imports, and that Dagste
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/dagster definitions validate
 
+# With --quiet, mkdocs would not count warnings, and --strict would let them pass.
+docs: $(STAMP) ## Write docs/cli.md anew and build the documentation in site/; a warning is an error
+	@$(BIN)/python -c 'import material' 2>/dev/null || \
+	    $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/python -m musehub_pipeline_tests.cli_reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 fuzz: $(STAMP) ## Look for mpacks that the pipeline stumbles over (ARGS=-max_total_time=seconds)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 	    $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fuzz]'
@@ -66,9 +73,9 @@ format: $(STAMP) ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove what can be made again: virtual environments, caches and pictures
+clean: ## Remove what can be made again: virtual environments, caches, pictures and the site
 	test ! -f $(STAMP) || rm -rf $(VENV)
-	rm -rf .fuzz .venv .venv-newest .pytest_cache .ruff_cache .hypothesis .coverage .artefacts build dist
+	rm -rf .fuzz .venv .venv-newest .pytest_cache .ruff_cache .hypothesis .coverage .artefacts build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

@@ -6,7 +6,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+import typer.main
 
+from musehub_pipeline.cli.main import app
 from musehub_pipeline.domain.commit_meta import MAX_KEYS, MAX_VALUES
 from musehub_pipeline.domain.errors import Fault, Trouble
 from musehub_pipeline.domain.job import MAX_BRANCH_BYTES
@@ -15,9 +17,18 @@ from musehub_pipeline.domain.names import BRANCH_FAULTS, PathFault
 from musehub_pipeline.domain.packed import MAX_DEPTH, MAX_FIELDS
 from musehub_pipeline.domain.result import KEYS
 from musehub_pipeline.settings import Settings
+from musehub_pipeline_tests.cli_reference import PAGE, reference
 
 ROOT = Path(__file__).parents[1]
 PUT_OFF = {Trouble.LEASE_LOST, Trouble.EARLIER_JOB_UNFINISHED, Trouble.OVER_BATCH}  # never in a row
+PAGES = [
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *sorted(
+        str(path.relative_to(ROOT))
+        for folder in ("docs", "deploy")
+        for path in (ROOT / folder).rglob("*.md")
+    ),
+]
 VARIABLES = {
     f"MUSEHUB_{name.upper()}": field.default
     for name, field in Settings.model_fields.items()
@@ -89,15 +100,36 @@ def test_every_key_of_the_result_is_in_the_readme() -> None:
     assert [key for key in KEYS if key not in words] == []
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        *(str(p.relative_to(ROOT)) for d in ("docs", "deploy/*") for p in ROOT.glob(f"{d}/*.md")),
-    ],
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
-    targets = re.findall(r"\]\(([^)h][^)]*)\)", text)
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
 
     assert [t for t in targets if not ((ROOT / page).parent / t).exists()] == []
+
+
+def test_the_reference_of_the_command_line_is_up_to_date() -> None:
+    assert PAGE.read_text() == reference(), "python -m musehub_pipeline_tests.cli_reference"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/cli.md"])
+def test_commands_that_are_shown_are_commands(page: str) -> None:
+    """Each one that a block of code has names a command, and options that there are."""
+    lines = re.findall(r"^ {4}musehub-pipeline (.*)$", (ROOT / page).read_text(), re.M)
+    for line in lines:
+        if re.search(r"  (?!#)", line):  # of a table, as `ps` prints one
+            continue
+        command, words = typer.main.get_command(app), line.partition("  #")[0].split()
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts}
+
+        assert not hasattr(command, "commands"), line
+        assert {word for word in words if re.match("--?[a-z]", word)} <= options, line
+
+
+def test_every_page_has_a_place_in_the_site() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    pages = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
+
+    assert [page for page in pages if f": {page}\n" not in nav] == []

@@ -62,13 +62,14 @@ def plan(
 ) -> None:
     """Show what `backfill run` with the same options would index again; nothing is changed.
 
-    For each day of pushes that has work: how many jobs have ended, how many of these are current,
-    how many have failed, how many are given up since MUSEHUB_MAX_KILLS runs have died over each,
-    how many would be indexed, and the bytes of their mpacks, as far as these were ever read. Jobs
-    of deleted repositories are left out. With --json, all days that have such jobs are printed.
+    Each day of pushes that has work is a row. It counts the jobs that have ended, and of these the
+    current ones, the failed ones, and those that are given up, because MUSEHUB_MAX_KILLS runs have
+    died over each. Then it counts the jobs that would be indexed, and the bytes of their mpacks, as
+    far as these were ever read. Jobs of deleted repositories are left out. With --json, all days
+    that have such jobs are printed.
 
-    The time is estimated from the newest 1,000 jobs that are done, and unknown where none is. The
-    time it takes to start a run for each day, and to wait for live pushes, comes on top.
+    The time is estimated from the newest 1,000 jobs that are done; without any it is unknown. It
+    takes further time to start a run for each day, and to wait for live pushes.
     """
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:
@@ -180,14 +181,14 @@ def run(
 ) -> None:
     """Index again what was pushed on some days, here, through the Dagster job `backfill_mpacks`.
 
-    There is one run for each day that has work, the oldest first: Dagster's UI shows it, and marks
-    the day's partition. Live pushes go first. A job that was done stays done, with its old result
-    where it cannot be indexed again; one that failed and is at fault gets its new reason.
+    There is one run for each day that has work, the oldest first. Dagster's UI shows it, and marks
+    the day's partition. Live pushes go first. A job that was done stays done, and keeps its old
+    result if it cannot be indexed again. A job that failed and is at fault gets its new reason.
 
-    Ctrl-C or SIGTERM stops it: what is indexed by then stays so, and the rest is as it was. What
-    came of the days that were finished is printed. The same command goes on from there; with
-    --status failed or all, give it the --ended-before that was printed at the start, or what was
-    tried already is tried again.
+    Ctrl-C or SIGTERM stops it. What is indexed by then stays so, the rest is as it was, and the
+    results of the finished days are printed. The same command goes on from there. With --status
+    failed or all, also give the --ended-before that was printed at the start; else it tries again
+    what it has tried already.
     """
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:
@@ -253,9 +254,9 @@ def _tell(backfill: Backfill, *, as_json: bool) -> None:
 def status(as_json: JsonFlag = False) -> None:
     """Show how far backfills have got: how many jobs are current, outdated and failed.
 
-    Given up are those over which MUSEHUB_MAX_KILLS runs have died; raise it to try them again.
-    Leased is what runs are indexing again at this moment, from here or from the UI. Jobs of deleted
-    repositories are left out; those pushed before MUSEHUB_BACKFILL_START are counted separately,
+    A job is given up when MUSEHUB_MAX_KILLS runs have died over it; raise that to try again. Leased
+    jobs are being indexed again at this moment, from here or from the UI. Jobs of deleted
+    repositories are left out. Jobs pushed before MUSEHUB_BACKFILL_START are counted separately,
     since no backfill takes them. The remaining time is that of the outdated jobs, estimated as by
     `backfill plan`.
     """

@@ -49,13 +49,13 @@ def query(
 ) -> None:
     """Run a query and show its rows; it may only read.
 
-    What gives no rows is refused before it runs, and so is a second statement. The transaction may
-    not write. Where the role of MUSEHUB_DATABASE_URL is a superuser, as that of the embedded
-    PostgreSQL is, the query is run as pg_read_all_data, which may read all rows, but no file, and
-    may run no program.
+    A statement that gives no rows is refused before it runs, and so is a second statement. The
+    transaction may not write. If the role of MUSEHUB_DATABASE_URL is a superuser, as in the
+    embedded PostgreSQL, the query runs as pg_read_all_data. That role may read all rows, but no
+    file, and may run no program.
 
-    So a slip changes nothing. Who means harm is not kept from it: whoever can call this knows the
-    URL, and may log in by it.
+    This guards against slips, not against malice: whoever can run this command knows the URL, and
+    can log in with it.
     """
     with Database(local.find_database(Settings.load())) as database:
         columns, rows = database.query(statement)

@@ -38,16 +38,16 @@ _EXAMPLE = "SELECT message, author FROM musehub_commits ORDER BY timestamp DESC 
 def demo(
     git: Annotated[Path, typer.Option("--git", help="The git repository to push.")] = Path(),
     with_failures: Annotated[
-        bool, typer.Option("--with-failures", help="Push what is refused, too, to a repository.")
+        bool, typer.Option("--with-failures", help="Also push what is refused, to demo/refused.")
     ] = False,
 ) -> None:
-    """Pack a git repository's history, push it, index it, and show what came of it.
+    """Pack a git repository's history, push it, index it, and show the result.
 
     Nothing has to be set up: an embedded PostgreSQL and a directory are used where no others are
     configured. Run it again after a commit, and only what is new is packed and pushed.
 
-    With --with-failures, pushes that the pipeline refuses follow, each for another reason, to a
-    repository of their own: to see what they look like in tables and in the UI.
+    With --with-failures, further pushes follow, to a repository of their own. All but the first are
+    refused, each for another reason: to see what refused pushes look like in tables and in the UI.
     """
     with GitRepository(git):
         pass  # before anything is made for it

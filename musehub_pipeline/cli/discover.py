@@ -68,12 +68,13 @@ def discover(
 ) -> None:
     """List mpacks in storage that no job names, the oldest first.
 
-    What was uploaded moments ago may be about to get its row. Jobs that MUSEHUB_KEEP_DONE_DAYS has
-    pruned no longer name anything. With --json all are printed, whatever --limit says.
+    An mpack that was uploaded moments ago may be about to get its row. Mpacks whose rows were
+    pruned by MUSEHUB_KEEP_DONE_DAYS are listed too. With --json all are printed, whatever --limit
+    says.
 
-    With --enqueue, the named mpacks get jobs in the repository, the oldest upload first: all of
-    them, or none where one is not there or is too young. Such a job indexes what is in the mpack
-    and moves no branch. An mpack that a job of the repository names already gets no other.
+    With --enqueue, the named mpacks get jobs in the repository, the oldest upload first. If one is
+    missing or too young, none gets a job. Such a job indexes what is in the mpack and moves no
+    branch. An mpack that a job of the repository names already gets no second one.
     """
     hex_digests = list(dict.fromkeys(mpacks or ()))
     if enqueuing and not (hex_digests and repo):

@@ -51,11 +51,11 @@ class _Wrong(PipelineError):
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Look whether all that the pipeline needs is there; exit with 3 if anything is wrong.
+    """Check that everything the pipeline needs is there; exit with 3 if anything is wrong.
 
-    Each line says what was found, and where that is wrong, what to do. Nothing is changed, but that
-    embedded services start where none are configured, and Dagster's database is made where it is
-    missing.
+    Each line says what was found and, if that is wrong, what to do. Nothing is changed, with two
+    exceptions: embedded services start where none are configured, and Dagster's database is made
+    where it is missing.
     """
     findings = list(_findings())
     if as_json:

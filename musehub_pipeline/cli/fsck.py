@@ -34,7 +34,7 @@ def fsck(
         age_option("--since", "With --deep: only objects whose rows were made within this age"),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="With --deep: go on where the last one was stopped.")
+        bool, typer.Option("--resume", help="With --deep: go on where the last check stopped.")
     ] = False,
     healing: Annotated[
         bool, typer.Option("--repair", help="Heal what mpacks in storage can prove.")
@@ -43,7 +43,7 @@ def fsck(
         bool, typer.Option("--orphans", help="List stored objects that no row names.")
     ] = False,
     pruning: Annotated[
-        bool, typer.Option("--prune-orphans", help="Remove them; needs --older-than.")
+        bool, typer.Option("--prune-orphans", help="Remove these; needs --older-than.")
     ] = False,
     older_than: Annotated[
         timedelta | None,
@@ -71,36 +71,37 @@ def fsck(
     ref_supplied: a repository holds only what some push supplied to it.
 
     Nothing is changed. Rows and storage are seen as they are at one moment, whatever else is
-    running, and what mpacks are compared with at others, some repositories at a time: no
-    transaction lasts longer than their mpacks take to be read.
-    Deleted repositories are skipped. A ref cannot be judged, and is only counted, where an mpack of
-    its repository cannot be read, or where it is older than the first done job that is left.
+    running. Mpacks are compared with rows as they are at other moments, some repositories at a
+    time, so that no transaction lasts longer than reading their mpacks takes. Deleted repositories
+    are skipped. A ref is counted and not judged where an mpack of its repository cannot be read, or
+    where the ref is older than the first done job that is left.
 
-    With --deep, read and hash all stored bytes that object rows name, and tell each object whose
-    bytes are missing, are not as many as its row says (size), or hash to another id (hash): which
-    repositories hold it, and which done jobs' mpacks in storage have it. As JSON, each finding is a
-    line. The last line, with --json on stderr, counts objects, bytes, findings and seconds.
+    With --deep, read and hash all stored bytes that object rows name. A finding is an object whose
+    bytes are missing, have another size than its row says (size), or hash to another id (hash). It
+    names the repositories that hold the object, and the done jobs whose mpacks in storage have it.
+    As JSON, each finding is a line. The last line, with --json on stderr, counts objects, bytes,
+    findings and seconds.
 
-    It may be killed at any time: --resume goes on behind what was read, and tells what was found
-    before, too. How far it is stands in a file in the folder fsck of MUSEHUB_HOME, one for each
-    --repo and --since; it is removed in the end.
+    You may kill it at any time. --resume goes on where it stopped, and also prints what was found
+    before. A file in the folder fsck of MUSEHUB_HOME keeps the progress, one for each --repo and
+    --since. It is removed in the end.
 
     With --repair, heal what mpacks of done jobs that are still in storage can prove: objects whose
-    bytes are missing or not as many as their rows say, and rows of objects, refs, snapshots and
-    commits that are missing. With --deep as well, all bytes are read, and those that hash wrong are
-    healed, too. Bytes that hash right are never touched, no branch moves, and runs may go on
-    meanwhile. Of each thing it is told whether it is healed, and if not, why; exit with 3 if
-    anything is left.
+    bytes are missing or have another size than their rows say, and missing rows of objects, refs,
+    snapshots and commits. With --deep as well, all bytes are read, and bytes that hash wrong are
+    healed too. Bytes that hash right are never touched, no branch moves, and runs may go on
+    meanwhile. Each thing is printed as healed, or as left and why. Exit with 3 if anything is left.
 
-    With --orphans, list stored objects that no row names, the oldest first: what runs that were
-    killed or refused have left. A push under way stores bytes before it names them.
+    With --orphans, list stored objects that no row names, the oldest first. Runs that were killed
+    or refused leave them. A push under way also stores bytes before a row names them.
 
-    With --prune-orphans, remove those that are older than --older-than, an hour at the least. They
-    are removed only while no run has a job: no run can begin for a second or so at a time, and what
-    got a row meanwhile stays. Where runs have jobs for a minute on end, it gives up and says so.
+    With --prune-orphans, remove orphans that are older than --older-than, an hour at the least.
+    They are removed only while no run has a job: no run can begin for a second or so at a time, and
+    an object that got a row meanwhile stays. If runs have jobs for a whole minute, it gives up and
+    says so.
 
     With --names, list the paths of stored manifests that no checkout may hold, and the branches
-    that a push may no longer have: what was taken in before the rules of docs/mpack.md. As JSON,
+    that a push may no longer have. They were taken in before the rules of docs/mpack.md. As JSON,
     each finding is a line.
     """
     _check_options(

@@ -41,14 +41,14 @@ def index(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Index what is due now, here, through the Dagster job, and exit when nothing due is left.
+    """Index the jobs that are due, here, through the Dagster job, and exit when none is left.
 
-    What becomes of each job is in its row and in its summary line; the exit code is 0 all the
-    same, unless --strict. A job that waits for another attempt is not waited for.
+    The row of each job and its summary line say how it ended. The exit code is 0 even if a job
+    failed, unless --strict. The command does not wait for jobs that are to be tried again later.
 
-    With --workers, processes on this machine take batches side by side; the jobs of one
-    repository still go one after the other. Ctrl-C or SIGTERM stops all of them, and what they
-    have not finished is pending again.
+    With --workers, several processes on this machine take batches side by side. The jobs of one
+    repository still go one after the other. Ctrl-C or SIGTERM stops all of them, and jobs that
+    they have not finished are pending again.
 
     With --watch, this process listens for pushes and indexes them at once. Any number of such
     processes on any machine share the queue with each other and with the sensor. Ctrl-C or SIGTERM

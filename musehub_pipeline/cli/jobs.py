@@ -45,9 +45,7 @@ EXIT_REFUSED = 3
 _REPOSITORY_CHARACTERS = 24
 _ATTEMPT = ("attempt", "run_id", "started_at", "ended_at", "code", "message")
 
-PausedRepo = Annotated[
-    str | None, repo_option("The repository; without one, the whole queue is meant.")
-]
+PausedRepo = Annotated[str | None, repo_option("The repository; without it, the whole queue.")]
 
 app = typer.Typer(
     no_args_is_help=True, help="Look at the queue; retry and cancel jobs; pause and resume it."
@@ -66,13 +64,13 @@ def list_jobs(
     ] = Sort.CREATED,
     limit: Limit = 20,
     full: Annotated[
-        bool, typer.Option("--full", help="Whole ids, names and times, as in a pipe.")
+        bool, typer.Option("--full", help="Show whole ids, names and times, as in a pipe.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """List jobs, the newest first; stderr says if there are more than --limit allows.
 
-    On a terminal, ids are cut to what `jobs show` and the others still take, and times are ages.
+    On a terminal, ids are shortened, but all commands still take them, and times are ages.
     """
     with _open_queue() as (database, jobs):
         rows = jobs.listed(
@@ -214,9 +212,9 @@ def cancel_jobs(
 ) -> None:
     """End pending jobs as failed: those that are named, or all that match the filters.
 
-    Their reason is CANCELLED. Any other job that is named is refused and named on stderr; the exit
-    code is then 3. A job that is running is stopped by terminating its run in Dagster: that gives
-    its lease back, and it can be cancelled.
+    Their reason is CANCELLED. A named job that is not pending is refused and named on stderr; the
+    exit code is then 3. To cancel a running job, first terminate its run in Dagster, which gives
+    the lease back.
     """
     if bool(job_ids) + _are_given(repo, code, older_than, newer_than) != 1:
         raise typer.BadParameter("give either jobs, or filters")
@@ -236,8 +234,8 @@ def pause_jobs(
 ) -> None:
     """Claim no more jobs of a repository, or none at all, until `jobs resume`.
 
-    What is pushed meanwhile waits; nothing is lost. Jobs that runs have already are finished, and
-    backfills go on. To pause what is paused already changes nothing.
+    Pushes wait meanwhile; nothing is lost. Runs finish the jobs that they have, and backfills go
+    on. A second pause changes nothing.
     """
     with _open_queue() as (database, _):
         pauses = Pauses(database)
@@ -251,7 +249,7 @@ def pause_jobs(
 def resume_jobs(repo: PausedRepo = None, as_json: JsonFlag = False) -> None:
     """Claim jobs again: of a repository that was paused, or of the queue.
 
-    What else is paused stays so, and is named. The exit code is 3 where it was not paused.
+    Other pauses stay, and are named. The exit code is 3 if it was not paused.
     """
     with _open_queue() as (database, _):
         pauses = Pauses(database)

@@ -37,9 +37,10 @@ app = typer.Typer(
     help=(
         "The indexing pipeline of MuseHub: turns pushed mpacks into an index.\n\n"
         "Settings come from MUSEHUB_* variables; with none set, everything lives in ./.musehub."
-        " Exit codes: 0 done, 1 an error, named on stderr, 2 wrong usage, 3 the answer is no"
-        " (--strict, status --check, a breach found by fsck, doctor, jobs retry and cancel,"
-        " db current), 130 or 143 stopped by a signal."
+        " Exit codes: 0 done; 1 an error, which stderr names; 2 wrong usage; 3 the command ran, but"
+        " something that it was asked for did not happen, or it found something wrong (--strict,"
+        " status --check, fsck, doctor, demo, jobs retry, cancel and resume, db current); 130 or"
+        " 143 stopped by a signal."
     ),
 )
 app.command()(demo)

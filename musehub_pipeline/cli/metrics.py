@@ -47,12 +47,12 @@ def metrics(
 ) -> None:
     """Print or serve the queue's figures in the OpenMetrics format.
 
-    Gauges tell how the queue stands. Counters and histograms tell what has ended since an hour
-    before the command began, of that hour the newest 2,000 jobs; they only grow. Each scrape reads
-    what ended since the last one, so it costs the same whatever the past is.
+    Gauges show the queue as it is. Counters and histograms cover the jobs that have ended since an
+    hour before the command began, and of that hour the newest 2,000; they only grow. Each scrape
+    reads what ended since the last one, so a long past does not make it slower.
 
-    Served are /metrics, /healthz (the process answers) and /readyz (the database does, too). There
-    is no password: listen on an address that only the monitor reaches.
+    It serves /metrics, /healthz (the process answers) and /readyz (the database answers, too).
+    There is no password: listen on an address that only the monitor reaches.
     """
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:

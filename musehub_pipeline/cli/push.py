@@ -32,7 +32,7 @@ def push(
         typer.Option(help="The commit to move it to.", show_default="what the mpack proposes"),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Move it even where that loses commits.")
+        bool, typer.Option("--force", help="Move it even if that loses commits.")
     ] = False,
     create: Annotated[
         bool, typer.Option("--create", help="Create the repository if there is none.")
@@ -41,7 +41,7 @@ def push(
 ) -> None:
     """Upload an mpack and enqueue its indexing: one job for each branch that it moves.
 
-    The mpack's own list of branch heads is used, or --branch and --head. An mpack without heads is
+    The heads are those that the mpack lists, or --branch and --head. An mpack without heads is
     indexed and moves no branch.
     """
     if head is not None and branch is None:

@@ -19,26 +19,29 @@ def stats(
     hours: Annotated[
         float | None,
         typer.Option(
-            "--hours", min=0.01, max=1_000_000, help="Of so many hours.", show_default="24"
+            "--hours", min=0.01, max=1_000_000, help="Cover so many hours.", show_default="24"
         ),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Of the newest jobs that are done instead.")
+        int | None,
+        typer.Option("--jobs", min=1, help="Cover so many of the newest done jobs instead."),
     ] = None,
     as_json: JsonFlag = False,
     html: Annotated[
         Path | None,
-        typer.Option("--html", dir_okay=False, help="Write a page with charts there instead."),
+        typer.Option(
+            "--html", dir_okay=False, help="Write a page with charts to this file instead."
+        ),
     ] = None,
 ) -> None:
     """Show how long the phases take, what was slow, and what failed.
 
     The times are those of results: a job's own part of its run. A percentile may lie between two
-    jobs. The share of a phase is its part of all that the jobs took; what is left went by between
-    the phases.
+    jobs. The share of a phase is its part of all that the jobs took; the rest is time between the
+    phases.
 
-    The page of --html is one file that asks for nothing else: it can be sent, printed, and read on
-    a phone. A file that is there is replaced.
+    The page of --html is one file that loads nothing else: it can be sent, printed, and read on a
+    phone. A file of that name is replaced.
     """
     if hours and jobs:
         raise typer.BadParameter("not both --hours and --jobs", param_hint="--jobs")

@@ -39,7 +39,7 @@ def status(
         float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")
     ] = 2,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit with 3 where something is wrong, and say what.")
+        bool, typer.Option("--check", help="Exit with 3 if something is wrong, and say what.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -49,12 +49,13 @@ def status(
     waits is due now, or in backoff, or behind an earlier job of its repository. A job whose lease
     expired is due too: the run that held it died.
 
-    With --check, for a monitor, each thing that is wrong is a line on stderr, and the exit code is
-    3: jobs wait after trouble with database, storage, scratch or the pipeline itself, runs have
-    died, or the oldest job that no run has taken yet waits longer than MUSEHUB_QUEUE_AGE_SECONDS.
+    --check is for a monitor. It exits with 3 if something is wrong, and prints each such thing as a
+    line on stderr: jobs wait after trouble with database, storage, scratch or the pipeline itself,
+    runs have died, or the oldest job that no run has taken yet waits longer than
+    MUSEHUB_QUEUE_AGE_SECONDS.
 
     With --json and --watch there is one line of JSON per interval. If the database goes away
-    meanwhile, stderr says so, and the next look is taken all the same.
+    meanwhile, stderr says so, and the command goes on.
     """
     if watch and check:
         raise typer.BadParameter("--check is one look, --watch are many", param_hint="--check")

@@ -91,9 +91,9 @@ MPACK_INDEX = _asset(
     "mpack_index",
     "The index of pushed mpacks as a whole, of object bytes and all tables. A run of index_mpacks"
     " that worked on any job adds one materialization with the figures of its batch: p50, p95 and"
-    " maximum of each phase over the jobs that are done, how many jobs fared how, rows, bytes, and"
-    " how long the oldest job had waited. Runs of backfill_mpacks add none, so that the figures are"
-    " those of live pushes.",
+    " maximum of each phase over the jobs that are done, the number of jobs by outcome, rows,"
+    " bytes, and how long the oldest job had waited. Runs of backfill_mpacks add none, so that the"
+    " figures are those of live pushes.",
     after=BRANCHES,
 )
 

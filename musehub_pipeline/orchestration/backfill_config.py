@@ -65,7 +65,7 @@ class BackfillConfig(dg.Config):
     dry_run: bool | None = Field(
         default=None,
         description=(
-            "Only plan: say what would be taken, and for how long, and take nothing. Default: what"
+            "Only plan: say what would be taken, and how long it would take. Default: what"
             f" the tag `{DRY_RUN_TAG}` says, else false."
         ),
     )

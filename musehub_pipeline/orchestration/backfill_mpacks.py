@@ -143,7 +143,7 @@ def claim_past(
 
 
 @dg.op(
-    description="Publish what was indexed again, leave the rest as it was, and say how each fared.",
+    description="Publish what was indexed again, leave the rest as it was, and log how each ended.",
     tags=priority(len(PHASE_OPS) + 1),
 )
 def conclude_batch(
@@ -157,7 +157,7 @@ def conclude_batch(
     return dg.Output(backfill_report(ended), metadata=metadata)
 
 
-@dg.op(description="Add up what came of all batches.", tags=priority(len(PHASE_OPS) + 2))
+@dg.op(description="Add up the results of all batches.", tags=priority(len(PHASE_OPS) + 2))
 def report_backfill(
     context: dg.OpExecutionContext, plan: dict[str, Any], reports: list[Report]
 ) -> dg.Output[dict[str, Any]]:

@@ -48,10 +48,10 @@ def _by_hand(description: str) -> Callable[[Judge], dg.AssetChecksDefinition]:
 
 @_by_hand(
     "Database, storage and scratch could be reached, no run died, and the pipeline itself did"
-    " not fail. Where this fails, look into docs/operating.md under the reason that is named."
-    " Jobs are tried again until MUSEHUB_MAX_ATTEMPTS are spent, and can be retried by hand"
-    " then. By hand: what waits in the queue for another attempt, and what has failed so in the"
-    " last 24 hours."
+    " not fail. If this fails, look up the reason that is named in docs/operating.md. A job is"
+    " tried until MUSEHUB_MAX_ATTEMPTS are spent; after that, retry it by hand. Executed by hand,"
+    " the check judges the jobs that wait for another attempt, and those that failed for such a"
+    " reason in the last 24 hours."
 )
 def trouble(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     """Judge the queue by what its jobs wait for."""
@@ -63,9 +63,10 @@ def trouble(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
 
 
 @_by_hand(
-    "No push was refused. Where this warns, the client that pushed has to look at the reason;"
+    "No push was refused. If this warns, the client that pushed has to look at the reason:"
     " `musehub-pipeline jobs list --status failed` names the jobs, docs/reasons.md explains the"
-    " codes. A run that refuses a push succeeds all the same. By hand: the last 24 hours."
+    " codes. A run that refuses a push succeeds all the same. Executed by hand, the check judges"
+    " the last 24 hours."
 )
 def refused_pushes(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     """Judge the last day by what was refused."""
@@ -77,9 +78,10 @@ def refused_pushes(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckRes
 
 
 @_by_hand(
-    "No job waited for its first run longer than MUSEHUB_QUEUE_AGE_SECONDS. Where this warns,"
-    " there are too few runs for what is pushed (MUSEHUB_MAX_CONCURRENT_RUNS, more machines),"
-    " or none: `musehub-pipeline status` tells what waits. By hand: what waits now."
+    "No job waited for its first run longer than MUSEHUB_QUEUE_AGE_SECONDS. If this warns, there"
+    " are too few runs for what is pushed (raise MUSEHUB_MAX_CONCURRENT_RUNS, or add machines), or"
+    " none: `musehub-pipeline status` shows what waits. Executed by hand, the check judges what"
+    " waits now."
 )
 def queue_age(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     """Judge the queue by its oldest job."""
@@ -91,7 +93,7 @@ def queue_age(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
 @_by_hand(
     "No job took longer than MUSEHUB_PHASE_BUDGETS_MS allows. Where budgets are set, each run"
     " of index_mpacks judges the jobs that it has done; executed by hand, the check judges the"
-    " maxima of the latest materialization. It warns: the jobs are done all the same."
+    " maxima of the latest materialization. It only warns: the jobs are done all the same."
 )
 def phase_budgets(instance: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     """Judge the latest materialization by the budgets of now."""
@@ -107,9 +109,9 @@ def phase_budgets(instance: dg.DagsterInstance, musehub: Services) -> dg.AssetCh
 
 
 @_by_hand(
-    "Queue, index and storage agree, as `musehub-pipeline fsck` checks it. No run does this of"
-    " itself: execute it by hand, or by a schedule of your own, for it reads all mpacks in"
-    " storage. Where it fails, `musehub-pipeline fsck` names each breach, and"
+    "Queue, index and storage agree, as `musehub-pipeline fsck` checks it. No run does this by"
+    " itself, for it reads all mpacks in storage: execute it by hand, or by a schedule of your own."
+    " If it fails, `musehub-pipeline fsck` names each breach, and"
     " `musehub-pipeline fsck --repair` heals what mpacks can prove."
 )
 def fsck(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:

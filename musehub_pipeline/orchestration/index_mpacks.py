@@ -23,11 +23,11 @@ class ClaimConfig(dg.Config):
 
     job_ids: list[str] = Field(
         default=[],  # not made by a factory: the launchpad would not show it
-        description="Jobs to index, due or in backoff; none: whatever is pending, oldest first.",
+        description="Jobs to index, due or in backoff; if none: pending jobs, the oldest first.",
     )
 
 
-@dg.op(description="Lease pending jobs, oldest first, up to a batch; or those named.")
+@dg.op(description="Lease pending jobs, the oldest first, up to a batch; or the named ones.")
 def claim_jobs(
     context: dg.OpExecutionContext, config: ClaimConfig, musehub: MusehubServices
 ) -> dg.Output[Batch]:
@@ -54,7 +54,7 @@ def phase_op(phase: Phase, *, place: int) -> dg.OpDefinition:
     return run_phase
 
 
-@dg.op(description="Publish every finished job, give back the others, and say how each fared.")
+@dg.op(description="Publish every finished job, give back the others, and log how each ended.")
 def summarize(
     context: dg.OpExecutionContext, batch: Batch, musehub: MusehubServices
 ) -> dg.Output[list[dict[str, Any]]]:  # Dagster cannot check a TypedDict

@@ -17,7 +17,7 @@ _ENDED = [
 ]
 
 
-@dg.op(description="Delete ended runs with their events, and rows of done jobs, past their days.")
+@dg.op(description="Delete old runs with their events, and old rows of done jobs, by the settings.")
 def prune(context: dg.OpExecutionContext, musehub: MusehubServices) -> dg.Output[None]:
     """Remove what is older than `keep_runs_days` and `keep_done_days`; 0 keeps it for ever."""
     musehub.heartbeat.begin(context.run_id)

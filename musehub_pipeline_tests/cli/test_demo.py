@@ -1,6 +1,7 @@
 """`demo`: the whole way in one command, and an embedded database that comes and goes with it."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -97,6 +98,22 @@ def test_nobody_else_can_look_into_what_it_leaves(demo: Demo) -> None:
         path.name: "0o0" for path in folders
     }
     assert os.geteuid() == 0 or demo.home.stat().st_mode & 0o077 == 0
+
+
+def test_the_readme_shows_what_it_prints(demo: Demo) -> None:
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
+    shown = shape(re.findall(r"^    (packed .*\n    ✅ (?:.*\n)+?)\n", readme, re.M)[0])
+    packed, done = demo.finished.out, demo.finished.err
+
+    first, _, second = shown.partition(" ✅ ")
+    assert first in shape(packed)
+    assert second in shape(done)
+
+
+def shape(text: str) -> str:
+    """Return what is printed without its figures, ids and line ends."""
+    text = re.sub(r"(job|repo)_[0-9a-f]+…?", r"\1_", " ".join(text.split()))
+    return re.sub(r"\d[\d.,]*", "0", text)
 
 
 def test_after_a_new_commit_it_packs_that_one(demo: Demo) -> None:

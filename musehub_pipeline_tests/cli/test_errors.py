@@ -68,7 +68,8 @@ def test_help_explains_the_command_and_every_option(
     summary = command.help.split("\n\n")[0].replace("`", "")  # Markdown, as all of it
     assert " ".join(summary.split()) in said
     for parameter in command.params:
-        assert all(option.lower() in said.lower() for option in parameter.opts)
+        shown = [parameter.metavar] if parameter.metavar and parameter.nargs else parameter.opts
+        assert all(name.lower() in said.lower() for name in shown)
         assert parameter.help
         assert " ".join(parameter.help.split()) in said
 
@@ -76,8 +77,8 @@ def test_help_explains_the_command_and_every_option(
 def test_help_tells_the_exit_codes_and_where_settings_come_from() -> None:
     said = " ".join(call("--help").out.split())
 
-    assert "Exit codes: 0 done, 1 an error" in said
-    assert "2 wrong usage, 3 the answer is no" in said
+    assert "Exit codes: 0 done; 1 an error" in said
+    assert "2 wrong usage; 3 the command ran, but something that it was asked for did not" in said
     assert "130 or 143 stopped by a signal" in said
     assert "MUSEHUB_* variables; with none set, everything lives in ./.musehub" in said
 
