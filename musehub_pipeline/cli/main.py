@@ -23,6 +23,7 @@ from musehub_pipeline.cli.push import push
 from musehub_pipeline.cli.stats import stats
 from musehub_pipeline.cli.status import status
 from musehub_pipeline.domain.errors import PipelineError
+from musehub_pipeline.parallel import share_what_is_free
 
 EXIT_ERROR = 1
 
@@ -82,6 +83,7 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
+    share_what_is_free()
     report_errors(app)
 
 

@@ -37,13 +37,16 @@ from dagster_postgres import (
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
+from dagster_postgres.auth import PgTokenProvider
 from dagster_postgres.utils import (
     DagsterPostgresException,
     create_pg_engine,
     get_token_provider_from_config,
     pg_url_from_config,
+    set_pg_statement_timeout,
 )
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
 
 from musehub_pipeline.postgres.server import database_url
@@ -99,17 +102,10 @@ class PostgresRecords(DagsterPostgresStorage):
         super().__init__(
             postgres_url, config.get("should_autocreate_tables", True), inst_data, token_provider
         )
-        engine = create_pg_engine(
-            postgres_url,
-            token_provider,
-            isolation_level="AUTOCOMMIT",
-            pool_size=1,
-            max_overflow=_CONNECTIONS,
-            pool_pre_ping=True,
-        )
-        self._run_storage = _Runs(postgres_url, engine)
-        self._event_log_storage = _Events(postgres_url, engine)
-        self._schedule_storage = _Schedules(postgres_url, engine)
+        engine = _engine(postgres_url, token_provider, max_overflow=_CONNECTIONS)
+        self._run_storage = _Runs(postgres_url, token_provider, engine)
+        self._event_log_storage = _Events(postgres_url, token_provider, engine)
+        self._schedule_storage = _Schedules(postgres_url, token_provider, engine)
 
     @classmethod
     def from_config_value(
@@ -132,21 +128,70 @@ def _asking(postgres_url: str) -> str:
     return url.update_query_dict({"options": asked}).render_as_string(hide_password=False)
 
 
-class _Runs(PostgresRunStorage):
-    def __init__(self, postgres_url: str, engine: sa.Engine) -> None:
-        super().__init__(postgres_url, should_autocreate_tables=False)
+def _engine(
+    postgres_url: str, token_provider: PgTokenProvider | None, **pool: int | None
+) -> sa.Engine:
+    """Return an engine that keeps a connection, and looks whether it lives before it uses it."""
+    return create_pg_engine(
+        postgres_url,
+        token_provider,
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        pool_pre_ping=True,
+        **pool,
+    )
+
+
+class _Connected:
+    """A storage of the webserver's, too: there Dagster makes an engine that does not look.
+
+    Each connection that PostgreSQL had ended, as when it was restarted, was an error of the UI.
+    """
+
+    postgres_url: str
+    _token_provider: PgTokenProvider | None
+    _engine: sa.Engine
+
+    def optimize_for_webserver(
+        self, statement_timeout: int, pool_recycle: int, max_overflow: int
+    ) -> None:
+        """Have statements end in so many milliseconds, and connections in so many seconds."""
+        self._engine = _engine(
+            self.postgres_url,
+            self._token_provider,
+            pool_recycle=pool_recycle,
+            max_overflow=max_overflow,
+        )
+
+        def limit(connection: Any, _: object) -> None:
+            set_pg_statement_timeout(connection, statement_timeout)
+
+        listen(self._engine, "connect", limit)
+
+
+class _Runs(_Connected, PostgresRunStorage):
+    def __init__(
+        self, postgres_url: str, token_provider: PgTokenProvider | None, engine: sa.Engine
+    ) -> None:
+        super().__init__(
+            postgres_url, should_autocreate_tables=False, token_provider=token_provider
+        )
         self._engine = engine
         self.has_run_stats_index_cols = cache(super().has_run_stats_index_cols)
 
 
-class _Schedules(PostgresScheduleStorage):
-    def __init__(self, postgres_url: str, engine: sa.Engine) -> None:
-        super().__init__(postgres_url, should_autocreate_tables=False)
+class _Schedules(_Connected, PostgresScheduleStorage):
+    def __init__(
+        self, postgres_url: str, token_provider: PgTokenProvider | None, engine: sa.Engine
+    ) -> None:
+        super().__init__(
+            postgres_url, should_autocreate_tables=False, token_provider=token_provider
+        )
         self._engine = engine
         self.has_instigators_table = cache(super().has_instigators_table)
 
 
-class _Events(PostgresEventLogStorage):
+class _Events(_Connected, PostgresEventLogStorage):
     """The event log. What a run says of its steps, and of what it made, waits for company until the
     next one begins.
 
@@ -154,8 +199,12 @@ class _Events(PostgresEventLogStorage):
     is out of order.
     """
 
-    def __init__(self, postgres_url: str, engine: sa.Engine) -> None:
-        super().__init__(postgres_url, should_autocreate_tables=False)
+    def __init__(
+        self, postgres_url: str, token_provider: PgTokenProvider | None, engine: sa.Engine
+    ) -> None:
+        super().__init__(
+            postgres_url, should_autocreate_tables=False, token_provider=token_provider
+        )
         self._engine = engine
         self._held: list[EventLogEntry] = []
         self._holding = Lock()

@@ -31,6 +31,7 @@ from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.interrupts import capture_interrupts
 from setproctitle import setproctitle
 
+from musehub_pipeline.parallel import share_what_is_free
 from musehub_pipeline.postgres import migrate
 
 DEFINITIONS = "musehub_pipeline.definitions"
@@ -270,6 +271,7 @@ def rehearse() -> None:
 
 def _main(descriptor: str, number: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's
+    share_what_is_free()
     for module in _LOADED:
         importlib.import_module(module)
     rehearse()

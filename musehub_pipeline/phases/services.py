@@ -13,6 +13,7 @@ from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.objects.scratch import scratch_folder
 from musehub_pipeline.objects.storage_client import S3Options
+from musehub_pipeline.parallel import share_what_is_free
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.backoff import Backoff
 from musehub_pipeline.queue.claim import Queue
@@ -69,6 +70,7 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         SettingsError: a URL is missing or not valid.
     """
     _spare_the_collector()
+    share_what_is_free()
     with ExitStack() as stack:
         # Who says nothing for a lease's time has lost its jobs, and may not lock others out.
         database = stack.enter_context(open_database(settings, idle=settings.lease))

@@ -1,6 +1,5 @@
 """Runs that hold no push are killed: none of them stays at work for ever either."""
 
-import sys
 from functools import partial
 from typing import Any
 
@@ -36,21 +35,9 @@ _STATUS = """
 
 
 def launch(dev: Dev, selector: dict[str, Any]) -> str:
-    """Press the button; again where Dagster itself failed, as right after a code location's end."""
-    launched: list[str] = []
-
-    def is_launched() -> bool:
-        try:
-            answer = dev.ask(_LAUNCH, selector=LOCATION | selector)["launchRun"]
-        except AssertionError as failure:
-            print("the UI could not launch a run:", failure, file=sys.stderr)
-            return False
-        assert answer["__typename"] == "LaunchRunSuccess", answer
-        launched.append(answer["run"]["runId"])
-        return True
-
-    dev.wait(is_launched, seconds=60)
-    return launched[0]
+    answer = dev.ask(_LAUNCH, selector=LOCATION | selector)["launchRun"]
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    return answer["run"]["runId"]
 
 
 def has_status(dev: Dev, run_id: str, status: str) -> bool:

@@ -1,5 +1,7 @@
 """Dagster's own database is lost: with it goes history, and no push."""
 
+import urllib.request
+
 from sqlalchemy import make_url
 
 from musehub_pipeline_tests.acceptance.dev import Dev
@@ -19,3 +21,6 @@ def test_the_queue_drains_after_dagsters_database_was_deleted(warm: Dev) -> None
     assert {row["attempt"] for row in rows} == {1}
     assert {row["run_id"] for row in rows} <= {run["run_id"] for run in warm.runs()}
     assert warm.breaches() == []
+    for _ in range(5):  # connections of the UI's that the lost database had
+        with urllib.request.urlopen(f"{warm.url}/runs", timeout=60) as page:
+            assert page.status == 200

@@ -59,6 +59,33 @@ def test_a_run_does_not_connect_for_each_event(hub: Hub, records: psycopg.Connec
     assert 0 < number(records, SESSIONS) - before < 5
 
 
+def test_the_ui_asks_on_after_its_connections_were_ended(records: psycopg.Connection) -> None:
+    @dg.job
+    def nothing() -> None: ...
+
+    with dagster_instance() as instance:
+        instance.optimize_for_webserver(statement_timeout=5_000, pool_recycle=3_600, max_overflow=9)
+        run_id = instance.create_run_for_job(nothing).run_id
+
+        def asks() -> list[object]:
+            return [
+                instance.get_run_by_id(run_id) is not None,
+                instance.all_logs(run_id),
+                instance.all_instigator_state(),
+            ]
+
+        before = asks()
+        ended = number(
+            records,
+            b"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+            b" WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        after = asks()
+
+    assert ended >= 3
+    assert before == after == [True, [], []]
+
+
 def test_what_a_step_says_is_seen_while_it_runs(
     records: psycopg.Connection, tmp_path: Path
 ) -> None:
