@@ -246,17 +246,25 @@ def pause_jobs(
 
 
 @app.command("resume")
-def resume_jobs(repo: PausedRepo = None, as_json: JsonFlag = False) -> None:
+def resume_jobs(
+    repo: PausedRepo = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="End every pause, of repositories that are gone, too.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Claim jobs again: of a repository that was paused, or of the queue.
 
     Other pauses stay, and are named. The exit code is 3 if it was not paused.
     """
+    if repo and everything:
+        raise typer.BadParameter("give either --repo or --all", param_hint="--all")
     with _open_queue() as (database, _):
         pauses = Pauses(database)
-        ended = pauses.end(_repo_id(database, repo))
+        ended = pauses.end_all() if everything else pauses.end(_repo_id(database, repo))
         _report_pauses(pauses.all(), as_json=as_json)
     if not ended:
-        err.print(f"{repo or 'the queue'} was not paused")
+        err.print("nothing was paused" if everything else f"{repo or 'the queue'} was not paused")
         raise typer.Exit(EXIT_REFUSED)
 
 

@@ -28,24 +28,28 @@ class Pauses:
 
     def begin(self, repo_id: str | None, *, reason: str = "") -> bool:
         """Hold back the jobs of a repo, or all; return False where they are held back already."""
-        return self._change("pause", repo_id, reason=reason)
+        return self._change("pause", {"repo_id": repo_id or _QUEUE, "reason": reason})
 
     def end(self, repo_id: str | None) -> bool:
         """Let the jobs of a repo go on, or the queue; return False where nothing holds them back.
 
         What else is paused stays so: a repo, where the queue goes on, and the other way round.
         """
-        return self._change("resume", repo_id)
+        return self._change("resume", {"repo_id": repo_id or _QUEUE})
+
+    def end_all(self) -> bool:
+        """Let all jobs go on, also those of repos that are gone; return False if all did."""
+        return self._change("resume_all", {})
 
     def all(self) -> list[Pause]:
         """Return the pauses, the oldest first."""
         with self._database.transaction() as transaction:
             return pauses(transaction)
 
-    def _change(self, name: str, repo_id: str | None, **more: str) -> bool:
+    def _change(self, name: str, parameters: dict[str, str]) -> bool:
         with self._database.transaction() as transaction:
             transaction.write("lock_claims")  # no claim is between its look and its lease
-            changed = transaction.write(name, {"repo_id": repo_id or _QUEUE, **more})
+            changed = transaction.write(name, parameters)
             transaction.write("wake")
         return changed > 0
 

@@ -16,6 +16,10 @@ ON CONFLICT (repo_id) DO NOTHING;
 -- Hold back jobs no longer.
 DELETE FROM musehub_pipeline_pauses WHERE repo_id = %(repo_id)s;
 
+-- name: resume_all
+-- Hold back nothing any longer.
+DELETE FROM musehub_pipeline_pauses;
+
 -- name: pauses
 -- What is held back, and how many jobs wait for that; all of them where it is the whole queue.
 SELECT nullif(pause.repo_id, '*') AS repo_id, repo.owner, repo.slug, pause.paused_at, pause.reason,

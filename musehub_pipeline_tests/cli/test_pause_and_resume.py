@@ -52,3 +52,24 @@ def test_the_queue_waits_and_scripts_are_told(hub: Hub) -> None:
     refused = call("jobs", "resume")
     assert (refused.code, refused.err) == (3, "the queue was not paused\n")
     assert call("jobs", "pause", "--repo", "ada/none").code == 1
+
+
+def test_a_pause_outlives_its_repository_and_can_be_ended(hub: Hub) -> None:
+    repo_id = hub.create_repo()
+    job_id = hub.push(repo_id, EMPTY)
+    call("jobs", "pause", "--repo", "ada/song")
+    call("jobs", "pause")
+    hub.sql("DELETE FROM musehub_repos")
+
+    by_name = call("jobs", "resume", "--repo", "ada/song")
+    paused = call("jobs", "pause").out
+    resumed = call("jobs", "resume", "--all")
+    call("index")
+
+    assert by_name.code == 1
+    assert f"paused: {repo_id} since " in paused
+    assert (resumed.code, resumed.out) == (0, "nothing is paused\n")
+    assert hub.job(job_id)["error_code"] == "REPO_UNKNOWN"
+    again = call("jobs", "resume", "--all")
+    assert (again.code, again.err) == (3, "nothing was paused\n")
+    assert call("jobs", "resume", "--all", "--repo", "ada/song").code == 2
