@@ -153,13 +153,13 @@ def short_id(job_id: str) -> str:
     return job_id.removeprefix("sha256:")[:12]
 
 
-def shortened(text: str, characters: int) -> str:
-    """Return a text, cut to so many characters, of which the last then is an ellipsis."""
-    return text if len(text) <= characters else f"{text[: characters - 1]}…"
+def repo_name(owner: str | None, slug: str | None, repo_id: str) -> str:
+    """Return how a repository is called: by its id where its row is gone."""
+    return f"{owner}/{slug}" if owner else repo_id
 
 
 def paused_name(pause: Pause) -> str:
     """Say what is paused, since when, and why."""
-    named = f"{pause['owner']}/{pause['slug']}" if pause["owner"] else pause["repo_id"]
+    named = repo_name(pause["owner"], pause["slug"], pause["repo_id"] or "the queue")
     why = f": {pause['reason']}" if pause["reason"] else ""
-    return f"{named or 'the queue'} since {cell(pause['paused_at'])}{why}"
+    return f"{named} since {cell(pause['paused_at'])}{why}"

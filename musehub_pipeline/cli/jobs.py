@@ -18,8 +18,8 @@ from musehub_pipeline.cli.console import (
     print_json,
     print_pairs,
     print_rows,
+    repo_name,
     short_id,
-    shortened,
 )
 from musehub_pipeline.cli.options import (
     CodeFilter,
@@ -30,7 +30,9 @@ from musehub_pipeline.cli.options import (
     RepoFilter,
     repo_option,
 )
+from musehub_pipeline.domain.budgets import BUDGET_KEYS
 from musehub_pipeline.domain.errors import JobNotFound
+from musehub_pipeline.domain.escapes import one_line
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import TIMINGS, in_order
 from musehub_pipeline.index.repos import Repos
@@ -107,7 +109,7 @@ def list_jobs(
             (
                 (
                     short_id(row["job_id"]),
-                    shortened(_repository(row), _REPOSITORY_CHARACTERS),
+                    one_line(_repository(row), longest=_REPOSITORY_CHARACTERS),
                     row["status"],
                     row["attempt"],
                     age(row["created_at"]),
@@ -120,7 +122,7 @@ def list_jobs(
 
 
 def _repository(row: ListedJob) -> str:
-    return f"{row['owner']}/{row['slug']}" if row["owner"] else row["repo_id"]
+    return repo_name(row["owner"], row["slug"], row["repo_id"])
 
 
 @app.command("show")
@@ -149,7 +151,9 @@ def show_job(
 
 
 def _print_phases(result: dict[str, Any]) -> None:
-    """Draw what the phases took of a job's time, in their order."""
+    """Draw what the phases took of a job's time; not of a result that somebody else wrote."""
+    if not all(isinstance(result.get(key), int | float) for key in BUDGET_KEYS):
+        return
     elapsed = result["elapsed_ms"] or 1
     print_rows(
         ("phase", "took", "share", ""),

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import bar, duration, err, print_json, print_pairs, print_rows
+from musehub_pipeline.cli.console import (
+    bar,
+    duration,
+    err,
+    print_json,
+    print_pairs,
+    print_rows,
+    repo_name,
+)
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.queue.stats import Stats, course_of, stats_of_hours, stats_of_jobs
@@ -63,28 +71,14 @@ def stats(
 
 
 def _show(found: Stats) -> None:
-    covered = (found["at"] - found["since"]).total_seconds() if found["since"] else None
-    failed = ", ".join(f"{code} {jobs}" for code, jobs in found["failed"].items())
-    print_pairs(
-        {
-            "time": duration(covered),
-            "jobs done": f"{found['jobs']:,}, {found['jobs_per_second']:,.4g} a second",
-            "bytes": f"{found['mpack_bytes']:,}, {found['bytes_per_second']:,.0f} a second",
-            "failed": f"{sum(found['failed'].values())}: {failed}" if failed else 0,
-        }
-    )
+    print_pairs(summary(found))
     if not found["jobs"]:
         return
     print_rows(
-        ("milliseconds", "p50", "p95", "p99", "max", "share", ""),
+        (*TIMES_COLUMNS, ""),
         (
-            (
-                key.removesuffix("_ms"),
-                *(f"{value:,.1f}" for value in (row["p50"], row["p95"], row["p99"], row["max"])),
-                f"{row['share']:.1%}",
-                bar(row["share"]),
-            )
-            for key, row in found["times"].items()
+            (*cells, bar(row["share"]))
+            for cells, row in zip(times_rows(found), found["times"].values(), strict=True)
         ),
     )
     print_rows(
@@ -100,15 +94,47 @@ def _show(found: Stats) -> None:
             for row in found["slowest_jobs"]
         ),
     )
-    print_rows(
-        ("busiest repositories", "jobs", "bytes", "elapsed ms"),
+    print_rows(REPOS_COLUMNS, repos_rows(found))
+
+
+def summary(found: Stats) -> dict[str, object]:
+    """Return what all of it came to."""
+    covered = (found["at"] - found["since"]).total_seconds() if found["since"] else None
+    failed = ", ".join(f"{code} {jobs}" for code, jobs in found["failed"].items())
+    return {
+        "time": duration(covered),
+        "jobs done": f"{found['jobs']:,}, {found['jobs_per_second']:,.4g} a second",
+        "bytes": f"{found['mpack_bytes']:,}, {found['bytes_per_second']:,.0f} a second",
+        "failed": f"{sum(found['failed'].values())}: {failed}" if failed else 0,
+    }
+
+
+TIMES_COLUMNS = ("milliseconds", "p50", "p95", "p99", "max", "share")
+
+
+def times_rows(found: Stats) -> list[tuple[str, ...]]:
+    """Return the cells of each timing."""
+    return [
         (
-            (
-                f"{row['owner']}/{row['slug']}" if row["owner"] else row["repo_id"],
-                row["jobs"],
-                row["mpack_bytes"],
-                f"{row['elapsed_ms'] or 0:,.1f}",
-            )
-            for row in found["busiest_repos"]
-        ),
-    )
+            key.removesuffix("_ms"),
+            *(f"{value:,.1f}" for value in (row["p50"], row["p95"], row["p99"], row["max"])),
+            f"{row['share']:.1%}",
+        )
+        for key, row in found["times"].items()
+    ]
+
+
+REPOS_COLUMNS = ("busiest repositories", "jobs", "bytes", "elapsed ms")
+
+
+def repos_rows(found: Stats) -> list[tuple[object, ...]]:
+    """Return the cells of each repository whose jobs took long."""
+    return [
+        (
+            repo_name(row["owner"], row["slug"], row["repo_id"]),
+            row["jobs"],
+            row["mpack_bytes"],
+            f"{row['elapsed_ms'] or 0:,.1f}",
+        )
+        for row in found["busiest_repos"]
+    ]

@@ -7,7 +7,15 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from musehub_pipeline.cli.console import cell, duration, plain, short_id, shortened
+from musehub_pipeline.cli.console import cell, plain, short_id
+from musehub_pipeline.cli.stats import (
+    REPOS_COLUMNS,
+    TIMES_COLUMNS,
+    repos_rows,
+    summary,
+    times_rows,
+)
+from musehub_pipeline.domain.escapes import one_line
 from musehub_pipeline.domain.result import TIMINGS
 from musehub_pipeline.queue.stats import Course, Stats, TimedJob
 
@@ -36,7 +44,21 @@ th { border-bottom: 1px solid #999; font-weight: 600; }
 
 def page(stats: Stats, course: Course) -> str:
     """Return statistics and how their period went as an HTML document."""
-    charts = [
+    period = {"from": stats["since"], "to": stats["at"]}
+    body = _charts(stats, course) if stats["jobs"] else ["<p>No job was done in this time.</p>"]
+    script = f"<script>{get_plotlyjs()}</script>" if stats["jobs"] else ""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>mpack.index, {_text(cell(stats['at']))}</title>"
+        f"<style>{_STYLE}</style>{script}</head><body>"
+        f"<h1>mpack.index</h1>{_table((), (period | summary(stats)).items())}{''.join(body)}"
+        f"{_failed(stats)}</body></html>\n"
+    )
+
+
+def _charts(stats: Stats, course: Course) -> list[str]:
+    return [
         _section(
             "Where the time goes",
             "What the phases of an average job took, in milliseconds.",
@@ -53,39 +75,19 @@ def page(stats: Stats, course: Course) -> str:
             _chart("size", _size(course.newest)),
         ),
         _section(
-            "Slowest jobs",
-            "Milliseconds by phase.",
-            _chart("slowest", _slowest(course.slowest)),
+            "Slowest jobs", "Milliseconds by phase.", _chart("slowest", _slowest(course.slowest))
         ),
-        _section("Phases", "Milliseconds of a job, and the part of all work.", _times(stats)),
-        _section("Busiest repositories", "By the time that their jobs took.", _busiest(stats)),
+        _section(
+            "Phases",
+            "Milliseconds of a job, and the part of all work.",
+            _table(TIMES_COLUMNS, times_rows(stats)),
+        ),
+        _section(
+            "Busiest repositories",
+            "By the time that their jobs took.",
+            _table(REPOS_COLUMNS, repos_rows(stats)),
+        ),
     ]
-    body = charts if stats["jobs"] else ["<p>No job was done in this time.</p>"]
-    failed = _failed(stats)
-    script = f"<script>{get_plotlyjs()}</script>" if stats["jobs"] else ""
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>mpack.index, {_text(cell(stats['at']))}</title>"
-        f"<style>{_STYLE}</style>{script}</head><body>"
-        f"<h1>mpack.index</h1>{_summary(stats)}{''.join(body)}{failed}</body></html>\n"
-    )
-
-
-def _summary(stats: Stats) -> str:
-    since = stats["since"]
-    covered = duration((stats["at"] - since).total_seconds()) if since else None
-    return _table(
-        (),
-        [
-            ("from", since),
-            ("to", stats["at"]),
-            ("time", covered),
-            ("jobs done", f"{stats['jobs']:,}, {stats['jobs_per_second']:,.4g} a second"),
-            ("bytes", f"{stats['mpack_bytes']:,}, {stats['bytes_per_second']:,.0f} a second"),
-            ("failed", f"{sum(stats['failed'].values()):,}"),
-        ],
-    )
 
 
 def _failed(stats: Stats) -> str:
@@ -93,35 +95,6 @@ def _failed(stats: Stats) -> str:
         return ""
     table = _table(("reason", "jobs"), stats["failed"].items())
     return _section("Failed", "Pushes that were refused or given up, by reason.", table)
-
-
-def _times(stats: Stats) -> str:
-    return _table(
-        ("phase", "p50", "p95", "p99", "max", "share"),
-        (
-            (
-                key.removesuffix("_ms"),
-                *(f"{value:,.1f}" for value in (row["p50"], row["p95"], row["p99"], row["max"])),
-                f"{row['share']:.1%}",
-            )
-            for key, row in stats["times"].items()
-        ),
-    )
-
-
-def _busiest(stats: Stats) -> str:
-    return _table(
-        ("repository", "jobs", "bytes", "milliseconds"),
-        (
-            (
-                f"{row['owner']}/{row['slug']}" if row["owner"] else row["repo_id"],
-                f"{row['jobs']:,}",
-                f"{row['mpack_bytes'] or 0:,}",
-                f"{row['elapsed_ms'] or 0:,.1f}",
-            )
-            for row in stats["busiest_repos"]
-        ),
-    )
 
 
 def _phases(course: Course) -> go.Figure:
@@ -190,7 +163,7 @@ def _slowest(jobs: Sequence[TimedJob]) -> go.Figure:
 
 
 def _name(job: TimedJob) -> str:
-    repo, job_id = shortened(job["repo"], _REPO_CHARACTERS), short_id(job["job_id"])
+    repo, job_id = one_line(job["repo"], longest=_REPO_CHARACTERS), short_id(job["job_id"])
     return f"{_text(repo)}<br>{_text(job_id)}"
 
 

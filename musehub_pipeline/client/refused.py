@@ -1,7 +1,7 @@
 """Pushes that the pipeline refuses, each for a reason of its own: for `demo --with-failures`."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from pathlib import Path
@@ -17,7 +17,6 @@ from musehub_pipeline.queue.enqueue import Pushes
 
 _NOBODYS = ids.object_id(b"a commit that nobody pushed")
 _COMMITTED_AT = "2026-03-01T12:00:00+01:00"
-_CUT_BYTES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class RefusedPush:
     files: Mapping[str, bytes] = field(default_factory=lambda: {"song.txt": b"la la la"})
     parents: tuple[str, ...] = ()
     wrong_bytes: bool = False
-    cut: bool = False
+    cut_bytes: int = 0
 
 
 REFUSED = (
@@ -40,7 +39,7 @@ REFUSED = (
         code=Fault.NON_FAST_FORWARD,
         files={"song.txt": b"la le lu"},
     ),
-    RefusedPush(about="its end did not arrive", code=Fault.MPACK_MALFORMED, cut=True),
+    RefusedPush(about="its end did not arrive", code=Fault.MPACK_MALFORMED, cut_bytes=20),
     RefusedPush(
         about="an object's bytes are others than its id says",
         code=Fault.OBJECT_HASH_MISMATCH,
@@ -83,7 +82,7 @@ def push_refused(
 
 def _write(path: Path, refused: RefusedPush) -> str:
     """Write the mpack of a push, and return the commit that it proposes as the branch's head."""
-    with _cut_afterwards(path, _CUT_BYTES if refused.cut else 0), MpackWriter(path) as writer:
+    with MpackWriter(path) as writer:
         manifest = {name: ids.object_id(content) for name, content in refused.files.items()}
         for name, content in refused.files.items():
             writer.add_object(manifest[name], content[::-1] if refused.wrong_bytes else content)
@@ -108,12 +107,6 @@ def _write(path: Path, refused: RefusedPush) -> str:
                 "author": commit.author,
             }
         )
-        writer.finish(branch_heads={})
+        _, size = writer.finish(branch_heads={})
+    os.truncate(path, size - refused.cut_bytes)
     return commit_id
-
-
-@contextmanager
-def _cut_afterwards(path: Path, cut_bytes: int) -> Iterator[None]:
-    yield
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size - cut_bytes)

@@ -27,7 +27,7 @@ WHERE earlier.repo_id = j.repo_id
     AND (earlier.created_at, earlier.job_id) < (j.created_at, j.job_id)
 
 -- fragment: oldest_due
--- The oldest jobs that are due: those whose pause is over, and behind none of their repo in a pause.
+-- The oldest jobs that are due: those in no backoff, and behind none of their repo that is in one.
 -- Both looks at not_before are of one moment: else a later job could pass an earlier one that is due
 -- just now.
 -- include: waiting
@@ -179,10 +179,10 @@ LIMIT 1;
 
 -- name: backlog
 -- How deep the queue is, as far as it is worth counting, how many of its jobs are under way, and
--- when a pause or a lease ends.
+-- when a backoff or a lease ends.
 SELECT pending, running, oldest_seconds,
     EXISTS (SELECT FROM musehub_pipeline_pauses) AS paused,
-    extract(epoch FROM least(pause_ends_at, lease_ends_at) - clock_timestamp())::float AS next_seconds
+    extract(epoch FROM least(backoff_ends_at, lease_ends_at) - clock_timestamp())::float AS next_seconds
 FROM (
     SELECT
         count(*) AS pending,
@@ -196,7 +196,7 @@ FROM (
         LIMIT %(most)s
     ) AS oldest
 ) AS waiting, (
-    SELECT min(not_before) AS pause_ends_at
+    SELECT min(not_before) AS backoff_ends_at
     FROM musehub_background_jobs
     WHERE job_type = 'mpack.index' AND status = 'pending' AND not_before > clock_timestamp()
 ) AS in_backoff, (

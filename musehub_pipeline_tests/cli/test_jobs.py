@@ -337,3 +337,21 @@ def test_a_job_is_one_line_on_a_terminal_of_100_columns(hub: Hub, queue: list[st
     assert max(map(len, seen.splitlines())) <= 100
     assert "a" * 12 in full
     assert "long-" * 5 not in seen
+
+
+@pytest.mark.parametrize(
+    "result", [{"elapsed_ms": 1.5}, {**dict.fromkeys(KEYS, 1), "unpack_ms": "?"}]
+)
+def test_a_result_that_somebody_else_wrote_is_shown_as_it_is(
+    hub: Hub, queue: list[str], result: dict[str, Any]
+) -> None:
+    hub.sql(
+        "UPDATE musehub_background_jobs SET result = %(r)s WHERE job_id = %(j)s",
+        {"r": json.dumps(result), "j": queue[0]},
+    )
+
+    shown = call("jobs", "show", queue[0])
+
+    assert shown.code == 0, shown.err
+    assert "elapsed_ms" in shown.out
+    assert "phases" not in shown.out

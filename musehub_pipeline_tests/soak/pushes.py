@@ -92,16 +92,12 @@ class Pushes:
         self._next_commit(chain, self._dice.randbytes(_LARGE_BYTES))
 
     def _fork(self, chain: _Chain) -> None:
-        """Push the last commit of a history, with all that it needs, to a new repository."""
-        fork = self._new_chain()
-        last = History()
-        head = last.commit({"tune": self._dice.randbytes(64)}, message=f"of {chain.repo_id}")
-        last.commits |= chain.history.commits
-        last.snapshots |= chain.history.snapshots
-        last.objects |= chain.history.objects
-        head = chain.head or head
-        self._enqueue(fork.repo_id, last.mpack(), head=head)
-        self._heads[fork.repo_id] = head
+        """Push a whole history to a new repository."""
+        if not chain.head:
+            self._next_commit(chain)
+        repo_id = self._new_chain().repo_id
+        self._enqueue(repo_id, chain.history.mpack(), head=chain.head)
+        self._heads[repo_id] = chain.head
 
     def _garbage(self, chain: _Chain) -> None:
         self._enqueue(chain.repo_id, b"\xc1" + self._dice.randbytes(64), code="MPACK_MALFORMED")
