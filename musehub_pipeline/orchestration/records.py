@@ -45,9 +45,11 @@ from dagster_postgres.utils import (
     pg_url_from_config,
     set_pg_statement_timeout,
 )
+from psycopg2.errors import DuplicateObject
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.event import listen
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from musehub_pipeline.postgres.server import database_url
 from musehub_pipeline.postgres.session import asked_of_others
@@ -98,10 +100,8 @@ class PostgresRecords(DagsterPostgresStorage):
     ) -> None:
         postgres_url = _asking(pg_url_from_config(config))
         token_provider = get_token_provider_from_config(config)
-        # Makes tables where there are none.
-        super().__init__(
-            postgres_url, config.get("should_autocreate_tables", True), inst_data, token_provider
-        )
+        makes_tables = config.get("should_autocreate_tables", True)
+        _beside_others(super().__init__, postgres_url, makes_tables, inst_data, token_provider)
         engine = _engine(postgres_url, token_provider, max_overflow=_CONNECTIONS)
         self._run_storage = _Runs(postgres_url, token_provider, engine)
         self._event_log_storage = _Events(postgres_url, token_provider, engine)
@@ -113,6 +113,26 @@ class PostgresRecords(DagsterPostgresStorage):
     ) -> Self:
         """Make it as storage.yaml says, by what Dagster's own class knows."""
         return cls(cast("PostgresStorageConfig", config_value), inst_data)
+
+
+def _is_being_made(error: BaseException) -> bool:
+    return isinstance(error, ProgrammingError) and isinstance(error.orig, DuplicateObject)
+
+
+def _tell(state: RetryCallState) -> None:
+    if state.attempt_number == 1:
+        _log.warning("another process makes Dagster's tables: looks again for 5 s")
+
+
+_beside_others = Retrying(
+    retry=retry_if_exception(_is_being_made),
+    wait=wait_fixed(0.2),
+    stop=stop_after_delay(5),
+    before_sleep=_tell,
+    reraise=True,
+)
+"""Daemon, code server and workers that begin together make the tables at the same time. Dagster
+waits for that itself, but not in each of the ways in which PostgreSQL says so."""
 
 
 def _asking(postgres_url: str) -> str:

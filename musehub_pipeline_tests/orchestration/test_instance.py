@@ -86,6 +86,23 @@ def test_the_ui_asks_on_after_its_connections_were_ended(records: psycopg.Connec
     assert before == after == [True, [], []]
 
 
+def test_tables_that_another_process_makes_are_waited_for(
+    records: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    records.execute("CREATE TYPE run_tags AS ENUM ()")  # the table's type, not yet the table
+
+    def make() -> int:
+        with dagster_instance() as instance:
+            return instance.get_runs_count()
+
+    with ThreadPoolExecutor() as beside:
+        runs = beside.submit(make)
+        wait_for(lambda: "another process" in caplog.text or runs.done())
+        records.execute("DROP TYPE run_tags")
+
+        assert runs.result() == 0
+
+
 def test_what_a_step_says_is_seen_while_it_runs(
     records: psycopg.Connection, tmp_path: Path
 ) -> None:
