@@ -1,15 +1,12 @@
 """`metrics`: what a monitor is told of the queue, once and again and again."""
 
-import re
 import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
@@ -20,8 +17,6 @@ from musehub_pipeline_tests.cli.terminal import call, finish, start
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.servers.postgres import Postgres
-
-ROOT = Path(__file__).parents[2]
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -226,14 +221,3 @@ def test_of_many_jobs_the_gauge_is_the_catalogues_estimate_or_not_there(
     assert counted == {"pending": 0, "running": 0, "done": 750, "failed": 250}
     assert unknown == {}
     assert estimated == pytest.approx({"done": 750, "failed": 250}, rel=0.02)
-
-
-def test_the_alerts_ask_for_what_is_told(busy: Hub) -> None:
-    alerts = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
-    told = {name for name, _ in parsed(call("metrics").out)}
-
-    expressions = [rule["expr"] for group in alerts["groups"] for rule in group["rules"]]
-    asked = {name for text in expressions for name in re.findall(r"musehub_\w+", text)}
-
-    assert len(expressions) == 5
-    assert asked <= told
