@@ -93,7 +93,7 @@ class Hub:
 
     def enqueue(self, repo_id: str, **payload: Any) -> str:
         """Insert a job row with the hub's seven columns and return its id."""
-        job_id = f"job-{uuid4()}"
+        job_id = f"sha256:{uuid4().hex * 2}"
         self.sql(
             "INSERT INTO musehub_background_jobs"
             " (job_id, repo_id, job_type, payload, status, created_at, attempt)"

@@ -148,11 +148,6 @@ def age(then: datetime) -> str:
     return f"{seconds:.0f}s"
 
 
-def short_id(job_id: str) -> str:
-    """Return the first 12 characters of an id, without ``sha256:``; commands take that for it."""
-    return job_id.removeprefix("sha256:")[:12]
-
-
 def repo_name(owner: str | None, slug: str | None, repo_id: str) -> str:
     """Return how a repository is called: by its id where its row is gone."""
     return f"{owner}/{slug}" if owner else repo_id

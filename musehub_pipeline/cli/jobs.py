@@ -19,7 +19,6 @@ from musehub_pipeline.cli.console import (
     print_pairs,
     print_rows,
     repo_name,
-    short_id,
 )
 from musehub_pipeline.cli.options import (
     CodeFilter,
@@ -30,6 +29,7 @@ from musehub_pipeline.cli.options import (
     RepoFilter,
     repo_option,
 )
+from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.budgets import BUDGET_KEYS
 from musehub_pipeline.domain.errors import JobNotFound
 from musehub_pipeline.domain.escapes import one_line
@@ -108,7 +108,7 @@ def list_jobs(
             ("job", "repository", "status", "try", "age", "elapsed", "reason"),
             (
                 (
-                    short_id(row["job_id"]),
+                    ids.short(row["job_id"]),
                     one_line(_repository(row), longest=_REPOSITORY_CHARACTERS),
                     row["status"],
                     row["attempt"],

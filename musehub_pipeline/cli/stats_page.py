@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from musehub_pipeline.cli.console import cell, plain, short_id
+from musehub_pipeline.cli.console import cell, plain
 from musehub_pipeline.cli.stats import (
     REPOS_COLUMNS,
     TIMES_COLUMNS,
@@ -15,6 +15,7 @@ from musehub_pipeline.cli.stats import (
     summary,
     times_rows,
 )
+from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.escapes import one_line
 from musehub_pipeline.domain.result import TIMINGS
 from musehub_pipeline.queue.stats import Course, Stats, TimedJob
@@ -163,7 +164,7 @@ def _slowest(jobs: Sequence[TimedJob]) -> go.Figure:
 
 
 def _name(job: TimedJob) -> str:
-    repo, job_id = one_line(job["repo"], longest=_REPO_CHARACTERS), short_id(job["job_id"])
+    repo, job_id = one_line(job["repo"], longest=_REPO_CHARACTERS), ids.short(job["job_id"])
     return f"{_text(repo)}<br>{_text(job_id)}"
 
 

@@ -49,6 +49,11 @@ def stored(any_id: str) -> str:
     return PREFIX + any_id[-64:]
 
 
+def short(text: str) -> str:
+    """Return the first 12 characters of an id, without ``sha256:``; commands take that for it."""
+    return text.removeprefix(PREFIX)[:12]
+
+
 def split(digests: bytes | bytearray) -> Iterator[bytes]:
     """Yield the digests that stand one behind the other."""
     for start in range(0, len(digests), DIGEST_BYTES):

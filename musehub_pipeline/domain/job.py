@@ -44,7 +44,9 @@ class Claim:
     attempt: int
     run_id: str
     attempts_forgiven: int = 0  # attempts before an operator tried the job again
-    # From the row's creation to the claim. It tells about the claim and is no part of the token.
+    # What tells about the claim, and is no part of the token: the repo's owner and slug, or its id
+    # where its row is gone, and the time from the job's creation to the claim.
+    repo_name: str = field(default="", compare=False)
     queued_seconds: float = field(default=0.0, compare=False)
 
 

@@ -182,7 +182,7 @@ def _evaluations(batch: Batch, settings: Settings) -> Iterator[dg.AssetCheckEval
             budgets_ms=dict(settings.phase_budgets),
             jobs_judged=len(batch.results),
             jobs_over_budget=len(over),
-            worst=table(report.excess_rows(batch.excesses), report.EXCESS_COLUMNS),
+            worst=table(report.excess_rows(batch), report.EXCESS_COLUMNS),
         )
 
 

@@ -69,6 +69,7 @@ def pending_mpacks_sensor(
         if not seen.plan:
             return dg.SkipReason(str(seen))
         requests = [dg.RunRequest(run_key=run.run_key, tags=run.tags) for run in seen.plan]
+        context.log.info("%s; %d requested", seen, len(requests))
         return dg.SensorResult(run_requests=requests)
 
     return pending_mpacks

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import cast
 
+from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.backfill import Report
-from musehub_pipeline.domain.budgets import BUDGET_KEYS, Excess
+from musehub_pipeline.domain.budgets import BUDGET_KEYS
 from musehub_pipeline.domain.escapes import one_line
+from musehub_pipeline.domain.job import Claim
 from musehub_pipeline.domain.result import COUNTS, Outcome, Result
 from musehub_pipeline.phases.batch import Batch, Item
 
@@ -24,19 +26,19 @@ Row = dict[str, str | int | float | None]
 JOB_COLUMNS = {
     "job": "string",
     "repo": "string",
-    "mpack_bytes": "int",
-    **dict.fromkeys(BUDGET_KEYS, "float"),
     "outcome": "string",
     "reason": "string",
+    "mpack_bytes": "int",
+    **dict.fromkeys(BUDGET_KEYS, "float"),
 }
 """The type of each column of `job_rows`."""
 
 EXCESS_COLUMNS = {
-    "job": "string",
-    "repo": "string",
     "key": "string",
     "taken_ms": "float",
     "budget_ms": "float",
+    "job": "string",
+    "repo": "string",
 }
 """The type of each column of `excess_rows`."""
 
@@ -119,11 +121,11 @@ def _row(item: Item, result: Result | None) -> Row:
         outcome = f"{outcome} {item.error.code}"
         reason = one_line(item.error.message, longest=_REASON_CHARACTERS)
     return {
-        **_names(item.claim.job_id, item.claim.repo_id),
-        "mpack_bytes": item.size_bytes,
-        **{key: round(times[key], _DECIMALS) if key in times else None for key in BUDGET_KEYS},
+        **_names(item.claim),
         "outcome": outcome,
         "reason": reason,
+        "mpack_bytes": item.size_bytes,
+        **{key: round(times[key], _DECIMALS) if key in times else None for key in BUDGET_KEYS},
     }
 
 
@@ -132,21 +134,23 @@ def _weight(row: Row) -> tuple[bool, float]:
     return elapsed is not None, -float(elapsed or 0)
 
 
-def excess_rows(excesses: Sequence[Excess]) -> list[Row]:
+def excess_rows(batch: Batch) -> list[Row]:
     """Return a row for each of the worst times over their budgets."""
+    claims = {item.claim.job_id: item.claim for item in batch.items}
     return [
         {
-            **_names(excess.job_id, excess.repo_id),
             "key": excess.key,
             "taken_ms": excess.taken,
             "budget_ms": excess.budget,
+            **_names(claims[excess.job_id]),
         }
-        for excess in excesses[:_MAX_EXCESSES]
+        for excess in batch.excesses[:_MAX_EXCESSES]
     ]
 
 
-def _names(job_id: str, repo_id: str) -> dict[str, str]:
+def _names(claim: Claim) -> dict[str, str]:
+    """Return how people call a job and its repo; whole ids are in the job table and the log."""
     return {
-        "job": one_line(job_id, longest=_NAME_CHARACTERS),
-        "repo": one_line(repo_id, longest=_NAME_CHARACTERS),
+        "job": one_line(ids.short(claim.job_id), longest=_NAME_CHARACTERS),
+        "repo": one_line(claim.repo_name, longest=_NAME_CHARACTERS),
     }

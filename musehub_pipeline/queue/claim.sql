@@ -156,7 +156,7 @@ SELECT job_id FROM free WHERE is_free ORDER BY created_at, job_id;
 
 -- name: lease
 -- Lease the chosen jobs, which are locked. One odd row, with no room for its attempt, must not fail the others.
-UPDATE musehub_background_jobs
+UPDATE musehub_background_jobs AS job
 SET status = 'running',
     attempt = least(coalesce(attempt, 0), 2147483646) + 1,
     run_id = %(run_id)s,
@@ -164,6 +164,7 @@ SET status = 'running',
     lease_expires_at = clock_timestamp() + %(lease)s
 WHERE job_id = ANY(%(job_ids)s)
 RETURNING job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
+    -- include: repo_name
     coalesce(created_at, started_at) AS created_at, (
         jsonb_path_query_first(
             attempts, '$[*] ? (@.attempt > $forgiven && @.code == $codes[*]).ended_at',

@@ -223,6 +223,7 @@ def claim_of(row: Row, run_id: str, *, queued_seconds: float = 0.0) -> Claim:
     return Claim(
         job_id=row["job_id"],
         repo_id=row["repo_id"],
+        repo_name=row["repo_name"] or row["repo_id"],
         attempt=int(row["attempt"]),
         attempts_forgiven=int(row["attempts_forgiven"]),
         run_id=run_id,

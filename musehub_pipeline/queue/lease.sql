@@ -1,5 +1,9 @@
 -- The statements of `lease.py`.
 
+-- fragment: repo_name
+-- How people call the job's repo, unless its row is gone.
+(SELECT repo.owner || '/' || repo.slug FROM musehub_repos AS repo WHERE repo.repo_id = job.repo_id) AS repo_name,
+
 -- fragment: held
 -- The job, as long as it is held by whoever claimed it.
 WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND run_id = %(run_id)s AND status = %(status)s

@@ -149,4 +149,5 @@ FROM (
 ) AS free
 WHERE job.job_id = free.job_id
 RETURNING job.job_id, job.repo_id, job.status, job.attempt, job.attempts_forgiven, job.payload,
+    -- include: repo_name
     job.created_at;

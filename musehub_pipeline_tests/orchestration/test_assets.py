@@ -122,20 +122,20 @@ def test_the_table_of_a_run_has_a_row_for_each_job_what_went_wrong_first(
     later = {key: None for key in BUDGET_KEYS if key != "fetch_mpack_ms"}
     assert rows[:2] == [
         {
-            "job": failed,
-            "repo": "repo-bad",
-            "mpack_bytes": None,
-            **later,
+            "job": failed[7:19],
+            "repo": "ada/bad",
             "outcome": "failed MPACK_MISSING",
             "reason": hub.job(failed)["error"],
+            "mpack_bytes": None,
+            **later,
         },
         {
-            "job": put_off,
-            "repo": "repo-bad",
-            "mpack_bytes": len(MPACK),
-            **later,
+            "job": put_off[7:19],
+            "repo": "ada/bad",
             "outcome": "pending again EARLIER_JOB_UNFINISHED",
             "reason": f"job {failed} of the same repository goes first",
+            "mpack_bytes": len(MPACK),
+            **later,
         },
     ]
     results = sorted(
@@ -143,12 +143,12 @@ def test_the_table_of_a_run_has_a_row_for_each_job_what_went_wrong_first(
     )
     assert rows[2:] == [
         {
-            "job": result["job_id"],
-            "repo": result["repo_id"],
-            "mpack_bytes": len(MPACK),
-            **{key: result[key] for key in BUDGET_KEYS},
+            "job": result["job_id"][7:19],
+            "repo": result["repo_id"].replace("repo-", "ada/"),
             "outcome": "done",
             "reason": "",
+            "mpack_bytes": len(MPACK),
+            **{key: result[key] for key in BUDGET_KEYS},
         }
         for result in results
     ]
@@ -163,7 +163,7 @@ def test_what_strangers_wrote_shows_as_one_short_line(
     run_id = run(hub, instance)
 
     [row] = table_of(output_metadata(instance, run_id)["batch"])
-    assert row["repo"].startswith(r"repo-a\x1b[31m\n\u202e<b><b>")
+    assert row["repo"].startswith(r"ada/a\x1b[31m\n\u202e<b><b>")
     assert (len(row["repo"]), row["repo"][-1]) == (80, "…")
     assert row["outcome"] == "failed BAD_PAYLOAD"
     assert len(row["reason"]) <= 200
@@ -182,7 +182,7 @@ def test_a_table_has_a_hundred_rows_and_says_how_many_were_left_out(
 
     metadata = output_metadata(instance, run_id)
     rows = table_of(metadata["batch"])
-    assert [row["job"] for row in rows[:1]] == [failed]
+    assert [row["job"] for row in rows[:1]] == [failed[7:19]]
     assert (len(rows), metadata["left_out_of_batch"].value) == (100, 3)
     [figures] = materializations(instance)
     assert (figures["jobs"], figures["jobs_done"]) == (103, 102)

@@ -69,16 +69,19 @@ def test_a_job_over_budget_is_done_and_fails_the_check_with_a_warning(
     [evaluation] = evaluations(instance)
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
     metadata = dict(evaluation.metadata)
-    assert table_of(metadata.pop("worst")) == [  # pyright: ignore[reportArgumentType]
-        {
-            "job": job_id,
-            "repo": "repo-song",
-            "key": key,
-            "taken_ms": result[key],
-            "budget_ms": 0.000001,
-        }
-        for key in ("elapsed_ms", "object_puts_ms")
-    ]
+    assert (
+        table_of(metadata.pop("worst"))
+        == [  # pyright: ignore[reportArgumentType]
+            {
+                "key": key,
+                "taken_ms": result[key],
+                "budget_ms": 0.000001,
+                "job": job_id[7:19],
+                "repo": "ada/song",
+            }
+            for key in ("elapsed_ms", "object_puts_ms")
+        ]
+    )
     assert {name: value.value for name, value in metadata.items()} == {
         "budgets_ms": {"object_puts_ms": 0.000001, "elapsed_ms": 0.000001, "unpack_ms": 1e9},
         "jobs_judged": 1,

@@ -1,5 +1,7 @@
 """The sensor: one tick at a time, on a real queue and a real instance."""
 
+import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -32,11 +34,17 @@ def services(hub: Hub) -> Iterator[Services]:
 
 
 def tick(
-    hub: Hub, services: Services, instance: dg.DagsterInstance, *, wait_seconds: float = 0
+    hub: Hub,
+    services: Services,
+    instance: dg.DagsterInstance,
+    *,
+    wait_seconds: float = 0,
+    log: logging.Handler | None = None,
 ) -> list[dg.RunRequest] | str:
     """Evaluate the sensor once; return what it requests, or why it skips."""
     job = build_defs(musehub=fixed_resource(hub.settings)).get_job_def("index_mpacks")
     context = dg.build_sensor_context(instance=instance, resources={"musehub": services})
+    context.log.addHandler(log or logging.NullHandler())
     found = pending_mpacks_sensor(job, wait_seconds=wait_seconds)(context)
     if isinstance(found, dg.SkipReason):
         return str(found.skip_message)
@@ -65,11 +73,20 @@ def test_it_needs_no_scratch(hub: Hub, instance: dg.DagsterInstance) -> None:
 
 
 def test_a_lone_push_is_requested_with_its_names(
-    hub: Hub, services: Services, instance: dg.DagsterInstance
+    hub: Hub,
+    services: Services,
+    instance: dg.DagsterInstance,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     job_id = hub.enqueue("repo-a")
 
-    [request] = tick(hub, services, instance)
+    [request] = tick(hub, services, instance, log=caplog.handler)
+
+    [line] = caplog.messages
+    assert re.fullmatch(
+        r"1 jobs pending, the oldest for \d+ s, 1 due, 0 running; 0 runs in flight; 1 requested",
+        line.rpartition(" - ")[2],
+    )
 
     assert isinstance(request, dg.RunRequest)
     assert request.run_key is not None

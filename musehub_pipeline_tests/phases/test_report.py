@@ -22,7 +22,14 @@ def item(
     outcome: Outcome = Outcome.DONE,
     error: JobError | None = None,
 ) -> Item:
-    claim = Claim(job_id=job_id, repo_id="r", attempt=1, run_id="run", queued_seconds=queued)
+    claim = Claim(
+        job_id=job_id,
+        repo_id="r",
+        repo_name="ada/song\n",
+        attempt=1,
+        run_id="run",
+        queued_seconds=queued,
+    )
     return Item(lease=lease_of(claim), claimed_at=0.0, outcome=outcome, error=error)
 
 
@@ -91,12 +98,23 @@ def test_rows_begin_with_what_went_wrong_and_go_on_with_the_slowest() -> None:
 
 
 def test_only_the_worst_times_have_a_row() -> None:
-    excesses = [
-        Excess(job_id=f"{n}\n", repo_id="r", key="unpack_ms", taken=2.0, budget=1.0)
-        for n in range(12)
-    ]
+    job_ids = [f"sha256:{n:064x}" for n in range(12)]
+    batch = Batch(
+        run_id="run",
+        items=tuple(map(item, job_ids)),
+        excesses=tuple(
+            Excess(job_id=job_id, repo_id="r", key="unpack_ms", taken=2.0, budget=1.0)
+            for job_id in job_ids
+        ),
+    )
 
-    assert excess_rows(excesses) == [
-        {"job": f"{n}\\n", "repo": "r", "key": "unpack_ms", "taken_ms": 2.0, "budget_ms": 1.0}
-        for n in range(10)
+    assert excess_rows(batch) == [
+        {
+            "key": "unpack_ms",
+            "taken_ms": 2.0,
+            "budget_ms": 1.0,
+            "job": job_id[7:19],
+            "repo": r"ada/song\n",
+        }
+        for job_id in job_ids[:10]
     ]
