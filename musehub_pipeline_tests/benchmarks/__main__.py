@@ -33,6 +33,7 @@ from musehub_pipeline_tests.benchmarks.memory import memory
 from musehub_pipeline_tests.benchmarks.puts import put_objects_directory, put_objects_s3
 from musehub_pipeline_tests.benchmarks.queue import queue
 from musehub_pipeline_tests.benchmarks.real_shapes import real_shapes
+from musehub_pipeline_tests.benchmarks.tenant_probe import tenant_probe
 from musehub_pipeline_tests.benchmarks.unpack import unpack
 
 BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "backfill": backfill,
     "beside-backfill": beside_backfill,
     "long-past": long_past,
+    "tenant-probe": tenant_probe,
     "ten-times": ten_times,
     "memory": memory,
 }
