@@ -19,9 +19,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def container(
-    package: Path, postgres: Postgres, empty_database_url: str, moto_s3: S3Server, tmp_path: Path
+    package: Path, postgres: Postgres, database_url: str, moto_s3: S3Server, tmp_path: Path
 ) -> Container:
-    """A container on a database without tables, and an empty bucket."""
+    """A container on a hub's database and an empty bucket."""
     if os.geteuid() != 0:
         pytest.skip("only root can make another root")
     bucket = f"test-{uuid4().hex}"
@@ -33,6 +33,6 @@ def container(
         environment={
             **moto_s3.aws_environment(),
             "MUSEHUB_STORAGE_URL": f"s3://{bucket}/some/prefix",
-            "MUSEHUB_DATABASE_URL": seen_in_there(postgres, empty_database_url),
+            "MUSEHUB_DATABASE_URL": seen_in_there(postgres, database_url),
         },
     )

@@ -98,7 +98,6 @@ def placed(
         "MUSEHUB_CODE_PORT": str(ports["code"]),
         "MUSEHUB_DAGSTER_DATABASE_URL": seen_in_there(postgres, records),
     }
-    container.run("musehub-pipeline", "db", "upgrade")
     yield container
     postgres.drop_database(name)
 
@@ -127,21 +126,25 @@ def test_a_push_is_indexed_and_all_are_healthy_and_end_when_told_to(
     started: dict[str, subprocess.Popen[str]],
     placed: Container,
     ports: dict[str, int],
-    empty_database_url: str,
+    database_url: str,
 ) -> None:
     (placed.folder / "home/song.mpack").write_bytes(small_history().mpack())
     push = ["push", f"{HOME}/song.mpack", "--repo", "ada/song", "--create"]
     placed.run("musehub-pipeline", *push)
-    hub = Hub(Settings.load({"database_url": empty_database_url}))
+    hub = Hub(Settings.load({"database_url": database_url}))
 
     def statuses() -> list[str]:
         return [job["status"] for job in hub.sql("SELECT status FROM musehub_background_jobs")]
 
     wait_for(lambda: statuses() == ["done"])
-    for service in SERVICES.values():
-        test = service["healthcheck"]["test"]
-        environment = service.get("environment", {})
-        placed.run("sh", "-c", free_ports(test, ports), environment=environment)
+    checks = {
+        name: placed.start(
+            ["sh", "-c", free_ports(service["healthcheck"]["test"], ports)],
+            environment=service.get("environment", {}),
+        )
+        for name, service in SERVICES.items()
+    }
+    assert {name: check.wait(120) for name, check in checks.items()} == dict.fromkeys(SERVICES, 0)
     for process in reversed(started.values()):
         process.terminate()
     for name, process in started.items():

@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 
-from musehub_pipeline_tests.deploy.container import HOME, USER, Container
+from musehub_pipeline_tests.deploy.container import HOME, USER, Container, seen_in_there
 from musehub_pipeline_tests.factories import small_history
+from musehub_pipeline_tests.servers.postgres import Postgres
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,7 +25,11 @@ def test_only_its_home_and_tmp_can_be_written_to(container: Container) -> None:
     assert printed.split() == [str(USER), "/tmp", HOME]
 
 
-def test_each_command_works_there(container: Container) -> None:
+def test_each_command_works_there(
+    container: Container, postgres: Postgres, empty_database_url: str
+) -> None:
+    url = seen_in_there(postgres, empty_database_url)
+    container.environment = {**container.environment, "MUSEHUB_DATABASE_URL": url}
     (container.folder / "home/song.mpack").write_bytes(small_history().mpack())
 
     container.run("musehub-pipeline", "db", "upgrade")
@@ -38,7 +43,6 @@ def test_each_command_works_there(container: Container) -> None:
 
 
 def test_a_worker_ends_when_it_is_told_to(container: Container) -> None:
-    container.run("musehub-pipeline", "db", "upgrade")
     command = ["musehub-pipeline", "index", "--watch"]
 
     with container.start(command, stderr=subprocess.PIPE) as worker:
