@@ -20,12 +20,14 @@ PACKAGE = "/opt/musehub-pipeline"
 PATH = f"{PACKAGE}/bin:{sys.prefix}/bin:/usr/bin:/bin:/usr/sbin"
 SOCKET = ".s.PGSQL.5432"
 
-# $1: an empty folder. $2: what is mounted where, a line each. The rest is the command.
+# $1: an empty folder. $2: what is mounted where, a line each. $3: a user. The rest is the command.
 _ENTER = r"""
 set -eu
 root=$1 mounts=$2
 shift 2
 mount -t tmpfs -o mode=755 tmpfs "$root"
+mkdir "$root/tmp"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 for path in /bin /lib /lib64 /sbin; do
     test ! -L "$path" || cp --no-dereference "$path" "$root$path"
 done
@@ -39,8 +41,6 @@ echo "$mounts" | while read -r source target how; do
     mount --rbind "$source" "$root$target"
     test "$how" = rw || mount -o "remount,bind,$how" "$root$target"
 done
-mkdir -p "$root/tmp"
-mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -o remount,bind,ro "$root"
 user=$1
 shift
