@@ -11,11 +11,12 @@ import subprocess
 import tempfile
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from musehub_pipeline_tests.servers.moto import S3Server
+from musehub_pipeline_tests.servers.moto import REGION, S3Server
 
 START_SECONDS = 180
 
@@ -117,12 +118,22 @@ class CephS3(S3Server):
         self._stop()
 
     def add_user(self, name: str) -> None:
-        """Make a user who may do what a bucket's policy grants; both its keys are `name`."""
+        """Make a user who may do what a policy grants; both its keys are `name`."""
         self._deadline = time.monotonic() + START_SECONDS
         keys = (f"--access-key={name}", f"--secret={name}")
         self._run(
             "radosgw-admin", "user", "create", f"--uid={name}", f"--display-name={name}", *keys
         )
+
+    def allow(self, name: str, policy: str) -> None:
+        """Give a user a policy of its own."""
+        import boto3
+
+        keys = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
+        with closing(
+            boto3.client("iam", endpoint_url=self.endpoint_url, region_name=REGION, **keys)
+        ) as client:
+            client.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=policy)
 
     def _start(self) -> None:
         mon_port, s3_port = _free_ports(2)
@@ -147,7 +158,10 @@ class CephS3(S3Server):
         self._spawn("ceph-osd", "-f", "-i", "0")
 
         keys = (f"--access-key={self.access_key}", f"--secret={self.secret_key}")
-        self._run("radosgw-admin", "user", "create", "--uid=test", "--display-name=test", *keys)
+        rights = "--caps=user-policy=*"  # to say what others may do
+        self._run(
+            "radosgw-admin", "user", "create", "--uid=test", "--display-name=test", rights, *keys
+        )
         self._spawn("radosgw", "-f", "-n", "client.rgw.a")
         self._wait_for_s3()
 
