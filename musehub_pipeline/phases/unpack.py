@@ -106,8 +106,11 @@ def take_inventory(
         Deferral: OVER_BATCH, where there is no `room` for what is new, or for what is judged.
     """
     inventory = Inventory(verify_ids=verify_ids, limits=limits)
+    memory_bytes = limits.mpack_memory_bytes if room is None else room.memory_bytes
+    surely_fits = MEMORY_GROWTH * mpack.size <= memory_bytes  # items grow less than a large one
     for chunk in read_mpack(mpack, limits=limits):
-        _check_memory(inventory, chunk, limits=limits, room=room)
+        if not surely_fits:
+            _check_memory(inventory, chunk, limits=limits, room=room)
         kind, items = chunk
         digests = {item.place.digest for item in items}
         if kind == "object":

@@ -115,8 +115,8 @@ def commits(make: Maker) -> Batch:
 
 def commits_of_a_repo(make: Maker) -> Batch:
     """Mpacks of commits, each as many as there may be, on which later ones of the repo may lean."""
-    mpacks = [_of_commits(make, number) for number in range(4)]
-    what = f"four of {mpacks[0].commits:,} commits, of one repository"
+    mpacks = [_of_commits(make, number) for number in range(3)]
+    what = f"three of {mpacks[0].commits:,} commits, of one repository"
     return Batch(mpacks=mpacks, what=what, one_repo=True)
 
 
