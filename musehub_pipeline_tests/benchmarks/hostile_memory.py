@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
+from itertools import chain, cycle, repeat
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
@@ -304,10 +304,9 @@ def _index(bench: Bench, batch: Batch, limits: Limits) -> tuple[float, str]:
         s3 = bench.s3 if on_s3 else None
         settings = bench.settings(database_url, s3=s3)
         hub = Hub(settings)
-        for number, mpack in enumerate(batch.mpacks):
+        repos = [hub.create_repo(str(n)) for n in range(1 if batch.one_repo else len(batch.mpacks))]
+        for mpack, repo_id in zip(batch.mpacks, cycle(repos), strict=False):
             upload(settings, s3, mpack)
-            if number == 0 or not batch.one_repo:
-                repo_id = hub.create_repo(str(number))
             hub.enqueue(repo_id, mpack_key=mpack.key)
         if batch.storage == "none":
             (Path(str(settings.storage_url).removeprefix("file://")) / "objects").touch()
