@@ -10,6 +10,7 @@ import pytest
 from musehub_pipeline import JobFailed
 from musehub_pipeline.domain.commit_meta import MAX_VALUES
 from musehub_pipeline.domain.limits import MAX_GROWTH, Limits
+from musehub_pipeline_tests.benchmarks.hostile_mpacks import many_keys
 from musehub_pipeline_tests.domain.reading import array, mapping, tiny_history
 from musehub_pipeline_tests.factories import History, pack
 from musehub_pipeline_tests.hub import Hub
@@ -123,7 +124,7 @@ def test_a_run_takes_less_than_half_a_gigabyte_whatever_commits_it_meets(hub: Hu
     size = hub.settings.max_text_bytes
     music = "🎵" * (size // 4)  # four bytes a character, in a mpack and in memory
     history = History()
-    for said in (music, music, "plain", music):  # the other way round than they are packed
+    for said in (music, music, "plain", music, "keys"):  # the other way round than they are packed
         parent = list(history.commits)[-1:]
         history.commit({"a": b"a"}, parents=parent, message=said, author=said)
     each = (
@@ -132,6 +133,7 @@ def test_a_run_takes_less_than_half_a_gigabyte_whatever_commits_it_meets(hub: Hu
     controls = array(16, (text("\x01", each) + text("x", each * 2 // 3 + 10)) * 8)
     mpack = with_fields(
         history,
+        many_keys(hub.settings.limits),
         {"structured_delta": controls},
         at_the_edge(hub.settings.limits),
         {"structured_delta": array(5, text("🎵", size) * 5)},
@@ -153,7 +155,7 @@ def test_a_run_takes_less_than_half_a_gigabyte_whatever_commits_it_meets(hub: Hu
     )
 
     assert done.returncode == 0, done.stderr
-    assert hub.counts()["commits"] == 4
+    assert hub.counts()["commits"] == 5
     assert int(done.stdout) < 512 * _MEBIBYTE
 
 

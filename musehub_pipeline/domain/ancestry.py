@@ -1,5 +1,6 @@
 """The parents of commits: 36 bytes a commit, and 32 for each of its parents."""
 
+import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
@@ -28,6 +29,11 @@ class Ancestry:
 
     def __iter__(self) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
         return zip(self.digests(), map(self._parents_at, range(len(self))), strict=True)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the table takes in memory."""
+        return sum(map(sys.getsizeof, (self._digests, self._parents, self._ends, self._order)))
 
     def digests(self) -> Iterator[bytes]:
         """Yield the commits, in order."""

@@ -9,11 +9,13 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Annotated, Any, NewType
 
 import msgpack  # pyright: ignore[reportMissingTypeStubs]
 import msgspec
 
+from musehub_pipeline.domain.digests import DigestSet
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.limits import MAX_GROWTH
 from musehub_pipeline.domain.packed import (
@@ -28,7 +30,7 @@ from musehub_pipeline.domain.packed import (
 )
 
 PIECE_BYTES = 256 << 10
-MAX_KEYS = 1_000_000  # of one map: those of a large one are kept while it is gone over
+MAX_KEYS = 1_000_000  # of one map: the hashes of a large one's are kept while it is gone over
 MAX_VALUES = 4 << 20  # each takes up to 16 bytes beside its text, and jsonb holds 256 MiB
 
 _MOST_JSON_BYTES = 6  # that a byte of msgpack becomes: a control character
@@ -197,12 +199,18 @@ class _Level:
     begin: bytes = b""
     end: bytes = b""
     begun: bool = False
-    keys: set[str] = field(default_factory=set)  # that have come, where this is checked
+    # The hashes of the keys that have come, where this is checked, and how many they are: a key
+    # may be long, and takes four bytes a character.
+    keys: DigestSet = field(default_factory=DigestSet)
+    count: int = 0
 
     def add(self, keys: Collection[str]) -> None:
-        if not self.keys.isdisjoint(keys):
+        self.keys.update(sha256(key.encode()).digest() for key in keys)
+        self.count += len(keys)
+
+    def check_keys(self) -> None:
+        if len(self.keys) < self.count:
             raise _twice()
-        self.keys.update(keys)
 
 
 @dataclass
@@ -223,6 +231,7 @@ class _Pieces:
         while levels:
             level = levels[-1]
             if not level.left:
+                level.check_keys()
                 yield level.end
                 levels.pop()
                 continue

@@ -1,5 +1,6 @@
 """Sets of digests that may be millions: 32 bytes each, where a set of Python takes a hundred."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Protocol
@@ -11,6 +12,7 @@ _RECENT_PART = 8  # of the others, where they are more: to pack goes over all of
 _BUCKETS = 64  # of two million, each has 3 MB while it is added to
 _COMPARED = 250_000  # at a time, 25 MB: the others are gone over again for each part
 _PORTION = 5_000  # that are asked for in one statement
+_DIGEST_OBJECT_BYTES = sys.getsizeof(bytes(ids.DIGEST_BYTES))
 
 
 class HasDigests(Protocol):
@@ -49,6 +51,12 @@ class DigestSet:
         if self._buckets:
             self._settle()
         return self._settled + len(self._recent)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the set takes in memory."""
+        recent = sys.getsizeof(self._recent) + _DIGEST_OBJECT_BYTES * len(self._recent)
+        return recent + sum(map(sys.getsizeof, self._buckets))
 
     def surely_exceeds(self, most: int) -> bool:
         """Tell whether there are more than `most`, at no cost; where there are many, somewhat late.

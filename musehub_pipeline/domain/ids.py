@@ -120,7 +120,8 @@ def commit_hexes(commit: HashedCommit) -> Iterator[str]:
 
 
 def _hex(fields: Iterable[str]) -> str:
-    return sha256(_SEPARATOR.join(fields).encode()).hexdigest()
+    # Joined when they are encoded: a text may take four times as much before.
+    return sha256(b"\0".join(map(str.encode, fields))).hexdigest()
 
 
 def is_commit_id_of(commit_id: str, commit: HashedCommit) -> bool:
@@ -134,7 +135,7 @@ def snapshot_hex(manifest: Mapping[str, str]) -> str:
 
     It is the sha256 of the ``path NUL object_id`` pairs, sorted, joined by NUL.
     """
-    return _hex(sorted(entries(manifest)))
+    return sha256(_SEPARATOR.join(sorted(entries(manifest))).encode()).hexdigest()
 
 
 def entries(manifest: Mapping[str, str]) -> Iterator[str]:

@@ -99,6 +99,14 @@ class Inventory:
         """How many items there are of which anything is left to do."""
         return self._marked + len(self.snapshots) + len(self.commits)
 
+    @property
+    def size_bytes(self) -> int:
+        """What all of it takes in memory, but for what is remembered to be fast."""
+        tables = (self.objects, self.snapshots, self.commits, self.parents)
+        named = (self.named_objects, self.named_snapshots)
+        held = (self.held_snapshots, self.held_commits)
+        return sum(part.size_bytes for part in (*tables, *named, *held))
+
     def check_named(self) -> None:
         """Check how many objects are named, once all snapshots are there.
 
@@ -108,13 +116,14 @@ class Inventory:
         if len(self.named_objects) > self.limits.objects:
             raise self._too_many_named().at("snapshots")
 
-    def forget_names(self) -> None:
-        """Let go of what is named, once it has been found: it may be as much as all the rest."""
-        self.named_objects, self.named_snapshots = DigestSet(), DigestSet()
+    def forget_recent(self) -> None:
+        """Let go of what is remembered only to be fast."""
         self._named, self._manifests = set(), Manifests()
 
     def _add_snapshot(self, place: Place, raw: bytes) -> None:
         snapshot = decode_snapshot(raw)
+        if snapshot.manifest.is_large:
+            self.forget_recent()
         self.unverified_ids += not check_snapshot(
             snapshot, verify_id=self.verify_ids, limits=self.limits, manifests=self._manifests
         )

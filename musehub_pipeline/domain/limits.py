@@ -5,6 +5,12 @@ from dataclasses import dataclass
 MAX_GROWTH = 4
 """Of a commit or a manifest, from what was pushed to what PostgreSQL gives back as text."""
 
+MEMORY_GROWTH = 3
+"""Of a commit or a snapshot, from what was pushed to what it takes while it is judged."""
+
+_OBJECT_MEMORY_BYTES = 110  # of one that is held and named
+_SETS_MEMORY_BYTES = 16 << 20  # of some, before they are packed
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
@@ -18,3 +24,23 @@ class Limits:
     snapshot_bytes: int = 64 << 20  # one snapshot, half a million paths
     text_bytes: int = 8 << 20  # one text or binary inside of either: the reader's buffer
     path_characters: int = 4096  # one path of a manifest
+
+    @property
+    def batch_memory_bytes(self) -> int:
+        """What may be known of the items of a batch, with the one that is judged.
+
+        Each limit can be reached by itself.
+        """
+        return max(
+            _SETS_MEMORY_BYTES + _OBJECT_MEMORY_BYTES * self.objects,
+            MEMORY_GROWTH * self._item_bytes,
+        )
+
+    @property
+    def mpack_memory_bytes(self) -> int:
+        """The same for an mpack that has a batch for itself."""
+        return self.batch_memory_bytes + self._item_bytes
+
+    @property
+    def _item_bytes(self) -> int:
+        return max(self.commit_bytes, self.snapshot_bytes)

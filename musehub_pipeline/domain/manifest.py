@@ -49,6 +49,11 @@ class Manifest:
         if len(packed) <= large_bytes or header.kind != "map":
             self._whole = _decode(packed, entries=self._length)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it is gone over in portions."""
+        return self._whole is None
+
     def portions(self) -> Iterator[dict[str, str]]:
         """Yield the entries, from path to id; all at once, but of a large manifest.
 
@@ -114,13 +119,18 @@ class Manifest:
         for start in range(0, len(entries), _HASHED_ENTRIES):
             hashed.update(b"\0" * bool(start))
             hashed.update(b"\0".join(entries[start : start + _HASHED_ENTRIES]))
-        for row, entry in enumerate(entries):  # in their place: twice as many would be too many
-            entries[row] = sort_key(entry[: entry.index(0)])
-        entries.sort()
-        if any(map(eq, entries, islice(entries, 1, None))):
-            raise _twice()
-        check_files_and_folders(entries)
+        del entries  # before as many keys are made
+        self._check_keys()
         return hashed.hexdigest()
+
+    def _check_keys(self) -> None:
+        keys: list[bytes] = []
+        for portion in self.portions():
+            keys.extend(map(sort_key, map(str.encode, portion)))
+        keys.sort()
+        if any(map(eq, keys, islice(keys, 1, None))):
+            raise _twice()
+        check_files_and_folders(keys)
 
     def _check_growth(self, json_bytes: int, limits: Limits) -> None:
         """Check the size of some JSON. PostgreSQL adds a blank behind each colon and comma."""

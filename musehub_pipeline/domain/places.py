@@ -1,5 +1,6 @@
 """Where the items of one kind lie in a file: some fifty bytes an item, whatever its size."""
 
+import sys
 from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_left
@@ -59,10 +60,7 @@ class Places(PlaceView):
     __slots__ = ("_digests", "_marks", "_offsets", "_sizes")
 
     def __init__(self, places: Iterable[Place] = ()) -> None:
-        self._digests = bytearray()
-        self._offsets = array("Q")
-        self._sizes = array("Q")
-        self._marks = bytearray()
+        self.clear()
         for place in places:
             self.append(place)
 
@@ -82,6 +80,19 @@ class Places(PlaceView):
     def digests(self) -> Iterator[bytes]:
         """Yield the digest of every item, in order."""
         return ids.split(self._digests)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the table takes in memory."""
+        columns = (self._digests, self._offsets, self._sizes, self._marks)
+        return sum(map(sys.getsizeof, columns))
+
+    def clear(self) -> None:
+        """Let go of all items, and of their memory."""
+        self._digests = bytearray()
+        self._offsets = array("Q")
+        self._sizes = array("Q")
+        self._marks = bytearray()
 
     def marked(self, mark: int) -> "Marked":
         """Return a view of the items that have a mark, as long as none is added."""

@@ -40,6 +40,11 @@ class Contents:
         return len(self.objects) + len(self.snapshots) + len(self.commits)
 
     @property
+    def size_bytes(self) -> int:
+        """What the tables of them take in memory."""
+        return self.objects.size_bytes + self.snapshots.size_bytes + self.commits.size_bytes
+
+    @property
     def missing_objects(self) -> PlaceView:
         """Those that storage lacks."""
         return self.objects.marked(MISSING)
@@ -111,6 +116,16 @@ class Batch:
     results: tuple[Result, ...] = ()  # of every job that is done
     lines: tuple[tuple[int, str], ...] = ()  # level and summary line of every job
     excesses: tuple[Excess, ...] = ()  # the times over their budgets, the worst first
+
+    def forget(self, kind: Kind) -> None:
+        """Let go of the items of a kind, which nothing reads any more.
+
+        The batch itself is kept by Dagster until the run ends, and what is written next may be
+        large.
+        """
+        for item in self.items:
+            if item.contents is not None:
+                item.contents.items(kind).clear()
 
     @property
     def live(self) -> tuple[Item, ...]:

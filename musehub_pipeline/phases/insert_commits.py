@@ -13,6 +13,7 @@ from musehub_pipeline.phases.services import WorkServices
 
 def insert_commits(batch: Batch, services: WorkServices) -> Batch:
     """Insert the commits that the repo lacks."""
+    batch.forget("snapshot")
 
     def insert(item: Item) -> Item:
         _, mpack, contents = item.parts

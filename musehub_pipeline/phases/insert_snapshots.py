@@ -17,6 +17,7 @@ def insert_snapshots(batch: Batch, services: WorkServices) -> Batch:
 
     Where a job is indexed again, all are.
     """
+    batch.forget("object")
 
     def insert(item: Item) -> Item:
         _, mpack, contents = item.parts

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from heapq import nsmallest
 from itertools import chain
+from typing import NamedTuple
 
 from musehub_pipeline.domain.digests import DigestSet, HasDigests
 from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
@@ -11,8 +12,9 @@ from musehub_pipeline.domain.hashing import verify_contents
 from musehub_pipeline.domain.ids import digest_of, id_of
 from musehub_pipeline.domain.inventory import Inventory
 from musehub_pipeline.domain.job import Job
-from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import Kind, Source, read_mpack
+from musehub_pipeline.domain.limits import MEMORY_GROWTH, Limits
+from musehub_pipeline.domain.mpack import Chunk, Kind, Source, read_mpack
+from musehub_pipeline.domain.places import Places
 from musehub_pipeline.phases.batch import Batch, Contents, Item
 from musehub_pipeline.phases.each_job import each_job, put_back_late
 from musehub_pipeline.phases.holdings import Holdings
@@ -24,6 +26,9 @@ _NAMED_IN_MESSAGE = 3
 # Rows that jobs bring for later ones of their repositories: 200 bytes each, in sets.
 _MOST_IN_SETS = 200_000
 _MOST_IN_SETS_EACH = 5_000
+_TABLES_GROWTH = (
+    1.25  # to what they take where the allocator cannot use again what they grew out of
+)
 
 
 def unpack(batch: Batch, services: WorkServices) -> Batch:
@@ -36,13 +41,14 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
     repo_ids = [item.claim.repo_id for item in batch.live]
     mpack_keys = {item.job.mpack_key for item in batch.live if item.job}
     verified = through_blips(partial(services.index.verified, mpack_keys))
-    most, kept, supplied = services.settings.limits.objects, 0, 0
+    limits = services.settings.limits
+    room, supplied = Room(limits.objects, limits.batch_memory_bytes), 0
 
     def judge(item: Item) -> Item:
         job, mpack, repo_id = item.job, item.mpack, item.claim.repo_id
         if job is None or mpack is None:
             raise RuntimeError(f"job {item.claim.job_id} has not been fetched")
-        nonlocal kept, supplied
+        nonlocal room, supplied
         repo = repos.setdefault(repo_id, Holdings(repo_id, services.index))
         inventory = take_inventory(
             mpack,
@@ -50,31 +56,34 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
             verified=job.mpack_key in verified,
             pass_over=item.lease.passes_over,
             verify_ids=services.settings.id_policy == "verify",
-            limits=services.settings.limits,
+            limits=limits,
             # Planned by rows, so that none of what is indexed again is left behind.
-            room=max(0, most - kept) if kept and item.lease.holds_repo else None,
+            room=room if room.rows < limits.objects and item.lease.holds_repo else None,
         )
         verified.add(job.mpack_key)
         _check_count(job, inventory)
         _check_references(inventory, repo)
-        inventory.forget_names()
-        old_head = _judge_head(item.lease, job, inventory, repo)
-        contents = Contents(
-            objects=inventory.objects.sorted_unique(marked=True),
-            snapshots=inventory.snapshots.sorted_unique(),
-            commits=inventory.commits.sorted_unique(),
-            objects_total=len(inventory.objects),
-            unverified_ids=inventory.unverified_ids,
-            old_head=old_head,
-        )
-        kept += contents.rows
+        contents = _contents(inventory, _judge_head(item.lease, job, inventory, repo))
+        room = room.without(contents.rows, contents.size_bytes)
         if repo_ids.count(repo_id) > 1:
             compact = contents.rows > _MOST_IN_SETS_EACH or supplied > _MOST_IN_SETS
             supplied += 0 if compact else contents.rows
             repo.supply(job, contents, inventory.parents, compact=compact)
+            room = room.without(0, inventory.parents.size_bytes)
         return replace(item, contents=contents)
 
     return put_back_late(each_job(batch, "unpack", judge))
+
+
+class Room(NamedTuple):
+    """What there is left in a batch for the next job."""
+
+    rows: int
+    memory_bytes: int
+
+    def without(self, rows: int, memory_bytes: int) -> "Room":
+        """Return what is left of it."""
+        return Room(max(0, self.rows - rows), self.memory_bytes - memory_bytes)
 
 
 def take_inventory(
@@ -85,7 +94,7 @@ def take_inventory(
     pass_over: bool,
     verify_ids: bool,
     limits: Limits,
-    room: int | None = None,
+    room: Room | None = None,
 ) -> Inventory:
     """Read an mpack and check each of its items; return what it holds and leans on.
 
@@ -94,10 +103,15 @@ def take_inventory(
 
     Raises:
         Rejection: with the item that is at fault.
-        Deferral: OVER_BATCH, where more than `room` items are new.
+        Deferral: OVER_BATCH, where there is no `room` for what is new, or for what is judged.
     """
     inventory = Inventory(verify_ids=verify_ids, limits=limits)
-    for kind, items in read_mpack(mpack, limits=limits):
+    memory_bytes = limits.mpack_memory_bytes if room is None else room.memory_bytes
+    surely_fits = MEMORY_GROWTH * mpack.size <= memory_bytes  # items grow less than a large one
+    for chunk in read_mpack(mpack, limits=limits):
+        if not surely_fits:
+            _check_memory(inventory, chunk, limits=limits, room=room)
+        kind, items = chunk
         digests = {item.place.digest for item in items}
         if kind == "object":
             if not verified:
@@ -107,15 +121,51 @@ def take_inventory(
         else:
             add = inventory.add_snapshots if kind == "snapshot" else inventory.add_commits
             add(items, held=repo.held(kind, digests) if pass_over else ())
-        del items  # before more of them are read
-        if room is not None and inventory.new_items > room:
-            raise Deferral(Trouble.OVER_BATCH, f"the batch has room for {room} more rows")
+        del chunk, items  # before more of them are read
+        if room is not None and inventory.new_items > room.rows:
+            raise Deferral(Trouble.OVER_BATCH, f"the batch has room for {room.rows} more rows")
     inventory.check_named()
     if inventory.unverified_ids:  # which vouch for no parents: of what is held, those stored count
         held = repo.held("commit", set(inventory.parents.digests()))
         inventory.parents = inventory.parents.without(held)
         inventory.held_commits.update(held)
     return inventory
+
+
+def _check_memory(inventory: Inventory, chunk: Chunk, *, limits: Limits, room: Room | None) -> None:
+    """Check that there is room for what is known, with the items that come, before they are judged.
+
+    Of a chunk only the last may be large.
+    """
+    largest = len(chunk.items[-1].raw)
+    needed = round(_TABLES_GROWTH * inventory.size_bytes) + MEMORY_GROWTH * largest
+    if room is not None and needed > room.memory_bytes:
+        raise Deferral(Trouble.OVER_BATCH, f"the batch has no room for {needed} more bytes")
+    if needed > (most := limits.mpack_memory_bytes):
+        raise Rejection(
+            Fault.LIMIT_EXCEEDED,
+            f"all that is known of it takes more than {most} bytes: push it in parts",
+            item="mpack",
+        )
+
+
+def _contents(inventory: Inventory, old_head: str | None) -> Contents:
+    """Return what is new. What it is made of is let go, for each table takes as much again."""
+    objects_total = len(inventory.objects)
+
+    def taken(table: Places, *, marked: bool = False) -> Places:
+        unique = table.sorted_unique(marked=marked)
+        table.clear()
+        return unique
+
+    return Contents(
+        snapshots=taken(inventory.snapshots),
+        commits=taken(inventory.commits),
+        objects=taken(inventory.objects, marked=True),
+        objects_total=objects_total,
+        unverified_ids=inventory.unverified_ids,
+        old_head=old_head,
+    )
 
 
 def _check_count(job: Job, inventory: Inventory) -> None:
@@ -130,7 +180,9 @@ def _check_references(inventory: Inventory, repo: Holdings) -> None:
     """Check leaves before roots that what is named is in the mpack, or held by this very repo.
 
     Never because another repo holds it: knowing a hash is no right to read what it stands for.
+    What has been found is let go: it may be as much as all the rest.
     """
+    inventory.forget_recent()
 
     def check(kind: Kind, named: DigestSet, *supplied: HasDigests, fault: Fault) -> None:
         count, some = 0, list[bytes]()
@@ -148,8 +200,10 @@ def _check_references(inventory: Inventory, repo: Holdings) -> None:
             )
 
     check("object", inventory.named_objects, inventory.objects, fault=Fault.OBJECT_NOT_HELD)
+    inventory.named_objects = DigestSet()
     snapshots = inventory.snapshots, inventory.held_snapshots
     check("snapshot", inventory.named_snapshots, *snapshots, fault=Fault.SNAPSHOT_NOT_HELD)
+    inventory.named_snapshots = DigestSet()
     parents = DigestSet(inventory.parents.parents())
     commits = inventory.parents, inventory.held_commits
     check("commit", parents, *commits, fault=Fault.PARENT_NOT_HELD)

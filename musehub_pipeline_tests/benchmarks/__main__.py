@@ -26,6 +26,7 @@ from musehub_pipeline_tests.benchmarks.deep import deep
 from musehub_pipeline_tests.benchmarks.drain import index_throughput, overhead
 from musehub_pipeline_tests.benchmarks.fetch import fetch
 from musehub_pipeline_tests.benchmarks.figures import Figure
+from musehub_pipeline_tests.benchmarks.hostile_memory import hostile_memory
 from musehub_pipeline_tests.benchmarks.ingest import phases, ten_times
 from musehub_pipeline_tests.benchmarks.lone_push import lone_push
 from musehub_pipeline_tests.benchmarks.long_past import long_past
@@ -56,6 +57,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "tenant-probe": tenant_probe,
     "ten-times": ten_times,
     "memory": memory,
+    "hostile-memory": hostile_memory,
 }
 
 

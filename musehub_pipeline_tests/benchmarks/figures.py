@@ -125,6 +125,15 @@ def amount(
     return replace(figure, measured=measured, bare=bare, unit=unit, shows="amount")
 
 
+def share(
+    name: str, what: str, pairs: Sequence[Pair[float]], *, unit: str, of: float, note: str = ""
+) -> Figure:
+    """Return how much of what there may be is used up, at the most all of it."""
+    ratios = [pair.measured / of for pair in pairs]
+    figure = _figure(name, what, pairs, ratios, "at most", limit=1, note=note)
+    return replace(figure, unit=unit)
+
+
 def _figure(
     name: str,
     what: str,

@@ -10,7 +10,7 @@ from musehub_pipeline.domain.errors import Rejection
 from musehub_pipeline.domain.inventory import Inventory
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.mpack import Kind, Source
-from musehub_pipeline.phases.unpack import take_inventory
+from musehub_pipeline.phases.unpack import Room, take_inventory
 from musehub_pipeline_tests.factories import History, pack
 
 
@@ -47,6 +47,7 @@ def read(
     verify_ids: bool = True,
     limits: Limits | None = None,
     held: frozenset[bytes] = frozenset(),
+    room: Room | None = None,
 ) -> Inventory:
     """Read a whole mpack and return what it holds."""
     source = Bytes(mpack) if isinstance(mpack, bytes) else mpack
@@ -57,6 +58,7 @@ def read(
         pass_over=True,
         verify_ids=verify_ids,
         limits=limits or Limits(),
+        room=room,
     )
 
 

@@ -3,18 +3,21 @@
 import tracemalloc
 from contextlib import suppress
 from hashlib import sha256
+from itertools import repeat
 
 import pytest
 
 from musehub_pipeline.domain.digests import DigestSet
-from musehub_pipeline.domain.errors import Fault, Rejection
+from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.inventory import Inventory
-from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.limits import MEMORY_GROWTH, Limits
 from musehub_pipeline.domain.manifest import LARGE_BYTES
 from musehub_pipeline.domain.mpack import Packed
 from musehub_pipeline.domain.packed import MAX_DEPTH
 from musehub_pipeline.domain.places import Place
-from musehub_pipeline_tests.domain.reading import array, mapping, read, refusal
+from musehub_pipeline.phases.unpack import Room
+from musehub_pipeline_tests.benchmarks.hostile_mpacks import both, large_commit, small_commits
+from musehub_pipeline_tests.domain.reading import array, mapping, read, refusal, tiny_history
 from musehub_pipeline_tests.factories import joined, pack
 
 LISTS = ("commits", "snapshots", "objects")
@@ -236,3 +239,34 @@ def test_a_flood_of_unknown_keys_is_not_kept(place: str) -> None:
     mpack = flood if place == "mpack" else mapping({"objects": array(1, flood)})
 
     assert peak_of_reading(mpack) < 12 * MEBIBYTE
+
+
+@pytest.mark.parametrize(("small", "is_judged"), [(10_000, True), (50_000, False)])
+def test_a_large_item_is_refused_where_too_much_is_known_already(
+    small: int, *, is_judged: bool
+) -> None:
+    size = 16 * MEBIBYTE // MEMORY_GROWTH  # what a commit may have, and what is known of others
+    limits = Limits(objects=0, commit_bytes=size, snapshot_bytes=size)
+    large = large_commit(ONE, {"structured_delta": pack("x" * (size - 1000))})
+    items = both(small_commits(repeat(ONE, small), small), large)
+    mpack = mapping({"commits": array(items.count, b"".join(items.packed))})
+
+    if is_judged:
+        assert len(read(mpack, limits=limits).commits) == small + 1
+    else:
+        most = limits.mpack_memory_bytes
+        assert refusal(mpack, limits=limits) == (
+            "LIMIT_EXCEEDED",
+            f"mpack: all that is known of it takes more than {most} bytes: push it in parts",
+        )
+
+
+def test_what_takes_more_memory_than_a_batch_has_left_waits() -> None:
+    mpack = tiny_history().mpack()
+    needed = MEMORY_GROWTH * len(mpack) + 10_000  # and some for empty tables
+
+    assert read(mpack, room=Room(3, needed)).new_items == 3
+    for room in (Room(2, needed), Room(3, 0)):
+        with pytest.raises(Deferral) as put_off:
+            read(mpack, room=room)
+        assert put_off.value.code is Trouble.OVER_BATCH
