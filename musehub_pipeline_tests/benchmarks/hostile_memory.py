@@ -79,10 +79,15 @@ class Maker:
 
 
 def objects(make: Maker) -> Batch:
-    """As many objects as there may be, none of which the storage takes: that would take minutes."""
+    """As many objects as there may be, and named, as a client pushes them.
+
+    The storage takes none of them: that would take minutes.
+    """
     count = make.limits.objects
-    mpack = make.write(objects=small_objects(count))
-    return Batch(mpacks=[mpack], what=f"{count:,} objects", storage="none")
+    mpack = make.write(
+        objects=small_objects(count), snapshots=small_snapshots(count // _NAMED_A_SNAPSHOT, count)
+    )
+    return Batch(mpacks=[mpack], what=f"{count:,} objects, all named", storage="none")
 
 
 def two_of_objects(make: Maker) -> Batch:
