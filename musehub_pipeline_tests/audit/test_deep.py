@@ -56,12 +56,12 @@ def id_of(content: bytes) -> str:
 def test_of_many_objects_all_that_rotted_are_found_and_no_other(
     any_hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deep, "WINDOW_ROWS", 37)
-    contents = many_files(150, seed=2).objects
-    push(any_hub, "song", many_files(150, seed=2))
+    monkeypatch.setattr(deep, "WINDOW_ROWS", 17)
+    contents = many_files(70, seed=2).objects
+    push(any_hub, "song", many_files(70, seed=2))
     assert found(any_hub) == []
 
-    wrong = rot(any_hub, contents, random.Random(3).sample(sorted(contents), 100))
+    wrong = rot(any_hub, contents, random.Random(3).sample(sorted(contents), 45))
 
     stored = any_hub.stored_objects()
     assert found(any_hub) == [

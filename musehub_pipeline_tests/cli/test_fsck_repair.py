@@ -25,7 +25,7 @@ from musehub_pipeline_tests.cli.terminal import call, finish, start, wait_until
 from musehub_pipeline_tests.conftest import CEPH
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.indexing import index_all, index_and_die
+from musehub_pipeline_tests.indexing import index_all, index_and_die, index_one
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
 WAITS_TO_INSERT = (
@@ -56,8 +56,8 @@ def heads(hub: Hub) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("any_hub", ["directory", "moto", CEPH], indirect=True)
-def test_of_a_hundred_rotten_objects_all_are_healed_whose_mpack_is_there(any_hub: Hub) -> None:
-    song, talk = many_files(100, seed=1), many_files(30, seed=2)
+def test_of_many_rotten_objects_all_are_healed_whose_mpack_is_there(any_hub: Hub) -> None:
+    song, talk = many_files(40, seed=1), many_files(12, seed=2)
     jobs = [
         any_hub.push(any_hub.create_repo(slug), history.mpack())
         for slug, history in (("song", song), ("talk", talk))
@@ -65,7 +65,7 @@ def test_of_a_hundred_rotten_objects_all_are_healed_whose_mpack_is_there(any_hub
     index_all(any_hub)
     any_hub.store.delete(f"mpacks/{any_hub.job(jobs[1])['payload']['mpack_key'][7:]}")
     contents = song.objects | talk.objects
-    wrong = rot(any_hub, contents, random.Random(3).sample(sorted(contents), 100))
+    wrong = rot(any_hub, contents, random.Random(3).sample(sorted(contents), 40))
     before = stamps(any_hub)
     by_bytes = {
         each["object_id"]: each
@@ -277,7 +277,7 @@ def test_a_repair_that_was_killed_hurts_nothing_and_another_one_ends_it(world: W
         finish(process)
     history = small_history()
     head = history.commit({"meanwhile": b"meanwhile"}, parents=[list(history.commits)[-1]])
-    hub.index(hub.push(hub.create_repo("pushed"), history.mpack(), head=head))
+    index_one(hub, hub.push(hub.create_repo("pushed"), history.mpack(), head=head))
     hub.sql(
         "UPDATE musehub_background_jobs SET lease_expires_at = now() - interval '1 hour'"
         " WHERE lease_expires_at IS NOT NULL"
