@@ -10,8 +10,9 @@ STAMP = $(VENV)/.installed
 GIT ?=
 # The port of `make dev`.
 PORT ?=
-# Processes that run tests at a time; 0 runs them in pytest's own, as a debugger wants it.
-WORKERS ?= logical
+# Processes that run tests at a time; 0 runs them in pytest's own, as a debugger wants it. By default
+# `make test` has three for two cores, as its longest tests wait more than they work.
+WORKERS ?=
 # Further arguments of `make test`, `make quick`, `make fuzz` and `make bench`.
 ARGS ?=
 
@@ -22,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DELETE_ON_ERROR:
 .PHONY: help demo dev test quick check docs fuzz soak bench format clean
 
-PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+PYTEST = $(BIN)/python -m pytest --dist loadgroup --numprocesses
 QUICK = $(addprefix musehub_pipeline_tests/,\
     domain phases postgres queue index audit test_index_mpacks.py test_odd_rows.py test_docs.py)
 
@@ -39,10 +40,10 @@ dev: $(STAMP) ## Run the Dagster UI and daemon in the foreground (PORT=number)
 	$(BIN)/musehub-pipeline dev $(if $(PORT),--port '$(PORT)')
 
 test: $(STAMP) ## Run the test suite on real services (ARGS='-k word')
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(or $(WORKERS),auto) $(ARGS)
 
-quick: $(STAMP) ## Run what takes two minutes and tells most, as before a commit (ARGS='-k word')
-	$(PYTEST) -m 'not slow' $(QUICK) $(ARGS)
+quick: $(STAMP) ## Run the tests of the core that take no seconds each, as before a commit (ARGS='-k word')
+	$(PYTEST) $(or $(WORKERS),logical) -m 'not slow' $(QUICK) $(ARGS)
 
 check: $(STAMP) ## Check style, types, the direction of imports, and that Dagster loads the definitions
 	$(BIN)/ruff check .

@@ -29,6 +29,12 @@ _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 4 << 30
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Have three processes for two cores: those that test Dagster's mostly wait for them."""
+    cores = os.cpu_count() or 1
+    return cores + (cores + 1) // 2 if config.option.numprocesses == "auto" else None
+
+
 def pytest_configure() -> None:
     _heed_ctrl_c()
     _keep_files_in_memory()

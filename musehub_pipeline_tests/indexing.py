@@ -1,7 +1,8 @@
 """Indexing without Dagster: the phases as a run calls them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from musehub_pipeline.domain.backfill import Select, Selection
 from musehub_pipeline.domain.result import Outcome
@@ -17,6 +18,15 @@ def index_all(hub: Hub) -> None:
     """Index all jobs that are due, batch by batch."""
     while index_batch(hub).items:
         pass
+
+
+def index_one(hub: Hub, job_id: str) -> dict[str, Any]:
+    """Index a job that is due, and no other; return its result, which is empty if it failed.
+
+    `Hub.index` does it through Dagster, which takes much longer.
+    """
+    index_batch(hub, job_ids=[job_id])
+    return hub.job(job_id)["result"] or {}
 
 
 def index_and_die(hub: Hub) -> None:
@@ -58,13 +68,14 @@ def index_batch(
     hub: Hub,
     *,
     run_id: str = "run",
+    job_ids: Sequence[str] = (),
     before: Callable[[str], object] = lambda _: None,
     publish: bool = True,
 ) -> Batch:
-    """Index a batch of what is due; something may happen before each op, of whatever name."""
+    """Index a batch of what is due, or those; something may happen before each op, by its name."""
     with open_services(hub.settings) as services:
         before(claim_jobs.__name__)
-        batch = claim_jobs(services, run_id=run_id)
+        batch = claim_jobs(services, run_id=run_id, job_ids=job_ids)
         for phase in PHASES:
             before(phase.__name__)
             batch = phase(batch, services)

@@ -139,7 +139,7 @@ def _end_runs(leader: subprocess.Popen[bytes]) -> None:
 
 def _runs(leader: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Return the runs of a group: those that began in spares, and as Dagster begins them."""
-    from musehub_pipeline.orchestration.spares import RUN_TITLE
+    from musehub_pipeline.orchestration.instance import RUN_TITLE
 
     return [
         run

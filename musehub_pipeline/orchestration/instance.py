@@ -1,13 +1,15 @@
-"""Dagster's instance, and its home: where runs and their events are kept."""
+"""Dagster's instance, and its home: where runs and their events are kept.
+
+Dagster is loaded where an instance is opened: `dev` only starts it, and need not wait for that.
+"""
 
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
 import psycopg
-from dagster_postgres.utils import DagsterPostgresException
 from psycopg import sql
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +18,9 @@ from musehub_pipeline.domain.errors import PipelineError, SettingsError
 from musehub_pipeline.postgres.server import database_url, ensure_database, unavailable
 from musehub_pipeline.postgres.session import asked_of_others, connect
 from musehub_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 _FOLDER = Path(__file__).parent
 _VARIABLE = "MUSEHUB_DAGSTER_DATABASE_URL"
@@ -32,6 +37,9 @@ LOCATION_TAG = ".dagster/repository"
 
 PROCESS_TAG = "musehub/process"
 """The tag that says where a run runs: host, pid, and the second in which that process began."""
+
+RUN_TITLE = "musehub-pipeline run"
+"""How the process of a run is called, where processes are listed; its id follows."""
 
 OUR_TAGS = {LOCATION_TAG: "__repository__@musehub_pipeline"}
 """What the UI finds the runs of a command by; the location is called as in workspace.yaml."""
@@ -54,6 +62,8 @@ def named_if_unavailable() -> Generator[None]:
     Raises:
         RecordsUnavailable: it is.
     """
+    from dagster_postgres.utils import DagsterPostgresException
+
     try:
         yield
     except (DagsterPostgresException, DBAPIError) as error:
@@ -97,7 +107,7 @@ def use_dagster_home(settings: Settings) -> Path:
 
 
 @contextmanager
-def dagster_instance() -> Generator[dg.DagsterInstance]:
+def dagster_instance() -> "Generator[dg.DagsterInstance]":
     """Open Dagster's instance: that of DAGSTER_HOME, else one that lives as long as the block.
 
     It does not keep what this process prints: that is for the terminal, and to copy it took a
@@ -106,6 +116,8 @@ def dagster_instance() -> Generator[dg.DagsterInstance]:
     Raises:
         RecordsUnavailable: its database cannot be reached.
     """
+    import dagster as dg
+
     if home := os.environ.get("DAGSTER_HOME"):
         with named_if_unavailable():
             # Despite its name it opens the folder as it is, for good, but for what it overrides.
@@ -125,6 +137,8 @@ def restore_records(settings: Settings) -> None:
     """
     ours = settings.dagster_database_url is None and _VARIABLE in os.environ
     if ours and _ensure_database_beside(settings):
+        import dagster as dg
+
         with named_if_unavailable(), dg.DagsterInstance.get():
             pass  # makes the tables
 

@@ -31,12 +31,11 @@ from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.interrupts import capture_interrupts
 from setproctitle import setproctitle
 
+from musehub_pipeline.orchestration.instance import RUN_TITLE
 from musehub_pipeline.parallel import share_what_is_free
 from musehub_pipeline.postgres import migrate
 
 DEFINITIONS = "musehub_pipeline.definitions"
-RUN_TITLE = "musehub-pipeline run"
-"""How the process of a run is called, where processes are listed; its id follows."""
 
 _MODULE = "musehub_pipeline.orchestration.spares"
 _LOADED = (DEFINITIONS, "dagster._cli.api", "dagster_postgres")

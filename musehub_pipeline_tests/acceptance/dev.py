@@ -23,13 +23,16 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from sqlalchemy import make_url
 
+from musehub_pipeline.audit.fsck import Breach
 from musehub_pipeline.postgres.schema import metadata
-from musehub_pipeline_tests.cli.terminal import PROGRAM, finish
+from musehub_pipeline_tests.audit.checking import check
+from musehub_pipeline_tests.cli.terminal import PROGRAM
 from musehub_pipeline_tests.hub import Hub
 
 _FOLDER = files("musehub_pipeline.orchestration")
 _START_SECONDS = 180
 _STOP_SECONDS = 60
+_DEQUEUE = "dequeue_interval_seconds: {}\n"
 _IMPATIENT = """
 scheduler:
   module: musehub_pipeline_tests.acceptance.impatience
@@ -77,6 +80,11 @@ class Dev:
 
     def start(self) -> None:
         """Start it and wait until the UI answers."""
+        self.begin_to_start()
+        self.wait_until_started()
+
+    def begin_to_start(self) -> None:
+        """Start it, and do not wait."""
         self._configure()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -90,12 +98,19 @@ class Dev:
                 stdout=log,
                 stderr=log,
             )
+
+    def wait_until_started(self) -> None:
+        """Wait until the UI answers."""
         self.wait(self._answers, seconds=_START_SECONDS)
 
     def _configure(self) -> None:
         parts = [_FOLDER.joinpath(name).read_text() for name in ("dagster.yaml", "storage.yaml")]
         self._dagster_home.mkdir(parents=True, exist_ok=True)
-        (self._dagster_home / "dagster.yaml").write_text("".join([*parts, _IMPATIENT]))
+        patient = "".join([*parts, _IMPATIENT])
+        assert _DEQUEUE.format(2) in patient
+        (self._dagster_home / "dagster.yaml").write_text(
+            patient.replace(_DEQUEUE.format(2), _DEQUEUE.format(1))
+        )
 
     def begin_anew(self) -> None:
         """Run as if nothing had been pushed before, to this hub or any other.
@@ -136,9 +151,10 @@ class Dev:
         self._beside.append(process)
         return process
 
-    def breaches(self) -> list[dict[str, Any]]:
+    def breaches(self) -> list[Breach]:
         """Return what `fsck` finds."""
-        return json.loads(finish(self.start_beside("fsck", "--json")).out)["breaches"]
+        found, _ = check(self.hub)
+        return found
 
     def _answers(self) -> bool:
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):

@@ -35,7 +35,9 @@ def test_each_job_is_published_once_whoever_goes_for_it(dev: Dev, rival: Dev) ->
         each.environment["MUSEHUB_BATCH_JOBS"] = "1"
         each.environment["MUSEHUB_MAX_CONCURRENT_RUNS"] = str(RUNS)
         each.environment["MUSEHUB_LEASE_SECONDS"] = "600"  # as long as the last takes to start
-        each.start()
+        each.begin_to_start()
+    for each in (dev, rival):
+        each.wait_until_started()
     with Gate(dev.dagster_database_url) as gate, Gate(rival.dagster_database_url) as other_gate:
         gate.stand_before_ops(["claim_jobs"] * (RUNS + BY_HAND))
         other_gate.stand_before_ops(["claim_jobs"] * RUNS)

@@ -12,6 +12,7 @@ from musehub_pipeline.orchestration.backfill_mpacks import BACKFILL_JOB
 from musehub_pipeline_tests.acceptance.backfills import Backfills
 from musehub_pipeline_tests.acceptance.dev import RUN, Dev
 from musehub_pipeline_tests.acceptance.pushes import make_past, push_many
+from musehub_pipeline_tests.factories import small_history
 
 JOBS = 8
 DAY = date(2025, 1, 6)
@@ -44,27 +45,24 @@ def work_in_progress(dev: Dev) -> Iterator[dict[str, dict[str, Any]]]:
         yield before
 
 
-def test_a_stop_gives_the_jobs_back_within_ten_seconds(mortal: Dev) -> None:
-    with work_in_progress(mortal) as before:
-        mortal.tell_to_stop()
-        mortal.wait(lambda: mortal.statuses() == {"pending": JOBS}, seconds=SECONDS)
-
-        assert {job_id: mortal.hub.job(job_id) for job_id in before} == before
-        assert mortal.stop() == 0
-    assert mortal.statuses() == {"pending": JOBS}
-
-
-def test_a_stop_reaches_runs_that_have_outlived_their_code_server(mortal: Dev) -> None:
+def test_a_stop_has_all_runs_give_their_jobs_back_within_ten_seconds(mortal: Dev) -> None:
     with work_in_progress(mortal) as before:
         mortal.kill("api grpc")
-        mortal.wait(
-            lambda: not mortal.processes(RUN), seconds=SECONDS
-        )  # they are nobody's children
+        mortal.wait(lambda: not mortal.processes(RUN), seconds=SECONDS)  # nobody's children
+        history = small_history()
+        later = mortal.hub.push(
+            mortal.hub.create_repo(), history.mpack(), head=list(history.commits)[-1]
+        )
+        before[later] = mortal.hub.job(later)
+        mortal.wait(lambda: mortal.statuses() == {"running": JOBS + 1}, seconds=180)
+        assert mortal.processes(RUN)  # of the code server that has come after it
+
         mortal.tell_to_stop()
-        mortal.wait(lambda: mortal.statuses() == {"pending": JOBS}, seconds=SECONDS)
+        mortal.wait(lambda: mortal.statuses() == {"pending": JOBS + 1}, seconds=SECONDS)
 
         assert {job_id: mortal.hub.job(job_id) for job_id in before} == before
         assert mortal.stop() == 0
+    assert mortal.statuses() == {"pending": JOBS + 1}
 
 
 def test_runs_are_told_to_stop_where_dagster_ends_by_itself(mortal: Dev) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.indexing import index_one
 
 START = date(2026, 1, 1)
 """The first day in `MUSEHUB_BACKFILL_START`."""
@@ -32,7 +33,7 @@ def indexed(hub: Hub, repo_id: str, number: int, *, version: int = OUTDATED) -> 
     """Push a small history on a day, index it, and return its job, done by that version."""
     history = small_history()
     job_id = hub.push(repo_id, history.mpack(), head=list(history.commits)[-1])
-    hub.index(job_id)
+    index_one(hub, job_id)
     hub.sql(
         "UPDATE musehub_background_jobs SET index_version = %(v)s WHERE job_id = %(id)s",
         {"v": version, "id": job_id},

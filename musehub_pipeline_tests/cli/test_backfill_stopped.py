@@ -10,7 +10,7 @@ import pytest
 
 from musehub_pipeline.domain.job import INDEX_VERSION
 from musehub_pipeline_tests.cli.ended_jobs import OUTDATED, START, indexed, standing
-from musehub_pipeline_tests.cli.terminal import call, finish, run, start, wait_until
+from musehub_pipeline_tests.cli.terminal import call, finish, start, wait_until
 from musehub_pipeline_tests.hub import Hub
 
 
@@ -72,7 +72,7 @@ def test_told_to_stop_it_leaves_what_is_done_and_goes_on_from_there(
     assert [done[name] for name in ("days", "planned", "given_up", "indexed")] == [2, 2, 0, 1]
     assert done["run_ids"] == [hub.job(first)["result"]["run_id"]]
     assert done["mpack_bytes"] == hub.job(first)["result"]["mpack_size_bytes"]
-    went_on = run("backfill", "run", "--strict", "--json").json
+    went_on = call("backfill", "run", "--strict", "--json").json
     assert (went_on["planned"], went_on["indexed"]) == (1, 1)
     assert standing(hub, second) == [("done", 2, INDEX_VERSION, None)]
 

@@ -25,7 +25,7 @@ from musehub_pipeline_tests.cli.terminal import call, finish, start, wait_until
 from musehub_pipeline_tests.conftest import CEPH
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.indexing import index_all, index_and_die
+from musehub_pipeline_tests.indexing import index_all, index_and_die, index_one
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
 WAITS_TO_INSERT = (
@@ -277,7 +277,7 @@ def test_a_repair_that_was_killed_hurts_nothing_and_another_one_ends_it(world: W
         finish(process)
     history = small_history()
     head = history.commit({"meanwhile": b"meanwhile"}, parents=[list(history.commits)[-1]])
-    hub.index(hub.push(hub.create_repo("pushed"), history.mpack(), head=head))
+    index_one(hub, hub.push(hub.create_repo("pushed"), history.mpack(), head=head))
     hub.sql(
         "UPDATE musehub_background_jobs SET lease_expires_at = now() - interval '1 hour'"
         " WHERE lease_expires_at IS NOT NULL"

@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from musehub_pipeline_tests.cli.terminal import PROGRAM, SECONDS, call, finish, start
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.indexing import index_one
 from musehub_pipeline_tests.servers.postgres import Postgres
 
 NOTHING = {
@@ -181,7 +182,7 @@ def test_an_empty_queue_has_a_status_too(hub: Hub) -> None:
 
 def test_a_job_that_was_indexed_counts_with_its_own_numbers(hub: Hub) -> None:
     job_id = hub.push(hub.create_repo(), History().mpack())
-    result = hub.index(job_id)
+    result = index_one(hub, job_id)
 
     found = call("status", "--json").json
 

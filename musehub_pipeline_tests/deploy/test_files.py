@@ -1,12 +1,10 @@
 """The files of `deploy/`: Dagster loads them as they are written, and they say what runs here."""
 
 import os
-import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import dagster as dg
@@ -55,14 +53,6 @@ def environment(written: Path, empty_database_url: str, monkeypatch: pytest.Monk
 
 def parsed(*path: str) -> dict[str, Any]:
     return yaml.safe_load(ROOT.joinpath(*path).read_text("utf-8"))
-
-
-def services(folder: Path) -> dict[str, str]:
-    """Return what each unit starts, by its name."""
-    return {
-        unit.name: re.findall(r"^ExecStart=(.*)$", unit.read_text(), re.M)[0]
-        for unit in folder.glob("*.service")
-    }
 
 
 @BOTH
@@ -170,20 +160,6 @@ def test_a_worker_of_another_launcher_says_so(environment: Path) -> None:
     )
 
     assert "the launcher of its dagster.yaml is not Celery's" in refused.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["celery"])
-def test_what_units_start_exists_with_all_its_options(environment: Path) -> None:
-    for unit, line in services(environment).items():
-        command = Template(line).substitute(os.environ).split()
-
-        # The last word only keeps it from starting: what it does not know, it refuses before.
-        asked = subprocess.run(
-            [*command, "--help"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
-        )
-
-        assert asked.returncode == 0, (unit, asked.stderr)
 
 
 def test_help_says_what_it_does() -> None:

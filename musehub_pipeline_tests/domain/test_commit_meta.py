@@ -68,6 +68,7 @@ def small_and_large(name: str, value: bytes) -> list[bytes]:
     return [mapping({name: value}), mapping({"future": LARGE, name: value})]
 
 
+@pytest.mark.slow
 @thoroughly
 @given(
     said=st.fixed_dictionaries({}, optional=dict.fromkeys((*FIELDS, "future"), values)),
@@ -259,6 +260,7 @@ def test_a_commit_may_have_as_many_keys_as_its_limit_and_no_more() -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_map_may_have_as_many_keys_as_its_limit_and_no_more() -> None:
     pairs = b"".join(b"\xa6%06x\xc0" % number for number in range(MAX_KEYS))
 
@@ -270,6 +272,7 @@ def test_a_map_may_have_as_many_keys_as_its_limit_and_no_more() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_commit_may_have_as_many_values_as_its_limit_and_no_more() -> None:
     limit = ("LIMIT_EXCEEDED", f"more than {MAX_VALUES} values - at `$.structured_delta`")
 
@@ -279,6 +282,7 @@ def test_a_commit_may_have_as_many_values_as_its_limit_and_no_more() -> None:
         assert refusal(mapping({"structured_delta": array(count, items)})) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     [

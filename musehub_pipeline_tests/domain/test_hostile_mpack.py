@@ -153,7 +153,10 @@ def test_20_mb_of_nothing_are_read_in_the_memory_of_a_buffer(mpack: bytes) -> No
     assert peak_of_reading(mpack, Limits(text_bytes=4 * MEBIBYTE)) < 12 * MEBIBYTE
 
 
-@pytest.mark.parametrize("key", ["metadata", "structured_delta", "future"])
+@pytest.mark.parametrize(
+    "key",
+    ["metadata", pytest.param("structured_delta", marks=pytest.mark.slow), "future"],
+)
 def test_20_mb_of_nothing_in_a_commit_take_no_more_than_themselves_and_a_piece(key: str) -> None:
     assert peak_of_reading(commits(key, EMPTY_MAPS)) < 52 * MEBIBYTE
 
@@ -180,6 +183,7 @@ def test_20_mb_of_nothing_as_a_manifest_are_not_built(manifest: bytes) -> None:
     assert peak_of_reading(snapshots("manifest", manifest)) < 52 * MEBIBYTE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [b"%06x", "🎵%06x".encode()], ids=["short paths", "of 4 bytes"])
 def test_a_large_manifest_takes_a_few_times_itself_and_not_twenty(path: bytes) -> None:
     entries = 5 * MEBIBYTE // len(pack((path % 0).decode()) + pack(ONE))
@@ -196,6 +200,7 @@ def test_a_large_manifest_takes_a_few_times_itself_and_not_twenty(path: bytes) -
     assert peak_of_reading(mpack) < 20 * MEBIBYTE
 
 
+@pytest.mark.slow
 def test_an_object_takes_some_fifty_bytes_and_one_that_is_named_less() -> None:
     count = 60_000
     digests = [sha256(number.to_bytes(4)).digest() for number in range(5 * count)]
@@ -231,6 +236,7 @@ def test_how_deep_a_value_may_be_does_not_depend_on_the_stack_of_who_asks() -> N
     assert codes(0) == codes(500) == [None, "MPACK_MALFORMED", "MPACK_MALFORMED"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["mpack", "object"])
 def test_a_flood_of_unknown_keys_is_not_kept(place: str) -> None:
     keys = 300_000

@@ -56,6 +56,7 @@ def _is_within_years(text: str) -> bool:
     return "0002" <= text[:4] <= "9998"
 
 
+@pytest.mark.slow
 @quickly
 @given(
     history=histories(),

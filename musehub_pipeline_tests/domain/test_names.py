@@ -164,6 +164,7 @@ many_paths = st.sets(st.integers(0, 60).map(lambda n: f"a/{n % 5}/{n}"), min_siz
 manifests_of = many_paths | st.sets(fine_paths) | st.sets(fine_paths | st.just("a/.git"))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, derandomize=True, deadline=None, database=None)
 @given(st.lists(manifests_of | st.builds(set.union, many_paths, st.sets(fine_paths)), max_size=12))
 def test_any_manifest_after_any_others_is_judged_as_if_it_were_the_first(

@@ -5,7 +5,7 @@ import pytest
 
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.indexing import index_again
+from musehub_pipeline_tests.indexing import index_again, index_one
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
 HISTORY = small_history()
@@ -17,7 +17,7 @@ MPACK = HISTORY.mpack()
 def indexed(any_hub: Hub) -> str:
     """The job of a push that is done; then some of its objects are lost, and one is cut."""
     job_id = any_hub.push(any_hub.create_repo(), MPACK, head=LAST)
-    any_hub.index(job_id)
+    index_one(any_hub, job_id)
     gone, cut = list(HISTORY.objects)[:2]
     any_hub.store.delete(key_of(gone))
     obstore.put(any_hub.store, key_of(cut), HISTORY.objects[cut][:-1])
@@ -33,7 +33,7 @@ def test_a_push_of_the_same_mpack_into_another_repo_puts_them_again(
 ) -> None:
     fork = any_hub.create_repo("fork")
 
-    result = any_hub.index(any_hub.push(fork, MPACK, head=LAST))
+    result = index_one(any_hub, any_hub.push(fork, MPACK, head=LAST))
 
     assert (result["objects_put"], result["object_bytes_put"]) == (2, 256)
     assert_index_holds(any_hub, fork, HISTORY)

@@ -14,6 +14,7 @@ from musehub_pipeline.postgres import migrate
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.indexing import index_one
 from musehub_pipeline_tests.servers.postgres import Postgres
 
 MESSAGE = "la première version, 第一版, und \N{MUSICAL SYMBOL G CLEF}"
@@ -24,7 +25,7 @@ def indexed_texts(hub: Hub) -> tuple[str, list[str], str]:
     """Index a commit and return its message, paths and metadata, as a UTF-8 client reads them."""
     history = History()
     head = history.commit({PATH: b"x"}, message=MESSAGE, metadata={"été": MESSAGE})
-    hub.index(hub.push(hub.create_repo(), history.mpack(), head=head))
+    index_one(hub, hub.push(hub.create_repo(), history.mpack(), head=head))
     with psycopg.connect(str(hub.settings.database_url), client_encoding="utf-8") as connection:
         [(message, meta)] = connection.execute(
             "SELECT message, commit_meta::text FROM musehub_commits"

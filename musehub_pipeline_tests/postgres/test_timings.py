@@ -3,13 +3,14 @@
 from musehub_pipeline.domain.result import TIMINGS
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.indexing import index_one
 
 
 def test_each_done_job_is_one_flat_row_with_the_figures_of_its_result(hub: Hub) -> None:
     repo_id = hub.create_repo()
     done = hub.push(repo_id, small_history().mpack())
     hub.push(hub.create_repo("other"), small_history().mpack())
-    result = hub.index(done)
+    result = index_one(hub, done)
 
     [row] = hub.sql("SELECT * FROM musehub_mpack_timings")
 
