@@ -13,8 +13,11 @@ from musehub_pipeline.domain.mpack import Kind
 from musehub_pipeline.domain.places import Places, PlaceView
 from musehub_pipeline.domain.result import Count, Outcome, Result, Timing
 from musehub_pipeline.objects.mpacks import MpackFile
+from musehub_pipeline.parallel import give_back
 from musehub_pipeline.queue.claim import Rescued
 from musehub_pipeline.queue.lease import Lease
+
+_WORTH_GIVING_BACK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +126,12 @@ class Batch:
         The batch itself is kept by Dagster until the run ends, and what is written next may be
         large.
         """
-        for item in self.items:
-            if item.contents is not None:
-                item.contents.items(kind).clear()
+        tables = [item.contents.items(kind) for item in self.items if item.contents is not None]
+        freed_bytes = sum(table.size_bytes for table in tables)
+        for table in tables:
+            table.clear()
+        if freed_bytes > _WORTH_GIVING_BACK_BYTES:
+            give_back()
 
     @property
     def live(self) -> tuple[Item, ...]:
