@@ -26,9 +26,8 @@ _NAMED_IN_MESSAGE = 3
 # Rows that jobs bring for later ones of their repositories: 200 bytes each, in sets.
 _MOST_IN_SETS = 200_000
 _MOST_IN_SETS_EACH = 5_000
-_TABLES_GROWTH = (
-    1.25  # to what they take where the allocator cannot use again what they grew out of
-)
+# Of tables, to what they take where the allocator cannot use again what they grew out of.
+_TABLES_GROWTH = 1.25
 
 
 def unpack(batch: Batch, services: WorkServices) -> Batch:
