@@ -1,9 +1,10 @@
 """`index`: drain the queue in this process, or in several; or stay, and index what is pushed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import sleep
 from typing import Annotated
+from uuid import uuid4
 
 import typer
 
@@ -15,6 +16,7 @@ from musehub_pipeline.cli.workers import Workers
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.phases.services import open_database, open_queue
+from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.jobs import JobOutcome, Jobs
 from musehub_pipeline.settings import Settings
 
@@ -167,7 +169,7 @@ def watch(settings: Settings) -> Iterator[JobOutcome]:
         shown_log(on_phase=lambda _: None),
     ):
         queue, jobs = open_queue(database, settings), Jobs(database)
-        runner = Runner(settings, instance)
+        runner, batch_jobs = Runner(settings, instance), settings.batch_jobs
         listened = False
         while True:
             try:
@@ -177,15 +179,27 @@ def watch(settings: Settings) -> Iterator[JobOutcome]:
                         listened = True
                     while True:
                         if not queue.has_due():
-                            said = ""
                             pause = queue.backlog(limit=1).next_seconds
                             wait(min(_LOOK_SECONDS, pause or _LOOK_SECONDS))
-                        elif ended := runner.run():
+                        elif ended := _turn(queue, runner.run, wait, batch_jobs=batch_jobs):
                             yield from jobs.outcomes(ended)
-                        else:  # others were faster, or somebody has locked its row
-                            sleep(_PAUSE_SECONDS)
+                        said = ""
             except PipelineError as trouble:
                 if str(trouble) != said:
                     err.print(f"waiting: {trouble}")
                 said = str(trouble)
                 sleep(_PAUSE_SECONDS)
+
+
+def _turn(
+    queue: Queue, run: Callable[..., list[str]], wait: Callable[[float], bool], *, batch_jobs: int
+) -> list[str]:
+    """Index a batch of what is due, where no other worker is about to; return its jobs."""
+    run_id = str(uuid4())
+    if not queue.reserve(run_id=run_id, batch_jobs=batch_jobs):
+        wait(_PAUSE_SECONDS)
+        return []
+    ended = run(run_id=run_id)
+    if not ended:  # somebody has locked the row
+        sleep(_PAUSE_SECONDS)
+    return ended

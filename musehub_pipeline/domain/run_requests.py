@@ -4,6 +4,7 @@ A run is given no work: it claims what is due when it starts (ADR 2). So a plan 
 costs at most a run that finds nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 LANE_TAG = "musehub/lane"
@@ -60,7 +61,7 @@ def plan_runs(
         epoch: a number that changes every minute or so. Dagster forgets no run key, so a run that
             died before it claimed could not be requested again without it.
     """
-    missing = min(_batches(backlog.due, batch_jobs) - unclaimed, max_runs - in_flight)
+    missing = min(batches(backlog.due, batch_jobs) - unclaimed, max_runs - in_flight)
     if missing <= 0:
         return []
     oldest = backlog.due[0]
@@ -80,7 +81,7 @@ def plan_runs(
     ]
 
 
-def _batches(due: tuple[DueJob, ...], batch_jobs: int) -> int:
+def batches(due: Sequence[DueJob], batch_jobs: int) -> int:
     """Return how many runs could work at once: a repo's jobs go to one run at a time."""
     alike: dict[str | None, list[DueJob]] = {}
     for job in due:

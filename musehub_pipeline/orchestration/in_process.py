@@ -42,10 +42,11 @@ class Runner:
         self._job = index_mpacks_job(fixed_resource(settings))
         self._instance = instance
 
-    def run(self, job_ids: Sequence[str] = ()) -> list[str]:
+    def run(self, job_ids: Sequence[str] = (), *, run_id: str | None = None) -> list[str]:
         """Index a batch; return the ids of the jobs that it worked on, whatever became of them.
 
-        A job that was put off, as one that did not fit into the batch, is not among them.
+        A job that was put off, as one that did not fit into the batch, is not among them. `run_id`
+        is the run's, a UUID, where it has been given one.
 
         Raises:
             Exception: what an op raised; trouble of single jobs stays in their rows.
@@ -56,7 +57,7 @@ class Runner:
             run = self._job.execute_in_process(
                 run_config=_run_config(claim_jobs=ClaimConfig(job_ids=list(job_ids))),
                 instance=self._instance,
-                run_id=str(uuid4()),
+                run_id=run_id or str(uuid4()),
                 tags=OUR_TAGS,
             )
         batch: Batch = run.output_for_node(PHASES[-1].__name__)

@@ -30,7 +30,7 @@ class InFlight:
     """The living runs of a job."""
 
     runs: int
-    unclaimed: int  # that have not claimed yet
+    unclaimed: int  # that have not claimed yet, with those that Dagster knows nothing of so far
 
 
 def in_flight(
@@ -50,7 +50,8 @@ def in_flight(
             instance.report_run_failed(run, "The run's process is gone: its heartbeat has stopped.")
     living = [run.run_id for run in runs if run.job_name == job_name and run.run_id not in dead]
     claimed = sum(run_id in known and known[run_id].claimed for run_id in living)
-    return InFlight(runs=len(living), unclaimed=len(living) - claimed)
+    begun_elsewhere = len(known.keys() - {run.run_id for run in runs})
+    return InFlight(runs=len(living), unclaimed=len(living) - claimed + begun_elsewhere)
 
 
 def _runs(

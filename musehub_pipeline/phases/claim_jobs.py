@@ -25,7 +25,7 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
         Transient: DATABASE_UNAVAILABLE; or SCRATCH_UNAVAILABLE, and nothing is claimed.
     """
     services.make_scratch()
-    services.heartbeat.begin(run_id)
+    services.heartbeat.begin(run_id, claims=True)
     rescued = through_blips(services.queue.rescue)
     limit = services.settings.batch_jobs
     leases = through_blips(

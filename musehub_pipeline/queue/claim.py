@@ -9,7 +9,7 @@ from datetime import timedelta
 from musehub_pipeline.domain.errors import READ_AGAIN
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import failed_line, retry_line
-from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, DueJob
+from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, DueJob, batches
 from musehub_pipeline.postgres.database import Database, Row
 from musehub_pipeline.queue.backoff import Backoff
 from musehub_pipeline.queue.lease import LiveLease, claim_of
@@ -59,6 +59,21 @@ class Queue:
             rows = {row["job_id"]: row for row in transaction.rows("lease", lease)}
             transaction.write("run_claimed", {"run_id": run_id})
         return [self._lease_of(rows[job_id], run_id) for job_id in chosen]
+
+    def reserve(self, *, run_id: str, batch_jobs: int) -> bool:
+        """Note that a run is about to claim, unless those that are will take all that is due.
+
+        Many may wait for jobs, and all of them are woken: without this, each would begin a run.
+        """
+        with self._database.transaction() as transaction:
+            transaction.write("lock_claims")
+            ahead = transaction.value("count_about_to_claim")
+            due = transaction.rows("due", {"limit": (ahead + 1) * batch_jobs}, of=DueJob)
+            runs = batches(due, batch_jobs) or len(transaction.tuples("expired_leases"))
+            if runs <= ahead:
+                return False
+            transaction.write("begin_run", {"run_id": run_id, "claims": True, "lease": self._lease})
+        return True
 
     def rescue(self) -> list[Rescued]:
         """Take the jobs of runs that died back into the queue; log a line for each."""

@@ -52,13 +52,15 @@ class Heartbeat:
         if released:
             _log.warning("run %s was stopped: %d jobs are given back", self._run_id, released)
 
-    def begin(self, run_id: str) -> None:
+    def begin(self, run_id: str, *, claims: bool = False) -> None:
         """Say that `run_id` is alive, and renew its leases from now on, and those of no other run.
+
+        With `claims` it will take jobs from the queue: others count on it.
 
         Raises:
             Transient: DATABASE_UNAVAILABLE, where it stays away.
         """
-        through_blips(partial(self._runs.begin, run_id))
+        through_blips(partial(self._runs.begin, run_id, claims=claims))
         self._run_id = run_id
         if self._thread is None:
             self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)

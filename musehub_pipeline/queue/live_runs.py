@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from musehub_pipeline.postgres.database import Database
 
-_FORGOTTEN_AFTER = timedelta(days=1)
+_FORGOTTEN_AFTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,10 +24,11 @@ class Runs:
         self._database = database
         self.lease = lease
 
-    def begin(self, run_id: str) -> None:
-        """Note that a run has begun, and is alive."""
+    def begin(self, run_id: str, *, claims: bool) -> None:
+        """Note that a run has begun, and is alive; `claims` if it will take jobs from the queue."""
         with self._database.transaction() as transaction:
-            transaction.write("begin_run", {"run_id": run_id, "lease": self.lease})
+            parameters = {"run_id": run_id, "claims": claims, "lease": self.lease}
+            transaction.write("begin_run", parameters)
 
     def renew(self, run_id: str) -> None:
         """Make the leases of a run last from now on, and say that the run is alive."""
@@ -44,12 +45,15 @@ class Runs:
         with self._database.transaction() as transaction:
             released = transaction.write("release_run", {"run_id": run_id})
             released += transaction.write("release_run_past", {"run_id": run_id})
-            transaction.write("renew_run", {"run_id": run_id, "lease": self.lease})
+            transaction.write("end_run", {"run_id": run_id, "lease": self.lease})
             transaction.write("wake")
         return released
 
     def known(self, run_ids: Collection[str]) -> dict[str, KnownRun]:
-        """Return what is known of runs; one never heard of has a lease's time to say a word."""
+        """Return what is known of runs, and of others that are about to claim.
+
+        One of `run_ids` that was never heard of has a lease's time to say a word.
+        """
         ids = sorted(run_ids)
         with self._database.transaction() as transaction:
             transaction.write("expect_runs", {"run_ids": ids, "lease": self.lease})

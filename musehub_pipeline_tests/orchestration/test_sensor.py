@@ -106,10 +106,22 @@ def test_runs_that_have_not_claimed_are_not_requested_again(
     working = add_run(instance, hub, dg.DagsterRunStatus.STARTED)
     assert len(tick(hub, services, instance)) == 1
 
-    services.runs.begin(working)
+    services.runs.begin(working, claims=True)
     assert len(services.queue.claim(run_id=working, limit=2)) == 2
 
     assert len(tick(hub, services, instance)) == 1
+
+
+def test_a_run_that_a_worker_is_about_to_begin_is_not_requested(
+    hub: Hub, services: Services, instance: dg.DagsterInstance
+) -> None:
+    hub.enqueue("repo-a")
+    assert services.queue.reserve(run_id="beside", batch_jobs=200)
+
+    seen = tick(hub, services, instance)
+
+    assert isinstance(seen, str)
+    assert seen.endswith("1 due, 0 running; 0 runs in flight")
 
 
 def test_a_push_during_the_tick_is_seen_at_once(
@@ -140,7 +152,7 @@ def test_a_run_that_died_is_closed_and_its_job_requested_anew(
 ) -> None:
     job_id = hub.push(hub.create_repo(), small_history().mpack())
     run_id = add_run(instance, hub, dg.DagsterRunStatus.STARTED)
-    services.runs.begin(run_id)
+    services.runs.begin(run_id, claims=True)
     services.queue.claim(run_id=run_id, limit=2)
     assert tick(hub, services, instance) == "0 jobs pending, 0 due, 1 running; 1 runs in flight"
 

@@ -64,6 +64,44 @@ def test_jobs_of_the_same_time_go_by_their_ids(hub: Hub, queue: Queue) -> None:
     assert claimed(queue) == sorted(jobs)
 
 
+def test_a_run_is_reserved_for_each_batch_that_is_due_and_for_no_more(
+    hub: Hub, queue: Queue
+) -> None:
+    def reserved(*run_ids: str) -> list[bool]:
+        return [queue.reserve(run_id=run_id, batch_jobs=2) for run_id in run_ids]
+
+    assert reserved("none-due") == [False]
+    for number in range(3):
+        hub.enqueue(f"r{number}")
+
+    assert reserved("a", "b", "c") == [True, True, False]
+    claimed(queue, "a", limit=2)
+    assert reserved("c") == [False]  # b has yet to take the third
+    claimed(queue, "b", limit=2)
+    assert reserved("c") == [False]
+    hub.enqueue("r3")
+    assert reserved("c", "d") == [True, False]
+    hub.sql("UPDATE musehub_pipeline_runs SET started_at = now() - interval '6 s'")
+    assert reserved("d") == [True]  # c seems to have died
+
+
+def test_a_run_is_reserved_for_what_a_dead_one_has_left(hub: Hub, queue: Queue) -> None:
+    hub.enqueue("r")
+    expire(hub, claim_one(queue).claim.job_id)
+
+    assert queue.reserve(run_id="a", batch_jobs=2)
+    assert not queue.reserve(run_id="b", batch_jobs=2)
+
+
+def test_a_run_that_takes_nothing_from_the_queue_reserves_nothing(
+    hub: Hub, queue: Queue, runs: Runs
+) -> None:
+    hub.enqueue("r")
+    runs.begin("backfill", claims=False)
+
+    assert queue.reserve(run_id="a", batch_jobs=2)
+
+
 def test_jobs_of_another_type_or_status_are_not_taken(hub: Hub, queue: Queue) -> None:
     for assignment in ("job_type = 'mail.send'", "status = 'done'", "status = 'failed'"):
         change(hub, hub.enqueue("r"), assignment)
