@@ -13,7 +13,7 @@ PORT ?=
 # Processes that run tests at a time; 0 runs them in pytest's own, as a debugger wants it. By default
 # `make test` has three for two cores, as its longest tests wait more than they work.
 WORKERS ?=
-# Further arguments of `make test`, `make quick`, `make fuzz` and `make bench`.
+# Further arguments of all that say so in their description.
 ARGS ?=
 
 export DAGSTER_DISABLE_TELEMETRY = 1
@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test quick check docs fuzz soak bench format clean
+.PHONY: help demo dev test quick check docs fuzz soak bench capacity format clean
 
 PYTEST = $(BIN)/python -m pytest --dist loadgroup --numprocesses
 QUICK = $(addprefix musehub_pipeline_tests/,\
@@ -31,7 +31,7 @@ help: ## List these targets
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV); GIT=folder for demo, PORT=number for dev,"
-	@echo "  WORKERS=number for test and quick, ARGS='...' for test, quick, fuzz, soak and bench."
+	@echo "  WORKERS=number for test and quick, ARGS='...' for test, quick, fuzz, soak, bench, capacity."
 
 demo: $(STAMP) ## Push a repository's history and index it here, with nothing to set up (GIT=folder)
 	$(BIN)/musehub-pipeline demo $(if $(GIT),--git '$(GIT)')
@@ -69,6 +69,9 @@ soak: $(STAMP) ## Keep a hub under load while its parts die, for ten minutes (AR
 
 bench: $(STAMP) ## Measure throughput, memory, the queue and a lone push (ARGS='...')
 	$(BIN)/python -m musehub_pipeline_tests.benchmarks $(ARGS)
+
+capacity: $(STAMP) ## Say what a hub of some size needs, by rates measured here (ARGS='--per-second 50')
+	$(BIN)/python -m musehub_pipeline_tests.capacity $(ARGS)
 
 format: $(STAMP) ## Put the code into shape
 	$(BIN)/ruff check --fix .
