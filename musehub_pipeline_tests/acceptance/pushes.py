@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import psycopg
@@ -18,26 +19,41 @@ def push_many(hub: Hub, *, repos: int, each: int) -> list[str]:
 
     The jobs go round the repos: the first of each, then the second of each. Returns their ids.
     """
+    with psycopg.connect(str(hub.settings.database_url)) as connection:
+        return [insert(connection, push) for push in uploaded(hub, repos=repos, each=each)]
+
+
+class Uploaded(NamedTuple):
+    """An mpack that lies in storage, for which a row is still to be inserted."""
+
+    repo_id: str
+    mpack_key: str
+    head: str
+
+
+def uploaded(hub: Hub, *, repos: int, each: int) -> list[Uploaded]:
+    """Make repos, and upload a chain of `each` commits for every one; in the order of their pushes."""
     chains = {
         hub.create_repo(f"song-{n}", owner=f"o{n}"): _chain(hub, n, each) for n in range(repos)
     }
-    jobs: list[str] = []
-    with (
-        psycopg.connect(str(hub.settings.database_url)) as connection,
-        connection.cursor() as cursor,
-    ):
-        for number in range(each):
-            for repo_id, chain in chains.items():
-                mpack_key, head = chain[number]
-                jobs.append(f"job-{uuid4()}")
-                payload = {"mpack_key": mpack_key, "branch": "main", "head": head}
-                cursor.execute(
-                    "INSERT INTO musehub_background_jobs"
-                    " (job_id, repo_id, job_type, payload, status, created_at, attempt)"
-                    " VALUES (%s, %s, 'mpack.index', %s, 'pending', clock_timestamp(), 0)",
-                    (jobs[-1], repo_id, json.dumps(payload)),
-                )
-    return jobs
+    return [
+        Uploaded(repo_id, *chain[number])
+        for number in range(each)
+        for repo_id, chain in chains.items()
+    ]
+
+
+def insert(connection: psycopg.Connection[Any], push: Uploaded) -> str:
+    """Insert the row of a push, and return its id."""
+    job_id = f"job-{uuid4()}"
+    payload = {"mpack_key": push.mpack_key, "branch": "main", "head": push.head}
+    connection.execute(
+        "INSERT INTO musehub_background_jobs"
+        " (job_id, repo_id, job_type, payload, status, created_at, attempt)"
+        " VALUES (%s, %s, 'mpack.index', %s, 'pending', clock_timestamp(), 0)",
+        (job_id, push.repo_id, json.dumps(payload)),
+    )
+    return job_id
 
 
 def make_past(hub: Hub, days: Sequence[date]) -> None:

@@ -28,7 +28,7 @@ from musehub_pipeline_tests.benchmarks.fetch import fetch
 from musehub_pipeline_tests.benchmarks.figures import Figure
 from musehub_pipeline_tests.benchmarks.hostile_memory import hostile_memory
 from musehub_pipeline_tests.benchmarks.ingest import phases, ten_times
-from musehub_pipeline_tests.benchmarks.lone_push import lone_push
+from musehub_pipeline_tests.benchmarks.lone_push import aimed_pushes, lone_push, steady_pushes
 from musehub_pipeline_tests.benchmarks.long_past import long_past
 from musehub_pipeline_tests.benchmarks.memory import memory
 from musehub_pipeline_tests.benchmarks.puts import put_objects_directory, put_objects_s3
@@ -51,6 +51,8 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "index-throughput": index_throughput,
     "overhead": overhead,
     "lone-push": lone_push,
+    "aimed-pushes": aimed_pushes,
+    "steady-pushes": steady_pushes,
     "backfill": backfill,
     "beside-backfill": beside_backfill,
     "long-past": long_past,

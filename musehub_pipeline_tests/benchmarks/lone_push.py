@@ -9,10 +9,13 @@ from datetime import datetime
 from typing import NamedTuple
 from unittest.mock import patch
 
+import psycopg
+
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.phases.services import open_queue
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline_tests.acceptance.dev import Dev
+from musehub_pipeline_tests.acceptance.pushes import insert, uploaded
 from musehub_pipeline_tests.benchmarks.bench import Bench
 from musehub_pipeline_tests.benchmarks.figures import Figure, Pair, amount, seconds
 from musehub_pipeline_tests.factories import small_history
@@ -24,6 +27,13 @@ _LONGEST_PAUSE_SECONDS = 8
 _PATIENCE_SECONDS = 180
 _DETECTION_SECONDS = 1
 _DONE_SECONDS_AT_MOST = {50: 0.5, 95: 0.8}
+_AIMED = 200
+_AIMED_SECONDS = 1.5
+_LOOP_SECONDS = 26  # an idle tick waits for twenty, and Dagster sleeps for five
+_STEADY_REPOS = 50
+_STEADY_EACH = 24
+_STEADY_A_SECOND = 10
+_STEADY_SECONDS = 2
 
 
 class Seen(NamedTuple):
@@ -65,6 +75,61 @@ def lone_push(bench: Bench) -> Iterator[Figure]:
             limit=limit,
             percent=percent,
         )
+
+
+def aimed_pushes(bench: Bench) -> Iterator[Figure]:
+    """Push at every moment of the sensor's loop, from the end of the push before."""
+    pushes = bench.some(_AIMED)
+    pauses = [_LOOP_SECONDS * (number + 0.5) / pushes for number in range(pushes)]
+    random.Random(pushes).shuffle(pauses)
+    with running_dev(bench) as dev:
+        push_alone(dev, "warm-up")
+        seen = list[Seen]()
+        for number, pause in enumerate(pauses):
+            time.sleep(pause)
+            seen.append(push_alone(dev, f"song-{number}"))
+    yield amount(
+        "aimed_push_slowest",
+        f"of {pushes} pushes, each at another moment of the loop, beside the work itself",
+        [Pair(push.done, push.work) for push in seen],
+        unit="s",
+        limit=_AIMED_SECONDS,
+        percent=100,
+    )
+
+
+def steady_pushes(bench: Bench) -> Iterator[Figure]:
+    """Push ten times a second for two minutes, and look whether the queue grows."""
+    repos, each = bench.some(_STEADY_REPOS), _STEADY_EACH
+    with running_dev(bench) as dev:
+        pushes = uploaded(dev.hub, repos=repos, each=each)
+        push_alone(dev, "warm-up")
+        with psycopg.connect(str(dev.hub.settings.database_url), autocommit=True) as connection:
+            started = time.monotonic()
+            for number, push in enumerate(pushes):
+                time.sleep(max(0.0, started + number / _STEADY_A_SECOND - time.monotonic()))
+                insert(connection, push)
+        dev.wait(lambda: not _unfinished(dev.hub), seconds=_PATIENCE_SECONDS)
+        rows = dev.hub.sql(
+            "SELECT extract(epoch FROM finished_at - created_at)::float AS done,"
+            " (result ->> 'elapsed_ms')::float / 1000 AS work"
+            " FROM musehub_background_jobs ORDER BY created_at"
+        )
+    what = f"{len(pushes):,} pushes to {repos} repositories, {_STEADY_A_SECOND} a second"
+    for name, some in (("", rows[1:]), ("_last", rows[-5 * _STEADY_A_SECOND :])):
+        yield amount(
+            f"steady_push{name}_p95",
+            f"{what}{', of the last five seconds' if name else ''}; beside the work itself",
+            [Pair(row["done"], row["work"]) for row in some],
+            unit="s",
+            limit=_STEADY_SECONDS,
+            percent=95,
+        )
+
+
+def _unfinished(hub: Hub) -> int:
+    [row] = hub.sql("SELECT count(*) FROM musehub_background_jobs WHERE status <> 'done'")
+    return row["count"]
 
 
 @contextmanager
