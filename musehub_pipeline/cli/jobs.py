@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import Annotated
 
 import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
     age,
-    bar,
     err,
     milliseconds,
     out,
     paused_name,
     print_json,
-    print_pairs,
     print_rows,
     repo_name,
 )
@@ -29,12 +27,11 @@ from musehub_pipeline.cli.options import (
     RepoFilter,
     repo_option,
 )
+from musehub_pipeline.cli.show import show_job
 from musehub_pipeline.domain import ids
-from musehub_pipeline.domain.budgets import BUDGET_KEYS
 from musehub_pipeline.domain.errors import JobNotFound
 from musehub_pipeline.domain.escapes import one_line
 from musehub_pipeline.domain.job import Status
-from musehub_pipeline.domain.result import TIMINGS, in_order
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.postgres.database import Database
@@ -45,7 +42,6 @@ from musehub_pipeline.settings import Settings
 EXIT_REFUSED = 3
 
 _REPOSITORY_CHARACTERS = 24
-_ATTEMPT = ("attempt", "run_id", "started_at", "ended_at", "code", "message")
 
 PausedRepo = Annotated[str | None, repo_option("The repository; without it, the whole queue.")]
 
@@ -125,49 +121,7 @@ def _repository(row: ListedJob) -> str:
     return repo_name(row["owner"], row["slug"], row["repo_id"])
 
 
-@app.command("show")
-def show_job(
-    job_id: Annotated[str, typer.Argument(help="The job, or how its id begins.")],
-    as_json: JsonFlag = False,
-) -> None:
-    """Show all that is known about a job: how it stands, its row, its attempts, and its result."""
-    with _open_queue() as (_, jobs):
-        found = jobs.require(jobs.named(job_id))
-        standing = jobs.explain(found)
-    row, job_id = dict[str, Any](found), found["job_id"]
-    row["result"] = row["result"] and in_order(row["result"])
-    if as_json:
-        print_json(row)
-        return
-    result, attempts = row.pop("result"), row.pop("attempts")
-    out.print(f"{job_id} {standing}")
-    print_pairs(row)
-    if attempts:
-        lines = ([_moment(attempt.get(name)) for name in _ATTEMPT] for attempt in attempts)
-        print_rows(_ATTEMPT, lines, title="attempts")
-    if result:
-        print_pairs(result, title="result")
-        _print_phases(result)
-
-
-def _print_phases(result: dict[str, Any]) -> None:
-    """Draw what the phases took of a job's time; not of a result that somebody else wrote."""
-    if not all(isinstance(result.get(key), int | float) for key in BUDGET_KEYS):
-        return
-    elapsed = result["elapsed_ms"] or 1
-    print_rows(
-        ("phase", "took", "share", ""),
-        (
-            (
-                key.removesuffix("_ms"),
-                milliseconds(result[key]),
-                f"{result[key] / elapsed:.0%}",
-                bar(result[key] / elapsed),
-            )
-            for key in TIMINGS
-        ),
-        title="phases",
-    )
+app.command("show")(show_job)
 
 
 @app.command("retry")
@@ -311,14 +265,6 @@ def _filters(
         "older_than": older_than,
         "newer_than": newer_than,
     }
-
-
-def _moment(value: object) -> object:
-    """Return a time of the history, which is JSON, as one; anything else as it is."""
-    try:
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def _refusals(
