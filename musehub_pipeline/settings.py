@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         None, description="s3://bucket/prefix or file:///dir; unset: a directory in the home"
     )
     scratch_dir: Path | None = Field(None, description="Where mpacks lie during a run")
+    ui_url: str = Field(
+        "http://127.0.0.1:3000",
+        pattern=r"^https?://\S+$",
+        description="Where people find Dagster's UI, for links to it",
+    )
 
     batch_jobs: int = Field(200, ge=1, description="Jobs that one run takes at the most")
     batch_bytes: int = Field(

@@ -1,7 +1,10 @@
 """`jobs show`: all that is known about a job."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -9,9 +12,11 @@ from musehub_pipeline import local
 from musehub_pipeline.cli.console import bar, milliseconds, out, print_json, print_pairs, print_rows
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.cli.timeline import print_timeline
-from musehub_pipeline.domain.attempt import attempts_of, history, moment
+from musehub_pipeline.domain.attempt import Attempt, attempts_of, history, moment
 from musehub_pipeline.domain.budgets import BUDGET_KEYS
 from musehub_pipeline.domain.result import TIMINGS, in_order
+from musehub_pipeline.orchestration.instance import RecordsUnavailable
+from musehub_pipeline.orchestration.run_record import find_run
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.queue.jobs import Jobs
 from musehub_pipeline.settings import Settings
@@ -23,7 +28,11 @@ def show_job(
     job_id: Annotated[str, typer.Argument(help="The job, or how its id begins.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Show all that is known about a job: how it stands, its row, its attempts, and its result."""
+    """Show all that is known about a job: how it stands, its row, its attempts, and its result.
+
+    The link to its latest run leads to the UI at MUSEHUB_UI_URL. The job and the host of that run
+    are shown where Dagster's records are in PostgreSQL and know them.
+    """
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:
         jobs = Jobs(database)
@@ -39,6 +48,7 @@ def show_job(
     result = row.pop("result") if isinstance(row["result"], dict) else {}
     print_pairs({name: value for name, value in row.items() if name != "attempts"})
     if attempts := attempts_of(row, now=datetime.now(UTC)):
+        _print_run(attempts, settings)
         print_timeline(attempts)
     if ended := history(row):
         lines = ([_shown(entry.get(name)) for name in _ATTEMPT] for entry in ended)
@@ -46,6 +56,22 @@ def show_job(
     if result:
         print_pairs(result, title="result")
         _print_phases(result)
+
+
+def _print_run(attempts: Sequence[Attempt], settings: Settings) -> None:
+    """Say which run had the job last, where that was, and where to see it."""
+    run_id = next((each.run_id for each in reversed(attempts) if each.run_id), None)
+    if run_id is None:
+        return
+    record = None
+    with suppress(RecordsUnavailable):
+        record = find_run(settings, run_id)
+    run = {
+        "job": record and record.job_name,
+        "host": record and record.host,
+        "page": f"{settings.ui_url.rstrip('/')}/runs/{quote(run_id, safe='')}",
+    }
+    print_pairs(run, title="latest run, in Dagster")
 
 
 def _shown(value: object) -> object:

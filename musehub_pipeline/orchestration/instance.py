@@ -93,12 +93,11 @@ def use_dagster_home(settings: Settings) -> Path:
     if not (folder / "dagster.yaml").exists():  # an operator's own stays
         parts = [(_FOLDER / name).read_text("utf-8") for name in ("dagster.yaml", "storage.yaml")]
         (folder / "dagster.yaml").write_text("".join(parts), "utf-8")
-    if configured := settings.dagster_database_url:
-        url = database_url(configured)
-    else:
-        url = _database_beside(settings)
+    configured = settings.dagster_database_url is not None
+    if not configured:
         _ensure_database_beside(settings)
-    _check(url, given=configured is not None)
+    url = records_url(settings)
+    _check(url, given=configured)
     # psycopg 3 would break how dagster-postgres notifies.
     url = url.set(drivername="postgresql+psycopg2")
     os.environ[_VARIABLE] = url.render_as_string(hide_password=False)
@@ -158,7 +157,10 @@ def _check(url: URL, *, given: bool) -> None:
             raise SettingsError(f"{_VARIABLE}: not set, and {away}") from error
 
 
-def _database_beside(settings: Settings) -> URL:
+def records_url(settings: Settings) -> URL:
+    """Return the database in which Dagster keeps its records, unless its home says otherwise."""
+    if settings.dagster_database_url is not None:
+        return database_url(settings.dagster_database_url)
     hub = database_url(str(settings.database_url))
     return hub.set(database=f"{hub.database}_dagster")
 
@@ -166,7 +168,7 @@ def _database_beside(settings: Settings) -> URL:
 def _ensure_database_beside(settings: Settings) -> bool:
     """Make the database beside the hub's, unless it is there; return whether it was not."""
     hub = database_url(str(settings.database_url))
-    name = str(_database_beside(settings).database)
+    name = str(records_url(settings).database)
     try:
         made = ensure_database(hub, name)
         if made:

@@ -4,6 +4,8 @@ import re
 
 import psycopg
 import pytest
+import sqlalchemy as sa
+from dagster._core.storage.runs.schema import RunStorageSqlMetadata
 
 from musehub_pipeline.postgres.statements import files, statement
 
@@ -19,6 +21,13 @@ NAMES = found("name")
 # What cannot be planned: it is run, and makes the tables that the statements after it need.
 DEFINITION = re.compile(r"(--.*\n)*(CREATE|ANALYZE) ")
 SETTING = re.compile(r"(--.*\n)*SET ")
+
+
+def make_tables_of_dagster(database_url: str) -> None:
+    """Make those of runs: one statement reads what Dagster has recorded there."""
+    engine = sa.create_engine(sa.make_url(database_url).set(drivername="postgresql+psycopg"))
+    RunStorageSqlMetadata.create_all(engine)
+    engine.dispose()
 
 
 @pytest.mark.parametrize("heading", ["name", "fragment"])
@@ -66,6 +75,7 @@ def test_an_unknown_name_is_an_error() -> None:
 
 def test_postgresql_can_plan_every_statement(database_url: str) -> None:
     planned = []
+    make_tables_of_dagster(database_url)
     with psycopg.connect(database_url) as connection:
         for name in sorted(NAMES, key=lambda name: not DEFINITION.match(statement(name))):
             parameters: dict[str, str] = {}
