@@ -15,10 +15,19 @@ import sqlalchemy as sa
 
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.index.index import Index
-from musehub_pipeline.orchestration.metadata import column_schema
+from musehub_pipeline.orchestration.metadata import column_schema, table
 from musehub_pipeline.phases.batch import Batch
-from musehub_pipeline.phases.report import figures, written
+from musehub_pipeline.phases.report import (
+    FIGURE_COLUMNS,
+    figure_rows,
+    figures,
+    has_ended_a_job,
+    written,
+)
 from musehub_pipeline.postgres import schema
+
+FIGURES = "figures"
+"""Where a materialization of `MPACK_INDEX` has the table of `figure_rows`."""
 
 _PAGE = "docs/lineage.md"
 _TABLE_NAME = "dagster/table_name"
@@ -90,10 +99,9 @@ BRANCHES = _table(
 MPACK_INDEX = _asset(
     "mpack_index",
     "The index of pushed mpacks as a whole, of object bytes and all tables. A run of index_mpacks"
-    " that worked on any job adds one materialization with the figures of its batch: p50, p95 and"
-    " maximum of each phase over the jobs that are done, the number of jobs by outcome, rows,"
-    " bytes, and how long the oldest job had waited. Runs of backfill_mpacks add none, so that the"
-    " figures are those of live pushes.",
+    " that ended any job, as done or failed, adds one materialization. It plots the longest wait,"
+    " elapsed times, how many jobs failed, MB/s and the median of each phase; the table `figures`"
+    " has the rest. Runs of backfill_mpacks add none: the figures are those of live pushes.",
     after=BRANCHES,
 )
 
@@ -115,7 +123,7 @@ def assets(
         spec.merge_attributes(
             owners=owners, tags=tags, kinds={storage_kind} if spec.key in _IN_STORAGE else set()
         )
-        for spec in (MPACKS, *(table for table, _ in _TABLES), MPACK_INDEX)
+        for spec in (MPACKS, *(rows for rows, _ in _TABLES), MPACK_INDEX)
     ]
 
 
@@ -131,7 +139,9 @@ def materialize(context: dg.OpExecutionContext, batch: Batch, index: Index) -> N
         if known is not None:
             metadata["dagster/row_count"] = known
         context.log_event(dg.AssetMaterialization(spec.key, metadata=metadata))
-    context.log_event(dg.AssetMaterialization(MPACK_INDEX.key, metadata=figures(batch, seconds)))
+    if has_ended_a_job(batch):
+        metadata = {**figures(batch, seconds), FIGURES: table(figure_rows(batch), FIGURE_COLUMNS)}
+        context.log_event(dg.AssetMaterialization(MPACK_INDEX.key, metadata=metadata))
 
 
 def _rows(index: Index) -> dict[str, int]:

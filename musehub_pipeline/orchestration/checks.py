@@ -16,7 +16,7 @@ from musehub_pipeline.domain.budgets import BudgetKey, Budgets
 from musehub_pipeline.domain.errors import Fault, Rejection, Trouble
 from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.domain.trouble import serious
-from musehub_pipeline.orchestration.assets import MPACK_INDEX
+from musehub_pipeline.orchestration.assets import FIGURES, MPACK_INDEX
 from musehub_pipeline.orchestration.metadata import table
 from musehub_pipeline.orchestration.resources import MusehubServices
 from musehub_pipeline.phases import report
@@ -24,6 +24,7 @@ from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.services import Services, open_database
 from musehub_pipeline.settings import Settings
 
+_LOOKED_AT = 100  # materializations: those of runs that refused all their pushes have no times
 _FAULTS = frozenset(map(str, Fault))
 _WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
@@ -93,10 +94,10 @@ def queue_age(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
 @_by_hand(
     "No job took longer than MUSEHUB_PHASE_BUDGETS_MS allows. Where budgets are set, each run"
     " of index_mpacks judges the jobs that it has done; executed by hand, the check judges the"
-    " maxima of the latest materialization. It only warns: the jobs are done all the same."
+    " maxima of the latest run that has done any. It only warns: the jobs are done all the same."
 )
 def phase_budgets(instance: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
-    """Judge the latest materialization by the budgets of now."""
+    """Judge the latest run that has done a job by the budgets of now."""
     budgets = musehub.settings.phase_budgets
     maxima = _latest_maxima(instance, budgets)
     over = {key: taken for key, taken in maxima.items() if taken > budgets[key]}
@@ -133,15 +134,15 @@ CHECKS = (trouble, refused_pushes, queue_age, phase_budgets, fsck)
 
 
 def _latest_maxima(instance: dg.DagsterInstance, budgets: Budgets) -> dict[BudgetKey, float]:
-    """Return of the latest materialization the maxima for which there is a budget."""
-    latest = instance.get_latest_materialization_event(MPACK_INDEX.key)
-    seen = latest.asset_materialization if latest else None
-    entries = seen.metadata if seen else {}
-    return {
-        key: entry.value or 0.0
-        for key in budgets
-        if isinstance(entry := entries.get(f"{key}_max"), dg.FloatMetadataValue)
-    }
+    """Return the maxima for which there is a budget, of the latest run that has done a job."""
+    for record in instance.fetch_materializations(MPACK_INDEX.key, limit=_LOOKED_AT).records:
+        made = record.asset_materialization
+        figures = made.metadata.get(FIGURES) if made else None
+        if isinstance(figures, dg.TableMetadataValue):
+            maxima = {row.data["figure"]: row.data["max"] for row in figures.records}
+            if maxima.keys() >= budgets.keys():
+                return {key: float(maxima[key] or 0) for key in budgets}
+    return {}
 
 
 def judge(context: dg.OpExecutionContext, batch: Batch, settings: Settings) -> None:

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import cast
+from typing import Literal, cast
 
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.backfill import Report
-from musehub_pipeline.domain.budgets import BUDGET_KEYS
+from musehub_pipeline.domain.budgets import BUDGET_KEYS, BudgetKey
 from musehub_pipeline.domain.escapes import one_line
 from musehub_pipeline.domain.job import Claim
-from musehub_pipeline.domain.result import COUNTS, Outcome, Result
+from musehub_pipeline.domain.result import COUNTS, TIMINGS, Count, Outcome, Result
 from musehub_pipeline.phases.batch import Batch, Item
 
 MAX_ROWS = 100
@@ -20,6 +20,19 @@ _DECIMALS = 3
 _MAX_EXCESSES = 10
 _NAME_CHARACTERS = 80
 _REASON_CHARACTERS = 200
+
+_OUTCOMES = {
+    "done": Outcome.DONE,
+    "failed": Outcome.FAILED,
+    "put_back": Outcome.PUT_BACK,
+    "lost": Outcome.LOST,
+}
+_SUMMED: tuple[BudgetKey | Count | Literal["mpack_size_bytes"], ...] = (
+    "elapsed_ms",
+    *TIMINGS,
+    "mpack_size_bytes",
+    *COUNTS,
+)
 
 Row = dict[str, str | int | float | None]
 
@@ -33,6 +46,9 @@ JOB_COLUMNS = {
 }
 """The type of each column of `job_rows`."""
 
+FIGURE_COLUMNS = {"figure": "string", **dict.fromkeys(("total", "p50", "p95", "max"), "float")}
+"""The type of each column of `figure_rows`."""
+
 EXCESS_COLUMNS = {
     "key": "string",
     "taken_ms": "float",
@@ -44,24 +60,66 @@ EXCESS_COLUMNS = {
 
 
 def figures(batch: Batch, seconds: float) -> dict[str, int | float]:
-    """Return the figures of a run that took `seconds`: of its done jobs, and how many fared how.
+    """Return the figures of a run that took `seconds`, to be plotted: few, what matters first.
 
-    Where no job is done there are no times: a gap in a plot, and no zero.
+    Plots are drawn in the order of their names, so the first have numbers; the phases follow. What
+    there is not, as times where no job is done, is a gap in a plot, and no zero.
+    """
+    waits, results = _waits(batch), batch.results
+    failed = sum(item.outcome is Outcome.FAILED for item in batch.items)
+    found: dict[str, int | float | None] = {
+        "1 wait_seconds_max": waits[-1] if waits else None,
+        "2 elapsed_ms_p50": _percentile(results, "elapsed_ms", 50),
+        "3 elapsed_ms_p95": _percentile(results, "elapsed_ms", 95),
+        "4 jobs_failed": failed,
+        "5 mb_per_second": _mb_per_second(results, seconds),
+        **{f"{key}_p50": _percentile(results, key, 50) for key in TIMINGS},
+    }
+    return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def figure_rows(batch: Batch) -> list[Row]:
+    """Return a row for every figure of a run: how many jobs fared how, and what those took and did.
+
+    Times and counts are of the jobs that are done, each its own.
     """
     outcomes = Counter(item.outcome for item in batch.items)
-    mpack_bytes = sum(result["mpack_size_bytes"] for result in batch.results)
+    rows = [
+        _figure_row("jobs", total=len(batch.items)),
+        *(_figure_row(f"jobs_{name}", total=outcomes[of]) for name, of in _OUTCOMES.items()),
+    ]
+    if waits := _waits(batch):
+        rows.append(_figure_row("wait_seconds", waits))
+    for key in _SUMMED if batch.results else ():
+        values = sorted(result[key] for result in batch.results)
+        rows.append(_figure_row(key, values, total=round(sum(values), _DECIMALS)))
+    return rows
+
+
+def _figure_row(name: str, values: Sequence[float] = (), *, total: float | None = None) -> Row:
     return {
-        "jobs": len(batch.items),
-        "jobs_done": outcomes[Outcome.DONE],
-        "jobs_failed": outcomes[Outcome.FAILED],
-        "jobs_put_back": outcomes[Outcome.PUT_BACK],
-        "jobs_lost": outcomes[Outcome.LOST],
-        "queue_age_seconds": round(_queue_age(batch), _DECIMALS),
-        "mpack_bytes": mpack_bytes,
-        "mb_per_second": round(mpack_bytes / 1e6 / seconds, _DECIMALS) if seconds else 0.0,
-        **{name: sum(result[name] for result in batch.results) for name in COUNTS},
-        **_times(batch.results),
+        "figure": name,
+        "total": total,
+        "p50": percentile(values, 50) if values else None,
+        "p95": percentile(values, 95) if values else None,
+        "max": values[-1] if values else None,
     }
+
+
+def _percentile(results: Sequence[Result], key: BudgetKey, percent: int) -> float | None:
+    return percentile(sorted(result[key] for result in results), percent) if results else None
+
+
+def _mb_per_second(results: Sequence[Result], seconds: float) -> float | None:
+    if not results or not seconds:
+        return None
+    mpack_bytes = sum(result["mpack_size_bytes"] for result in results)
+    return round(mpack_bytes / 1e6 / seconds, _DECIMALS)
+
+
+def has_ended_a_job(batch: Batch) -> bool:
+    """Tell whether a run did what it is for: a job is done, or has failed for good."""
+    return any(item.outcome in {Outcome.DONE, Outcome.FAILED} for item in batch.items)
 
 
 def written(batch: Batch) -> Counter[str]:
@@ -82,24 +140,16 @@ def backfill_report(batch: Batch) -> Report:
     )
 
 
-def _queue_age(batch: Batch) -> float:
-    """Return for how many seconds the oldest job had waited; a clock ahead of us makes no debt."""
-    return max([0.0, *(item.claim.queued_seconds for item in batch.items)])
-
-
 def longest_wait(batch: Batch) -> float:
     """Return for how many seconds the oldest of the jobs had waited that no run had before."""
-    return max([0.0, *(i.claim.queued_seconds for i in batch.items if i.claim.attempt == 1)])
+    return max([0.0, *_waits(batch)])
 
 
-def _times(results: Sequence[Result]) -> dict[str, float]:
-    times: dict[str, float] = {}
-    for key in BUDGET_KEYS if results else ():
-        values = sorted(result[key] for result in results)
-        times[f"{key}_p50"] = percentile(values, 50)
-        times[f"{key}_p95"] = percentile(values, 95)
-        times[f"{key}_max"] = values[-1]
-    return times
+def _waits(batch: Batch) -> list[float]:
+    """Return the waits of jobs that no run had before; a clock ahead of us makes no debt."""
+    claims = (item.claim for item in batch.items)
+    seconds = (max(0.0, claim.queued_seconds) for claim in claims if claim.attempt == 1)
+    return sorted(round(wait, _DECIMALS) for wait in seconds)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from musehub_pipeline.domain.budgets import BUDGET_KEYS
-from musehub_pipeline.domain.result import COUNTS
+from musehub_pipeline.domain.result import COUNTS, TIMINGS
 from musehub_pipeline.orchestration.assets import MPACK_INDEX
 from musehub_pipeline_tests.factories import History, small_history
 from musehub_pipeline_tests.hub import Hub
@@ -47,25 +47,34 @@ def test_a_run_adds_one_materialization_with_the_figures_of_its_batch(
     [figures] = materializations(instance)
     results = [hub.job(job_id)["result"] for job_id in done]
     times = {key: sorted(result[key] for result in results) for key in BUDGET_KEYS}
-    assert figures.pop("queue_age_seconds") == pytest.approx(3600, abs=60)
-    rate = figures.pop("mb_per_second")
+    assert figures.pop("1 wait_seconds_max") == pytest.approx(3600, abs=60)
+    rate = figures.pop("5 mb_per_second")
     assert 0 < rate <= 3 * len(MPACK) / 1e3 / times["elapsed_ms"][-1] + 0.001
+    rows = {row["figure"]: row for row in table_of(figures.pop("figures"))}
     assert figures == {
+        "2 elapsed_ms_p50": times["elapsed_ms"][1],
+        "3 elapsed_ms_p95": times["elapsed_ms"][2],
+        "4 jobs_failed": 2,
+        **{f"{key}_p50": times[key][1] for key in TIMINGS},
+    }
+    jobs = {name: row["total"] for name, row in rows.items() if name.startswith("jobs")}
+    assert jobs == {
         "jobs": 6,
         "jobs_done": 3,
         "jobs_failed": 2,
         "jobs_put_back": 1,
         "jobs_lost": 0,
-        "mpack_bytes": 3 * len(MPACK),
-        **{name: sum(result[name] for result in results) for name in COUNTS},
-        **{f"{key}_p50": values[1] for key, values in times.items()},
-        **{f"{key}_p95": values[2] for key, values in times.items()},
-        **{f"{key}_max": values[2] for key, values in times.items()},
     }
-    assert (figures["objects_total"], figures["objects_put"]) == (3 * 14, 14)
+    assert {key: rows[key]["max"] for key in times} == {key: times[key][2] for key in times}
+    assert {name: rows[name]["total"] for name in ("mpack_size_bytes", *COUNTS)} == {
+        name: sum(result[name] for result in results) for name in ("mpack_size_bytes", *COUNTS)
+    }
+    assert (rows["objects_total"]["total"], rows["objects_put"]["total"]) == (3 * 14, 14)
 
 
-def test_every_figure_is_a_number_that_the_ui_plots(hub: Hub, instance: dg.DagsterInstance) -> None:
+def test_every_figure_but_the_table_is_a_number_that_the_ui_plots(
+    hub: Hub, instance: dg.DagsterInstance
+) -> None:
     hub.push(hub.create_repo(), MPACK)
 
     run(hub, instance)
@@ -73,8 +82,29 @@ def test_every_figure_is_a_number_that_the_ui_plots(hub: Hub, instance: dg.Dagst
     event = instance.get_latest_materialization_event(MPACK_INDEX.key)
     assert event is not None
     assert event.asset_materialization is not None
-    kinds = {type(value) for value in event.asset_materialization.metadata.values()}
-    assert kinds == {dg.IntMetadataValue, dg.FloatMetadataValue}
+    metadata = dict(event.asset_materialization.metadata)
+    assert isinstance(metadata.pop("figures"), dg.TableMetadataValue)
+    assert {type(value) for value in metadata.values()} == {
+        dg.IntMetadataValue,
+        dg.FloatMetadataValue,
+    }
+
+
+def test_the_last_figures_are_of_the_last_run_that_ended_a_job(
+    hub: Hub, instance: dg.DagsterInstance
+) -> None:
+    hub.push(hub.create_repo(), MPACK)
+    worked = run(hub, instance)
+    hub.enqueue("repo-song", **MISSING)
+
+    run(hub, instance, read_again_seconds=3600)
+
+    event = instance.get_latest_materialization_event(MPACK_INDEX.key)
+    assert event is not None
+    assert (event.run_id, len(materializations(instance))) == (worked, 1)
+    assert hub.sql("SELECT error_code FROM musehub_background_jobs WHERE status = 'pending'") == [
+        {"error_code": "MPACK_MISSING"}
+    ]
 
 
 def test_a_run_that_found_no_job_adds_none(hub: Hub, instance: dg.DagsterInstance) -> None:
@@ -93,16 +123,16 @@ def test_where_no_job_is_done_there_are_no_times_and_nothing_is_judged(
     run(hub, instance, phase_budgets_ms=TINY)
 
     [figures] = materializations(instance)
-    assert figures.pop("queue_age_seconds") >= 0
-    assert figures == {
+    assert figures.pop("1 wait_seconds_max") >= 0
+    rows = table_of(figures.pop("figures"))
+    assert figures == {"4 jobs_failed": 1}
+    assert {row["figure"]: row["total"] for row in rows} == {
         "jobs": 1,
         "jobs_done": 0,
         "jobs_failed": 1,
         "jobs_put_back": 0,
         "jobs_lost": 0,
-        "mpack_bytes": 0,
-        "mb_per_second": 0.0,
-        **dict.fromkeys(COUNTS, 0),
+        "wait_seconds": None,
     }
     assert evaluations(instance) == []
 
@@ -185,7 +215,8 @@ def test_a_table_has_a_hundred_rows_and_says_how_many_were_left_out(
     assert [row["job"] for row in rows[:1]] == [failed[7:19]]
     assert (len(rows), metadata["left_out_of_batch"].value) == (100, 3)
     [figures] = materializations(instance)
-    assert (figures["jobs"], figures["jobs_done"]) == (103, 102)
+    totals = {row["figure"]: row["total"] for row in table_of(figures["figures"])}
+    assert (totals["jobs"], totals["jobs_done"]) == (103, 102)
 
 
 def test_the_summary_lines_of_a_level_are_one_entry_of_the_log(

@@ -117,10 +117,12 @@ def test_the_check_names_the_ten_worst_times_of_a_batch(
     [("", True, set()), (AMPLE, True, set()), (TINY, False, {"object_puts_ms", "elapsed_ms"})],
     ids=["none", "ample", "tiny"],
 )
-def test_the_check_executed_by_hand_judges_the_latest_run(
+def test_the_check_executed_by_hand_judges_the_latest_run_that_did_a_job(
     hub: Hub, instance: dg.DagsterInstance, budgets: str, passed: bool, over: set[str]
 ) -> None:
     hub.push(hub.create_repo(), MPACK)
+    run(hub, instance)
+    hub.push("repo-song", NOT_MSGPACK)
     run(hub, instance)
     settings = hub.settings.model_copy(update={"phase_budgets_ms": budgets})
     job = build_defs(musehub=fixed_resource(settings)).resolve_implicit_global_asset_job_def()
