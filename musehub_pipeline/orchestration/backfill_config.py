@@ -34,7 +34,12 @@ SELECTION_TAGS = {
 }
 """What a run takes can be said by these; and what each may be, in Markdown."""
 
+PLANNED_TAG = "musehub/planned"
+INDEXED_TAG = "musehub/indexed"
+"""How many jobs, as a run says itself: a list of runs, as on a backfill's page, shows its tags."""
+
 _PREFIX = "musehub/"
+_SAID_BY_RUNS = {LANE_TAG, PROCESS_TAG, PLANNED_TAG, INDEXED_TAG}  # a re-execution inherits them
 _T = TypeVar("_T")
 
 
@@ -133,7 +138,7 @@ class BackfillConfig(dg.Config):
 def _refuse_unknown(tags: Mapping[str, str]) -> None:
     """Else what a slip in a tag's name left out would have its default."""
     for tag, value in tags.items():
-        if tag.startswith(_PREFIX) and tag not in {LANE_TAG, PROCESS_TAG, *SELECTION_TAGS}:
+        if tag.startswith(_PREFIX) and tag not in _SAID_BY_RUNS | SELECTION_TAGS.keys():
             known = ", ".join(SELECTION_TAGS)
             raise dg.Failure(f"{tag}: with {value!r:.80}, is none of the tags {known}")
 

@@ -25,6 +25,8 @@ from musehub_pipeline.domain.backfill import (
 from musehub_pipeline.domain.run_requests import BACKFILL, LANE_TAG
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.orchestration.backfill_config import (
+    INDEXED_TAG,
+    PLANNED_TAG,
     SELECTION_TAGS,
     BackfillConfig,
 )
@@ -42,7 +44,14 @@ from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline.settings import Settings
 
 BACKFILL_JOB = "backfill_mpacks"
-_DESCRIPTION = """Index again what was pushed on a day: by an older version, or what failed.
+_DESCRIPTION = f"""Index again what was pushed on a day: by an older version, or what failed.
+
+*Missing* means here that this job never ran for a day, and not that the index lacks anything. Most
+days stay missing, and that is as it should be: nothing was pushed on them, or all of it is current.
+`musehub-pipeline backfill plan` says on which days there are how many jobs to index again.
+
+Each run says of its day by its tags how many jobs it planned, `{PLANNED_TAG}`, and how many it has
+indexed, `{INDEXED_TAG}`.
 
 The config of `plan_backfill` says what is taken. Where it does not, as from the dialog of
 backfills, tags of the run do:
@@ -65,6 +74,8 @@ def plan_backfill(
     selection = through_blips(partial(_selection, context, config, musehub.repos))
     jobs = planning.plan_backfill(musehub, selection)
     plan = _plan(context, config, jobs, selection, musehub.archive)
+    tags = {PLANNED_TAG: str(plan["planned"]), INDEXED_TAG: "0"}
+    context.instance.add_run_tags(context.run_id, tags)
     yield dg.Output(plan, _PLAN, metadata=plan)
     yield from _in_batches([] if plan["dry_run"] else jobs, musehub.settings)
 
@@ -170,6 +181,7 @@ def report_backfill(
         context.log.warning("%d jobs were left to other runs.", left)
     report = plan | {"left": left} | total.as_dict()
     context.log.info("Backfill: %s", report)
+    context.instance.add_run_tags(context.run_id, {INDEXED_TAG: str(total.indexed)})
     return dg.Output(report, metadata={**report, "batches": len(reports)})
 
 

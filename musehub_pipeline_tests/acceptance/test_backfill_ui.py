@@ -108,6 +108,9 @@ def assert_succeeded(browser: Browser, backfill: str) -> None:
     cells = browser.page.get_by_role("cell").all_inner_texts()
     targeted, in_progress, succeeded, failed = map(int, cells[-4:])
     assert (targeted, in_progress, succeeded, failed) == (len(DAYS), 0, len(DAYS), 0)
+    browser.open(f"/runs/b/{backfill}?tab=runs")
+    browser.text(f"musehub/indexed: {A_DAY}").nth(len(DAYS) - 1).wait_for()
+    browser.picture("backfill-runs")
 
 
 def assert_report(browser: Browser, run_id: str, **expected: int) -> None:

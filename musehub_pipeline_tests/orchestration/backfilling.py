@@ -105,6 +105,14 @@ def fared(run: dg.ExecuteInProcessResult) -> tuple[int, int, dict[str, int], dic
     return found["planned"], found["indexed"], found["failed"], found["kept"]
 
 
+def jobs_by_tags(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
+    """Return what a run says by its tags of how many jobs it had."""
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    names = ("musehub/planned", "musehub/indexed")
+    return {name: run.tags[name] for name in names if name in run.tags}
+
+
 def attempts(hub: Hub, jobs: list[str]) -> list[int]:
     """Return the attempts of jobs, all of which are done by the current version."""
     rows = [hub.job(job_id) for job_id in jobs]

@@ -19,6 +19,7 @@ from musehub_pipeline_tests.orchestration.backfilling import (
     backfill,
     failed_pushes,
     fared,
+    jobs_by_tags,
     old_pushes,
     report,
 )
@@ -55,6 +56,22 @@ def test_each_batch_is_ended_before_the_next_one_is_begun(
     ]
     assert attempts(hub, jobs) == [2] * 5
     assert [hub.job(job_id)["result"]["batch_jobs"] for job_id in jobs] == [2, 2, 2, 2, 1]
+
+
+def test_a_list_of_runs_says_how_many_jobs_each_of_them_had(
+    hub: Hub, instance: dg.DagsterInstance
+) -> None:
+    *_, gone = old_pushes(hub, "abc")
+    hub.store.delete(f"mpacks/{hub.job(gone)['payload']['mpack_key'][-64:]}")
+
+    runs = [backfill(hub, instance) for _ in range(2)]
+    none = backfill(hub, instance, day="2025-03-04")
+
+    assert [jobs_by_tags(instance, run.run_id) for run in (*runs, none)] == [
+        {"musehub/planned": "3", "musehub/indexed": "2"},
+        {"musehub/planned": "1", "musehub/indexed": "0"},
+        {"musehub/planned": "0", "musehub/indexed": "0"},
+    ]
 
 
 def test_the_report_says_what_came_of_all_batches(hub: Hub, instance: dg.DagsterInstance) -> None:

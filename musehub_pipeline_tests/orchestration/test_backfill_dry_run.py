@@ -6,7 +6,13 @@ import dagster as dg
 import pytest
 
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.orchestration.backfilling import backfill, fared, old_pushes, report
+from musehub_pipeline_tests.orchestration.backfilling import (
+    backfill,
+    fared,
+    jobs_by_tags,
+    old_pushes,
+    report,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,4 +37,5 @@ def test_a_dry_run_plans_and_changes_nothing(
     said = [entry.user_message for entry in instance.all_logs(run.run_id)]
     assert "Dry run: 3 jobs would be indexed again." in said
     assert [hub.job(job_id) for job_id in jobs] == before
+    assert jobs_by_tags(instance, run.run_id) == {"musehub/planned": "3", "musehub/indexed": "0"}
     assert fared(backfill(hub, instance)) == (3, 3, {}, {})

@@ -14,6 +14,7 @@ from musehub_pipeline_tests.orchestration.backfilling import (
     date_back,
     environment,
     fared,
+    jobs_by_tags,
     old_pushes,
     report,
 )
@@ -97,11 +98,15 @@ def test_a_re_execution_leaves_out_what_has_failed_again_since_the_first_run(
     when(hub, jobs[2], "NEW.lease_expires_at IS NOT NULL", do="RAISE EXCEPTION 'refused'")
     first = backfill(hub, instance, config={"select": "FAILED"}, batch_jobs=2)
     assert (first.success, [hub.job(job_id)["attempt"] for job_id in jobs]) == (False, [2, 2, 1, 1])
+    assert jobs_by_tags(instance, first.run_id) == {
+        "musehub/planned": "4",
+        "musehub/indexed": "0",
+    }
     interfere_no_more(hub)
     for name, value in environment(hub, MUSEHUB_BATCH_JOBS="2").items():
         monkeypatch.setenv(name, value)
 
-    run = first.dagster_run
+    run = instance.get_run_by_id(first.run_id) or first.dagster_run
     with dg.execute_job(
         dg.reconstructable(job_of_the_environment),
         instance=instance,
