@@ -172,10 +172,11 @@ def hub(settings: Settings) -> Hub:
     return Hub(settings)
 
 
+MOTO = pytest.param("moto", marks=pytest.mark.slow)
 CEPH = pytest.param("ceph", marks=[pytest.mark.slow, pytest.mark.xdist_group("ceph_s3")])
 
 
-@pytest.fixture(params=["directory", "moto", CEPH])
+@pytest.fixture(params=["directory", MOTO, CEPH])
 def any_hub(request: pytest.FixtureRequest, settings: Settings) -> Hub:
     """A hub on each kind of storage in turn."""
     if request.param == "directory":

@@ -32,7 +32,7 @@ class Uploaded(NamedTuple):
 
 
 def uploaded(hub: Hub, *, repos: int, each: int) -> list[Uploaded]:
-    """Make repos, and upload a chain of `each` commits for every one; in the order of their pushes."""
+    """Make repos, and upload a chain of `each` commits for every one; in order of their pushes."""
     chains = {
         hub.create_repo(f"song-{n}", owner=f"o{n}"): _chain(hub, n, each) for n in range(repos)
     }

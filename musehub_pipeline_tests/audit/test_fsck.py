@@ -125,6 +125,7 @@ def test_mpacks_are_read_beside_snapshots_of_some_repos_each(
     assert lacking == {world.song, world.fork}
 
 
+@pytest.mark.slow
 def test_a_push_that_is_indexed_meanwhile_is_no_breach(world: World) -> None:
     """Whatever a run writes between one check and the next, none of it is half of anything."""
     hub, files, parents = world.hub, {"new": NEW}, [world.last]

@@ -184,6 +184,7 @@ def test_an_orphan_that_got_its_row_since_it_was_listed_stays(
     assert any_hub.stored_objects() == history.objects
 
 
+@pytest.mark.slow
 def test_a_hub_that_becomes_idle_is_waited_for(
     any_hub: Hub, database: Database, storage: ObjectStorage
 ) -> None:

@@ -40,6 +40,7 @@ def test_nothing_to_verify_is_fine() -> None:
     verify()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [20_000, 200_000], ids=["one thread", "two threads"])
 @pytest.mark.parametrize("wrong", [[0], [1], [10_000], [19_999], [7, 8, 10_000]])
 def test_the_first_wrong_content_among_many_is_named(wrong: list[int], count: int) -> None:

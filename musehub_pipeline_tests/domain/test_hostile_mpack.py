@@ -168,6 +168,7 @@ def test_20_mb_of_nothing_are_refused_at_the_first_item(kind: str) -> None:
     assert peak_of_reading(mapping({kind: EMPTY_MAPS}), limits) < 12 * MEBIBYTE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "manifest",
     [
@@ -247,6 +248,7 @@ def test_a_flood_of_unknown_keys_is_not_kept(place: str) -> None:
     assert peak_of_reading(mpack) < 12 * MEBIBYTE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("small", "is_judged"), [(10_000, True), (50_000, False)])
 def test_a_large_item_is_refused_where_too_much_is_known_already(
     small: int, *, is_judged: bool

@@ -104,6 +104,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_git_agrees_on_every_path(repository: Path) -> None:
     """But where a backslash separates, and on what is Muse's own."""
     refused = [path for paths in REFUSED.values() for path in paths]

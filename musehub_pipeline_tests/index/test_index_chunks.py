@@ -60,6 +60,7 @@ def test_what_a_write_that_failed_has_brought_is_not_brought_again(hub: Hub, ind
     assert hub.counts()["object_refs"] == 6
 
 
+@pytest.mark.slow
 def test_a_write_that_is_told_to_stop_waits_for_no_lock(hub: Hub) -> None:
     chunks = [[SnapshotRow(id_of(n), b"{}", TIME)] for n in range(6)]
     let_go = threading.Event()

@@ -7,11 +7,11 @@ import pytest
 
 from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.settings import Settings
-from musehub_pipeline_tests.conftest import CEPH, s3_settings
+from musehub_pipeline_tests.conftest import CEPH, MOTO, s3_settings
 from musehub_pipeline_tests.hub import Hub
 
 
-@pytest.fixture(params=["directory", "moto", CEPH])
+@pytest.fixture(params=["directory", MOTO, CEPH])
 def any_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Hub:
     """A hub's storage of each kind in turn; its database is not needed here."""
     (tmp_path / "store").mkdir()

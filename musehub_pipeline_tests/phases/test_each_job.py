@@ -195,6 +195,7 @@ def test_a_database_that_is_back_in_a_moment_is_no_trouble() -> None:
     assert len(after.live) == 2
 
 
+@pytest.mark.slow
 def test_a_database_that_stays_away_is_waited_for_once_and_not_for_each_job() -> None:
     tries: list[str] = []
 

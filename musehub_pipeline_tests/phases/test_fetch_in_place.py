@@ -1,5 +1,7 @@
 """An mpack in a directory is read where it lies: nobody who writes to it gets anything past."""
 
+import pytest
+
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline.phases.services import open_services
@@ -12,6 +14,7 @@ HISTORY = small_history()
 *_, LAST = HISTORY.commits
 
 
+@pytest.mark.slow
 def test_one_that_is_overwritten_after_it_was_unpacked_is_tried_again(hub: Hub) -> None:
     mpack = HISTORY.mpack()
     repo = hub.create_repo()

@@ -7,6 +7,8 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from musehub_pipeline.phases.pipeline import PHASES
 from musehub_pipeline.phases.services import open_services
 from musehub_pipeline.settings import Settings
@@ -67,6 +69,7 @@ def assert_made_up_for(hub: Hub, jobs: list[str]) -> None:
     assert found(hub) == []
 
 
+@pytest.mark.slow
 def test_at_the_beginning_of_every_op(hub: Hub) -> None:
     count_publications(hub)
     jobs = push_many(hub, repos=len(OPS), each=1)
@@ -79,6 +82,7 @@ def test_at_the_beginning_of_every_op(hub: Hub) -> None:
     assert_made_up_for(hub, jobs)
 
 
+@pytest.mark.slow
 def test_in_the_midst_of_every_write(hub: Hub) -> None:
     count_publications(hub)
     jobs = push_many(hub, repos=len(TABLES), each=1)

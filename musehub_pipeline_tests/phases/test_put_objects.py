@@ -16,6 +16,7 @@ HISTORY = small_history()
 *_, LAST = HISTORY.commits
 
 
+@pytest.mark.slow
 def test_what_the_disk_does_not_take_is_named_by_no_row(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

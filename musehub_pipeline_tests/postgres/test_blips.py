@@ -24,6 +24,7 @@ def failing(*errors: BaseException) -> tuple[Callable[[], str], list[int]]:
     return work, tries
 
 
+@pytest.mark.slow
 def test_it_is_asked_again_and_the_log_says_once_for_each_time_why(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -60,6 +61,7 @@ def test_other_trouble_and_a_run_that_is_told_to_stop_end_it_at_once(
     assert (tries, caplog.messages) == ([0], [])
 
 
+@pytest.mark.slow
 def test_one_that_stays_away_is_the_trouble_itself_and_the_log_says_once_why(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

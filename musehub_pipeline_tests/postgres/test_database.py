@@ -194,6 +194,7 @@ def test_a_transaction_that_falls_silent_lets_go_of_its_locks(database_url: str)
         assert create_repo(frozen) == 0
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_during_a_statement_lets_go_of_its_locks(
     database_url: str,
 ) -> None:

@@ -76,6 +76,7 @@ def test_options_that_are_dropped_are_missed(hub: Hub, lender: PgBouncer) -> Non
     assert kept(str(hub.settings.database_url), str(pooled.settings.database_url)) == []
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_lets_go_of_its_locks(hub: Hub, pooled: Hub) -> None:
     url = str(hub.settings.database_url)
     patient = make_url(url).update_query_dict({"options": "-c lock_timeout=30s"})
@@ -114,6 +115,7 @@ def test_it_is_said_once_that_nobody_can_listen_and_nobody_waits_for_long(
     assert message.startswith("a pooler answers at postgresql+psycopg://postgres:***@/")
 
 
+@pytest.mark.slow
 def test_tables_and_databases_are_made(
     empty_database_url: str, pooler: PgBouncer, postgres: Postgres
 ) -> None:

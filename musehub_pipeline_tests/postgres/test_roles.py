@@ -111,6 +111,7 @@ def test_a_push_is_indexed_whatever_the_role_has_by_default(hub: Hub, role_url: 
         assert isinstance(database.now(), datetime)
 
 
+@pytest.mark.slow
 def test_dagsters_records_are_kept_whatever_the_role_has_by_default(
     hub: Hub, role: Role, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

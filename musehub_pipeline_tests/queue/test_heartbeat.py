@@ -27,6 +27,7 @@ def brief(settings: Settings) -> Settings:
     return settings.model_copy(update={"lease_seconds": 1})
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_longer_than_a_lease_still_publishes(brief: Settings) -> None:
     hub = Hub(brief)
     job_id = hub.push(hub.create_repo(), MPACK)
@@ -63,6 +64,7 @@ def test_a_run_that_ends_wakes_who_waits_for_jobs(hub: Hub) -> None:
         assert wait(10)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_heartbeat_keeps_nothing(brief: Settings) -> None:
     hub = Hub(brief)
     job_id = hub.push(hub.create_repo(), MPACK)
@@ -76,6 +78,7 @@ def test_a_run_without_a_heartbeat_keeps_nothing(brief: Settings) -> None:
     assert (lease.claim.job_id, lease.claim.attempt) == (job_id, 2)
 
 
+@pytest.mark.slow
 def test_a_run_is_alive_from_its_claim_until_a_lease_after_its_end(brief: Settings) -> None:
     with Database(str(brief.database_url)) as database:
         runs = Runs(database, lease=brief.lease)
@@ -119,6 +122,7 @@ def test_a_run_that_lost_its_lease_publishes_nothing(brief: Settings) -> None:
     assert hub.head(repo_id) is None
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_one_of_its_leases_publishes_the_other_jobs(hub: Hub) -> None:
     repos = [hub.create_repo(slug) for slug in "abc"]
     jobs = [hub.push(repo_id, MPACK, head=LAST) for repo_id in repos]
@@ -138,6 +142,7 @@ def test_a_run_that_lost_one_of_its_leases_publishes_the_other_jobs(hub: Hub) ->
     assert [hub.head(repo_id) for repo_id in repos] == [LAST, None, LAST]
 
 
+@pytest.mark.slow
 def test_a_run_whose_heartbeats_fail_notes_it_and_publishes_nothing(
     brief: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
