@@ -31,6 +31,7 @@ from musehub_pipeline_tests.benchmarks.ingest import phases, ten_times
 from musehub_pipeline_tests.benchmarks.lone_push import aimed_pushes, lone_push, steady_pushes
 from musehub_pipeline_tests.benchmarks.long_past import long_past
 from musehub_pipeline_tests.benchmarks.memory import memory
+from musehub_pipeline_tests.benchmarks.ninety_days import ninety_days
 from musehub_pipeline_tests.benchmarks.puts import put_objects_directory, put_objects_s3
 from musehub_pipeline_tests.benchmarks.queue import queue
 from musehub_pipeline_tests.benchmarks.real_shapes import real_shapes
@@ -56,6 +57,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "backfill": backfill,
     "beside-backfill": beside_backfill,
     "long-past": long_past,
+    "ninety-days": ninety_days,
     "tenant-probe": tenant_probe,
     "ten-times": ten_times,
     "memory": memory,
