@@ -14,9 +14,9 @@ from celery import Celery
 from dagster._cli.api import _execute_run_command_body
 from dagster._core.instance import InstanceRef
 from dagster._core.workspace.load import location_origins_from_yaml_paths
-from dagster_celery.launcher import CeleryRunLauncher
 
 from musehub_pipeline.definitions import defs
+from musehub_pipeline.orchestration.fleet import FleetRunLauncher
 from musehub_pipeline.orchestration.launcher import LaneRunCoordinator, SpareRunLauncher
 from musehub_pipeline_tests.cli.terminal import call, run
 from musehub_pipeline_tests.factories import small_history
@@ -62,7 +62,7 @@ def test_dagster_loads_its_instance_from_what_is_written(kind: str, environment:
     with dg.DagsterInstance.get() as instance:
         assert isinstance(instance.run_coordinator, LaneRunCoordinator)
         assert instance.get_runs_count() == 0  # in the database that is named
-        launcher = CeleryRunLauncher if kind == "celery" else SpareRunLauncher
+        launcher = FleetRunLauncher if kind == "celery" else SpareRunLauncher
         assert isinstance(instance.run_launcher, launcher)
 
 
@@ -117,7 +117,7 @@ def test_workers_are_where_the_launcher_puts_runs(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
     ).stdout.split()
 
-    assert isinstance(launcher, CeleryRunLauncher)
+    assert isinstance(launcher, FleetRunLauncher)
     app: Celery = launcher.celery
     assert worker[:2] == [app.conf.broker_url, app.conf.result_backend]
     assert "execute_job" in worker
