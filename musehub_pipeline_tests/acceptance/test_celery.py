@@ -1,4 +1,4 @@
-"""Celery's workers, as `deploy/celery` has them: one dies in a run, and no push is lost."""
+"""Celery's workers, as `deploy/celery` has them: one dies in a run, Redis too; no push is lost."""
 
 import json
 import subprocess
@@ -12,13 +12,16 @@ from musehub_pipeline_tests.cli.terminal import finish
 from musehub_pipeline_tests.servers import debian
 
 TRY = Path(__file__).parents[2] / "deploy/celery/try"
-KEYS = {"done", "lost", "jobs_per_s", "runs_per_min", "lone_push_p50_s"}
+KEYS = {
+    *("done", "lost", "twice", "put_back", "runs"),
+    *("jobs_per_s", "runs_per_min", "lone_push_p50_s"),
+}
 
 
 @pytest.mark.slow
-def test_no_push_is_lost_where_a_worker_dies() -> None:
+def test_no_push_is_lost_where_a_worker_dies_and_redis_is_emptied() -> None:
     debian.program("redis-server")
-    options = ["--workers", "2", "--pushes", "20", "--kill", "1", "--json"]
+    options = ["--workers", "2", "--pushes", "60", "--kill", "1", "--fault", "redis", "--json"]
     process = subprocess.Popen(
         [sys.executable, TRY, *options],
         stdin=subprocess.DEVNULL,
@@ -33,8 +36,10 @@ def test_no_push_is_lost_where_a_worker_dies() -> None:
     [line] = finished.out.splitlines()
     told = json.loads(line)
     assert told.keys() == KEYS
-    assert (told["done"], told["lost"]) == (20, 0)
+    assert (told["done"], told["lost"], told["twice"]) == (60, 0, 0)
+    assert told["runs"].keys() == {"SUCCESS", "FAILURE"}
     assert "kills worker-" in finished.err
+    assert "stops Redis" in finished.err
     folder = finished.err.partition("begins, in ")[2].partition("\n")[0]
     assert [each for each in psutil.process_iter() if place(each).startswith(folder)] == []
     assert not Path(folder).exists()
