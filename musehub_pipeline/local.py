@@ -224,7 +224,7 @@ def _check_schema(settings: Settings, *, embedded: bool) -> None:
 
     with open_database(settings) as database:
         revision = migrate.current(database)
-        if revision == migrate.latest():
+        if not migrate.is_due(revision):
             return
         if not embedded:
             how = f"the database is at revision {revision}, this version needs {migrate.latest()}"

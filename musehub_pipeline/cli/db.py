@@ -36,7 +36,7 @@ def current(as_json: JsonFlag = False) -> None:
         print_json({"revision": revision, "latest": migrate.latest()})
     else:
         out.print(f"revision {revision}, latest {migrate.latest()}")
-    if revision != migrate.latest():
+    if migrate.is_due(revision):
         raise typer.Exit(EXIT_NOT_CURRENT)
 
 

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Table, Text
 
 from musehub_pipeline.phases.claim_jobs import claim_jobs
@@ -29,6 +31,9 @@ from musehub_pipeline_tests.postgres.existing_hub import (
     structure,
 )
 
+_SCRIPTS = ScriptDirectory.from_config(migrate._config()).walk_revisions()
+STEPS = [(each.down_revision, each.revision) for each in _SCRIPTS if each.down_revision]
+
 
 @pytest.fixture
 def database(empty_database_url: str) -> Iterator[Database]:
@@ -44,6 +49,13 @@ def differences_from_schema(database: Database) -> list[object]:
         }
         context = MigrationContext.configure(connection, opts=options)
         return compare_metadata(context, metadata)
+
+
+def upgrade_to(database: Database, revision: object) -> None:
+    config = migrate._config()
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, str(revision))
 
 
 def indexed(url: str, settings: Settings) -> dict[str, int]:
@@ -124,6 +136,33 @@ def test_the_queue_has_its_partial_indexes(empty_database_url: str, database: Da
         ("(run_id)", f"({past} AND (lease_expires_at IS NOT NULL))"),
         ("(((payload ->> 'mpack_key'::text)))", f"({of_type} AND (status = 'done'::text))"),
     }
+
+
+@pytest.mark.parametrize(("before", "after"), STEPS)
+def test_a_revision_only_adds_to_the_one_before(
+    empty_database_url: str, database: Database, before: str, after: str
+) -> None:
+    """So older versions work on with it: they miss nothing, and have nothing more to give."""
+    upgrade_to(database, before)
+    had = structure(empty_database_url)
+    tables = {column["table_name"] for column in had["columns"]}
+
+    upgrade_to(database, after)
+
+    has = structure(empty_database_url)
+    added = {kind: [each for each in has[kind] if each not in had[kind]] for kind in had}
+    assert {kind: [each for each in had[kind] if each not in has[kind]] for kind in had} == {
+        kind: [] for kind in had
+    }
+    assert [
+        column
+        for column in added["columns"]
+        if column["table_name"] in tables
+        and (column["is_nullable"], column["column_default"]) == ("NO", None)
+    ] == []
+    assert [each for each in added["constraints"] if each["of"] in tables] == []
+    unique = [each["indexdef"] for each in added["indexes"] if " UNIQUE " in each["indexdef"]]
+    assert [each for each in unique if each.split(" ON public.")[1].split()[0] in tables] == []
 
 
 def test_a_second_upgrade_changes_nothing(empty_database_url: str, database: Database) -> None:
