@@ -14,7 +14,7 @@ from musehub_pipeline_tests.servers import debian
 TRY = Path(__file__).parents[2] / "deploy/celery/try"
 KEYS = {
     *("done", "lost", "twice", "put_back", "runs"),
-    *("jobs_per_s", "runs_per_min", "lone_push_p50_s"),
+    *("jobs_per_s", "runs_per_min", "cpu_s_per_job", "lone_push_p50_s"),
 }
 
 
