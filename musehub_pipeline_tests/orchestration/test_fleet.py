@@ -1,6 +1,6 @@
 """Runs that wait on Redis: what it has forgotten is ended in Dagster, and asked for anew."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 import pytest
@@ -30,7 +30,11 @@ def instance(redis: Redis) -> Iterator[dg.DagsterInstance]:
     launcher = {
         "module": "musehub_pipeline.orchestration.fleet",
         "class": "FleetRunLauncher",
-        "config": {"broker": redis.url, "backend": redis.url},
+        "config": {
+            "broker": redis.url,
+            "backend": redis.url,
+            "config_source": {"redis_socket_timeout": 1},
+        },
     }
     with dg.DagsterInstance.local_temp(
         overrides={"run_launcher": launcher, "telemetry": {"enabled": False}}
@@ -80,12 +84,13 @@ def test_a_run_that_redis_forgot_is_ended_and_one_that_waits_there_is_not(
     assert status(instance, waiting) == dg.DagsterRunStatus.STARTING
 
 
+@pytest.mark.parametrize("goes", [Redis.stop, Redis.freeze])
 def test_where_redis_is_away_nobody_says_that_it_forgot(
-    services: Services, instance: dg.DagsterInstance, redis: Redis
+    services: Services, instance: dg.DagsterInstance, redis: Redis, goes: Callable[[Redis], None]
 ) -> None:
     run_id = launched(instance)
 
-    redis.stop()
+    goes(redis)
 
     assert look(services, instance) == InFlight(runs=1, unclaimed=1)
     assert status(instance, run_id) == dg.DagsterRunStatus.STARTING

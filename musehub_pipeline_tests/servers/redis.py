@@ -1,6 +1,7 @@
 """The real Redis of the tests, from Debian's package."""
 
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -43,6 +44,10 @@ class Redis:
         self.client.close()
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def freeze(self) -> None:
+        """Have it answer no more, and refuse nobody."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
         """Have it gone at once."""
