@@ -9,17 +9,17 @@ import importlib
 import os
 
 from dagster._core.instance import InstanceRef
+from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tasks import create_execute_job_task
 
 from musehub_pipeline.domain.errors import SettingsError
-from musehub_pipeline.orchestration.fleet import FleetRunLauncher
 from musehub_pipeline.orchestration.spares import DEFINITIONS, rehearse
 
 
-def _launcher() -> FleetRunLauncher:
+def _launcher() -> CeleryRunLauncher:
     """Return the launcher, and open nothing else of the instance: what comes next forks."""
     launcher = InstanceRef.from_dir(os.environ["DAGSTER_HOME"]).run_launcher
-    if not isinstance(launcher, FleetRunLauncher):
+    if not isinstance(launcher, CeleryRunLauncher):
         raise SettingsError("DAGSTER_HOME: the launcher of its dagster.yaml is not Celery's")
     return launcher
 
