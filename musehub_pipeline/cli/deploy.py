@@ -13,7 +13,7 @@ from musehub_pipeline.domain.errors import PipelineError
 
 app = typer.Typer(no_args_is_help=True, help="Write the files that production is made of.")
 
-_SHIPPED = {"dagster.yaml", "workspace.yaml", "environment"}
+_SHIPPED = {"dagster.yaml", "workspace.yaml", "environment", "nginx.conf"}
 _SERVICE = ".service"
 _PROGRAMS = "/opt/musehub-pipeline/bin"  # as the files have it
 _FOLDER = "/srv/musehub-pipeline"
@@ -35,7 +35,7 @@ def init(
         bool, typer.Option("--celery", help="Have runs executed by Celery workers.")
     ] = False,
 ) -> None:
-    """Write dagster.yaml, workspace.yaml, an environment and systemd units; overwrite nothing.
+    """Write Dagster's files, an environment, systemd units and a site of nginx; overwrite nothing.
 
     DIR is what services have as DAGSTER_HOME. Fill in the environment, create the tables with
     `db upgrade`, then link the units: `systemctl link DIR/*.service`. deploy/ in the project's
