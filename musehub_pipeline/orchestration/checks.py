@@ -6,7 +6,7 @@ it stands, or the latest run.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -60,7 +60,12 @@ def trouble(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     codes = Counter(status["waiting_by_code"]) + Counter(status["failures_24h"])
     codes[Trouble.LEASE_EXPIRED] += status["expired_leases"]
     found = serious(+codes)
-    return dg.AssetCheckResult(passed=not found, severity=_ERROR, metadata={"jobs_by_code": found})
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=_ERROR,
+        description=_line(found),
+        metadata={"jobs_by_code": found},
+    )
 
 
 @_by_hand(
@@ -74,7 +79,10 @@ def refused_pushes(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckRes
     failures = musehub.jobs.status()["failures_24h"]
     refused = {code: jobs for code, jobs in failures.items() if code in _FAULTS}
     return dg.AssetCheckResult(
-        passed=not refused, severity=_WARN, metadata={"jobs_by_code": refused}
+        passed=not refused,
+        severity=_WARN,
+        description=_line(refused),
+        metadata={"jobs_by_code": refused},
     )
 
 
@@ -126,6 +134,7 @@ def fsck(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not found,
         severity=_ERROR,
+        description=_line(found),
         metadata={"breaches_by_invariant": dict(found), **checking.checked},
     )
 
@@ -163,28 +172,45 @@ def _evaluations(batch: Batch, settings: Settings) -> Iterator[dg.AssetCheckEval
     codes = Counter(str(item.error.code) for item in batch.items if item.error)
     codes[Trouble.LEASE_EXPIRED] += len(batch.rescued)
     found = serious(+codes)
-    yield _evaluation(trouble, passed=not found, severity=_ERROR, jobs_by_code=found)
+    yield _evaluation(
+        trouble,
+        passed=not found,
+        severity=_ERROR,
+        description=_line(found),
+        metadata={"jobs_by_code": found},
+    )
     refused = Counter(
         str(item.error.code)
         for item in batch.items
         if item.error and item.outcome is Outcome.FAILED and isinstance(item.error, Rejection)
     )
     yield _evaluation(
-        refused_pushes, passed=not refused, severity=_WARN, jobs_by_code=dict(refused)
+        refused_pushes,
+        passed=not refused,
+        severity=_WARN,
+        description=_line(refused),
+        metadata={"jobs_by_code": dict(refused)},
     )
     passed, figures = _age(report.longest_wait(batch), settings)
-    yield _evaluation(queue_age, passed=passed, severity=_WARN, **figures)
+    yield _evaluation(queue_age, passed=passed, severity=_WARN, metadata=figures)
     if batch.results and settings.phase_budgets:
         over = {excess.job_id for excess in batch.excesses}
         yield _evaluation(
             phase_budgets,
             passed=not over,
             severity=_WARN,
-            budgets_ms=dict(settings.phase_budgets),
-            jobs_judged=len(batch.results),
-            jobs_over_budget=len(over),
-            worst=table(report.excess_rows(batch), report.EXCESS_COLUMNS),
+            metadata={
+                "budgets_ms": dict(settings.phase_budgets),
+                "jobs_judged": len(batch.results),
+                "jobs_over_budget": len(over),
+                "worst": table(report.excess_rows(batch), report.EXCESS_COLUMNS),
+            },
         )
+
+
+def _line(counts: Mapping[str, int]) -> str | None:
+    """Return counts as a line, for the UI hides a mapping behind a click."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or None
 
 
 def _age(seconds: float, settings: Settings) -> tuple[bool, dict[str, float]]:
@@ -197,13 +223,15 @@ def _evaluation(
     *,
     passed: bool,
     severity: dg.AssetCheckSeverity,
-    **metadata: Any,
+    metadata: Mapping[str, Any],
+    description: str | None = None,
 ) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=MPACK_INDEX.key,
         check_name=check.check_key.name,
         passed=passed,
         severity=severity,
+        description=description,
         metadata=metadata,
     )
 

@@ -16,7 +16,7 @@ EMPTY = History().mpack()
 NOT_MSGPACK = b"\xc1"
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
-Verdict = tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]
+Verdict = tuple[bool, dg.AssetCheckSeverity, str | None, dict[str, Any]]
 
 
 def verdict(instance: dg.DagsterInstance, check: dg.AssetChecksDefinition) -> Verdict:
@@ -25,6 +25,7 @@ def verdict(instance: dg.DagsterInstance, check: dg.AssetChecksDefinition) -> Ve
     return (
         found.passed,
         found.severity,
+        found.description,
         {name: value.value for name, value in found.metadata.items()},
     )
 
@@ -50,9 +51,9 @@ def test_where_all_went_well_each_check_passes_and_the_run_has_no_tag(
 
     run_id = run(hub, instance)
 
-    assert verdict(instance, trouble) == (True, ERROR, {"jobs_by_code": {}})
-    assert verdict(instance, refused_pushes) == (True, WARN, {"jobs_by_code": {}})
-    passed, _, figures = verdict(instance, queue_age)
+    assert verdict(instance, trouble) == (True, ERROR, None, {"jobs_by_code": {}})
+    assert verdict(instance, refused_pushes) == (True, WARN, None, {"jobs_by_code": {}})
+    passed, _, _, figures = verdict(instance, queue_age)
     assert (passed, figures["most_seconds"]) == (True, 300)
     assert 0 <= figures["oldest_seconds"] < 300
     assert tags(instance, run_id) == {}
@@ -69,8 +70,9 @@ def test_refused_pushes_are_counted_by_reason_and_the_run_succeeds(
     run_id = run(hub, instance)
 
     refused = {"MPACK_MALFORMED": 2, "COUNT_MISMATCH": 1}
-    assert verdict(instance, refused_pushes) == (False, WARN, {"jobs_by_code": refused})
-    assert verdict(instance, trouble) == (True, ERROR, {"jobs_by_code": {}})
+    line = "COUNT_MISMATCH 1, MPACK_MALFORMED 2"
+    assert verdict(instance, refused_pushes) == (False, WARN, line, {"jobs_by_code": refused})
+    assert verdict(instance, trouble) == (True, ERROR, None, {"jobs_by_code": {}})
     assert tags(instance, run_id) == {
         "musehub/failed": "3",
         "musehub/codes": "COUNT_MISMATCH,MPACK_MALFORMED",
@@ -84,8 +86,8 @@ def test_trouble_with_storage_is_an_error_though_nothing_failed(
 
     run_id = run(hub, instance, storage_url="file:///nowhere/at/all")
 
-    found = {"STORAGE_UNAVAILABLE": 1}
-    assert verdict(instance, trouble) == (False, ERROR, {"jobs_by_code": found})
+    found, line = {"STORAGE_UNAVAILABLE": 1}, "STORAGE_UNAVAILABLE 1"
+    assert verdict(instance, trouble) == (False, ERROR, line, {"jobs_by_code": found})
     assert verdict(instance, refused_pushes)[0]
     assert tags(instance, run_id) == {
         "musehub/put_back": "1",
@@ -106,7 +108,8 @@ def test_what_a_dead_run_left_is_trouble_of_the_run_that_found_it(
     run(hub, instance)
 
     assert hub.job(job_id)["status"] == "done"
-    assert verdict(instance, trouble) == (False, ERROR, {"jobs_by_code": {"LEASE_EXPIRED": 1}})
+    found, line = {"LEASE_EXPIRED": 1}, "LEASE_EXPIRED 1"
+    assert verdict(instance, trouble) == (False, ERROR, line, {"jobs_by_code": found})
 
 
 def test_a_job_that_waited_too_long_is_a_warning(hub: Hub, instance: dg.DagsterInstance) -> None:
@@ -119,7 +122,7 @@ def test_a_job_that_waited_too_long_is_a_warning(hub: Hub, instance: dg.DagsterI
 
     run(hub, instance, queue_age_seconds=60)
 
-    passed, severity, figures = verdict(instance, queue_age)
+    passed, severity, _, figures = verdict(instance, queue_age)
     assert (passed, severity, figures["most_seconds"]) == (False, WARN, 60)
     assert figures["oldest_seconds"] == pytest.approx(90, abs=30)
 
@@ -148,10 +151,11 @@ def test_by_hand_the_checks_judge_the_queue_as_it_stands(
 
     by_hand(hub, instance)
 
-    found = {"INTERNAL_ERROR": 1, "LEASE_EXPIRED": 1}
-    assert verdict(instance, trouble) == (False, ERROR, {"jobs_by_code": found})
-    assert verdict(instance, refused_pushes) == (False, WARN, {"jobs_by_code": {"BAD_ID": 1}})
-    passed, _, figures = verdict(instance, queue_age)
+    found, line = {"INTERNAL_ERROR": 1, "LEASE_EXPIRED": 1}, "INTERNAL_ERROR 1, LEASE_EXPIRED 1"
+    assert verdict(instance, trouble) == (False, ERROR, line, {"jobs_by_code": found})
+    found, line = {"BAD_ID": 1}, "BAD_ID 1"
+    assert verdict(instance, refused_pushes) == (False, WARN, line, {"jobs_by_code": found})
+    passed, _, _, figures = verdict(instance, queue_age)
     assert (passed, figures["oldest_seconds"]) == (False, pytest.approx(3600, abs=60))
 
 
@@ -167,12 +171,12 @@ def test_by_hand_all_that_is_stored_is_judged(hub: Hub, instance: dg.DagsterInst
     )
     by_hand(hub, instance)
 
-    assert sound[:2] == (True, ERROR)
-    assert sound[2]["breaches_by_invariant"] == {}
-    assert sound[2]["objects"] == 14
+    assert sound[:3] == (True, ERROR, None)
+    assert sound[3]["breaches_by_invariant"] == {}
+    assert sound[3]["objects"] == 14
     newest = evaluations(instance, fsck)[0]
-    assert not newest.passed
-    assert set(newest.metadata["breaches_by_invariant"].value) == {
-        "manifest_complete",
-        "mpack_indexed",
+    assert (newest.passed, newest.description) == (False, "manifest_complete 1, mpack_indexed 1")
+    assert newest.metadata["breaches_by_invariant"].value == {
+        "manifest_complete": 1,
+        "mpack_indexed": 1,
     }
