@@ -164,7 +164,7 @@ def conclude_batch(
     started = monotonic()
     ended = summarizing.summarize(batch, musehub)
     log_lines(context, ended)
-    metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
+    metadata = jobs_metadata(ended) | batch_metadata(ended, monotonic() - started)
     return dg.Output(backfill_report(ended), metadata=metadata)
 
 

@@ -64,7 +64,7 @@ def summarize(
     log_lines(context, ended)
     materialize(context, ended, musehub.index)
     judge(context, ended, musehub.settings)
-    metadata = batch_metadata(ended, monotonic() - started) | jobs_metadata(ended)
+    metadata = jobs_metadata(ended) | batch_metadata(ended, monotonic() - started)
     return dg.Output([dict[str, Any](result) for result in ended.results], metadata=metadata)
 
 

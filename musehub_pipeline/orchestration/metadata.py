@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from musehub_pipeline.phases.batch import Batch, Item
-from musehub_pipeline.phases.report import JOB_COLUMNS, MAX_ROWS, Row, job_rows
+from musehub_pipeline.phases.report import JOB_COLUMNS, MAX_ROWS, PHASE_COLUMNS, Row, job_rows
 
 Metadata = dict[str, dg.MetadataValue | int | float]
 
@@ -37,12 +37,13 @@ def _counts(items: tuple[Item, ...]) -> Counter[str]:
 
 
 def jobs_metadata(batch: Batch) -> Metadata:
-    """Return a table of a run's jobs, and how many rows were left out of it."""
+    """Return tables of a run's jobs, what became of them first, and how many rows were left out."""
     rows = job_rows(batch)
     metadata: Metadata = {
+        "batch": table(rows[:MAX_ROWS], JOB_COLUMNS),
+        "phases": table(rows[:MAX_ROWS], PHASE_COLUMNS),
         "done": len(batch.results),
         "not_done": len(rows) - len(batch.results),
-        "batch": table(rows[:MAX_ROWS], JOB_COLUMNS),
     }
     if len(rows) > MAX_ROWS:
         metadata["left_out_of_batch"] = len(rows) - MAX_ROWS
@@ -50,9 +51,10 @@ def jobs_metadata(batch: Batch) -> Metadata:
 
 
 def table(rows: Sequence[Row], columns: Mapping[str, str]) -> dg.TableMetadataValue:
-    """Return rows as a table; `columns` are the types by name."""
+    """Return some columns of rows as a table; `columns` are the types by name."""
     schema = dg.TableSchema([dg.TableColumn(name, type=kind) for name, kind in columns.items()])
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema)
+    records = [dg.TableRecord({name: row[name] for name in columns}) for row in rows]
+    return dg.MetadataValue.table(records, schema)
 
 
 def column_schema(table: sa.Table) -> dg.TableSchema:

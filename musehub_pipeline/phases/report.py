@@ -42,9 +42,12 @@ JOB_COLUMNS = {
     "outcome": "string",
     "reason": "string",
     "mpack_bytes": "int",
-    **dict.fromkeys(BUDGET_KEYS, "float"),
+    "elapsed_ms": "float",
 }
-"""The type of each column of `job_rows`."""
+"""What became of each job: columns of `job_rows`, with their types."""
+
+PHASE_COLUMNS = {"job": "string", **dict.fromkeys(TIMINGS, "float")}
+"""What each phase took of it: a table of its own, so that the other is no wider than a screen."""
 
 FIGURE_COLUMNS = {"figure": "string", **dict.fromkeys(("total", "p50", "p95", "max"), "float")}
 """The type of each column of `figure_rows`."""

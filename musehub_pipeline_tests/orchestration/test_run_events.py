@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from musehub_pipeline.domain.result import TIMINGS
 from musehub_pipeline.orchestration.in_process import Runner
 from musehub_pipeline.orchestration.instance import dagster_instance, use_dagster_home
 from musehub_pipeline_tests.factories import small_history
@@ -78,7 +79,8 @@ def metadata_of(instance: dg.DagsterInstance, run_id: str) -> dict[str, dict[str
 
 def assert_metadata_tells_what_was_done(metadata: dict[str, dict[str, Any]]) -> None:
     rates = {op: values.pop("mb_per_second") for op, values in metadata.items()}
-    [job] = metadata["summarize"].pop("batch").records
+    [job], [took] = (metadata["summarize"].pop(name).records for name in ("batch", "phases"))
+    assert took.data.keys() == {"job", *TIMINGS}
     assert (job.data["outcome"], job.data["mpack_bytes"]) == ("done", len(MPACK))
     assert all(isinstance(rate, float) and rate >= 0 for rate in rates.values())
     rows = {
