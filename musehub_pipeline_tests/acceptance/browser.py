@@ -44,17 +44,24 @@ class Browser:
 
     def __init__(self, context: BrowserContext, *, url: str, pictures: Path) -> None:
         self.addresses: set[str] = set()
+        self.clicks = 0
         self._url = url
         self._pictures = pictures
         context.set_default_timeout(_MILLISECONDS)
         context.add_init_script(_KEEP_CIRCLES)
-        context.on("request", lambda request: self.addresses.add(request.url))
+        context.on("request", lambda request: self.addresses.add(_address(request.url)))
         self.page: Page = context.new_page()
         self.page.on("websocket", lambda socket: self.addresses.add(socket.url))
 
     def open(self, path: str) -> None:
-        """Open a page of the UI."""
+        """Open a page of the UI, and count clicks from there."""
         self.page.goto(f"{self._url}{path}")
+        self.clicks = 0
+
+    def click(self, place: Locator) -> None:
+        """Click, and count it."""
+        place.click()
+        self.clicks += 1
 
     def picture(self, name: str) -> None:
         """Keep what the window shows."""
@@ -95,6 +102,11 @@ class Browser:
     def text(self, text: str) -> Locator:
         """Return what on the page reads exactly so."""
         return self.page.get_by_text(text, exact=True)
+
+
+def _address(url: str) -> str:
+    """Return where a request goes: a blob is of the page that has made it."""
+    return url.removeprefix("blob:")
 
 
 @contextmanager
