@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test quick check docs fuzz soak bench capacity format clean
+.PHONY: help demo dev test quick check docs pictures fuzz soak bench capacity format clean
 
 PYTEST = $(BIN)/python -m pytest --dist loadgroup --numprocesses
 QUICK = $(addprefix musehub_pipeline_tests/,\
@@ -59,6 +59,9 @@ docs: $(STAMP) ## Write docs/cli.md anew and build the documentation in site/; a
 	$(BIN)/python -m musehub_pipeline_tests.cli_reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+pictures: $(STAMP) ## Take the pictures in docs/pictures anew, of the real UI
+	$(BIN)/python -m musehub_pipeline_tests.pictures
+
 fuzz: $(STAMP) ## Look for mpacks that the pipeline stumbles over (ARGS=-max_total_time=seconds)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 	    $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fuzz]'
@@ -77,7 +80,7 @@ format: $(STAMP) ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove what can be made again: virtual environments, caches, pictures and the site
+clean: ## Remove what can be made again: virtual environments, caches, the tests' pictures and the site
 	test ! -f $(STAMP) || rm -rf $(VENV)
 	rm -rf .fuzz .venv .venv-newest .pytest_cache .ruff_cache .hypothesis .coverage .artefacts build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ from musehub_pipeline.domain.packed import MAX_DEPTH, MAX_FIELDS
 from musehub_pipeline.domain.result import KEYS
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.cli_reference import PAGE, reference
+from musehub_pipeline_tests.pictures import FOLDER, PICTURES
 
 ROOT = Path(__file__).parents[1]
 PUT_OFF = {Trouble.LEASE_LOST, Trouble.EARLIER_JOB_UNFINISHED, Trouble.OVER_BATCH}  # never in a row
@@ -106,6 +107,18 @@ def test_links_lead_somewhere(page: str) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
 
     assert [t for t in targets if not ((ROOT / page).parent / t).exists()] == []
+
+
+def test_the_pictures_that_pages_show_are_those_that_are_taken() -> None:
+    taken = {f"{name}.png" for name in PICTURES}
+    shown = {
+        Path(target).name
+        for page in PAGES
+        for target in re.findall(r"!\[[^]]+\]\(([^)]*pictures/[^)]+)\)", (ROOT / page).read_text())
+    }
+
+    assert {path.name for path in FOLDER.iterdir()} == taken
+    assert shown == taken
 
 
 def test_the_reference_of_the_command_line_is_up_to_date() -> None:

@@ -2,11 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import (
+    BrowserContext,
+    FloatRect,
+    Locator,
+    Page,
+    ViewportSize,
+    sync_playwright,
+)
 
 from musehub_pipeline_tests.servers import debian
 
@@ -20,7 +27,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_SIZE = {"width": 1600, "height": 1000}
+_SIZE: ViewportSize = {"width": 1600, "height": 1000}
 _MILLISECONDS = 30_000
 
 # A canvas has pixels only. Chart.js draws each point as a circle, and wipes before it draws anew.
@@ -63,9 +70,13 @@ class Browser:
         place.click()
         self.clicks += 1
 
-    def picture(self, name: str) -> None:
-        """Keep what the window shows."""
-        self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled")
+    def picture(self, name: str, *shown: Locator, margin: int = 12) -> None:
+        """Keep what the window shows, or of it just the box around some things."""
+        self.page.screenshot(
+            path=self._pictures / f"{name}.png",
+            animations="disabled",
+            clip=_box_around(shown, margin) if shown else None,
+        )
 
     def bars(self, count: int) -> list[tuple[str, float]]:
         """Wait for the bars of steps that succeeded; return step and width, from left to right.
@@ -102,6 +113,16 @@ class Browser:
     def text(self, text: str) -> Locator:
         """Return what on the page reads exactly so."""
         return self.page.get_by_text(text, exact=True)
+
+
+def _box_around(shown: Sequence[Locator], margin: int) -> FloatRect:
+    """Return the least box that holds all of that, and a margin."""
+    boxes = [box for each in shown for one in each.all() if (box := one.bounding_box())]
+    left = max(0, min(box["x"] for box in boxes) - margin)
+    top = max(0, min(box["y"] for box in boxes) - margin)
+    right = max(box["x"] + box["width"] for box in boxes) + margin
+    bottom = max(box["y"] + box["height"] for box in boxes) + margin
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
 
 
 def _address(url: str) -> str:

@@ -27,6 +27,15 @@ CODES = [
     "PARENT_NOT_HELD",
 ]
 
+SHAPES = """() => {
+  const shapes = selector => [...document.querySelectorAll(selector)].map(shape => {
+    const {left, right} = shape.getBoundingClientRect();
+    return [shape.textContent, left, right];
+  }).sort((one, other) => one[1] - other[1]);
+  return [shapes('foreignObject'), shapes('path[marker-end]').map(([, ...ends]) => ends)];
+}"""
+"""Of the lineage: the name of each node, and where nodes and edges begin and end, from the left."""
+
 Row = tuple[str, str, str, str]
 """Of a job: its id, its repository, its outcome and the reason."""
 
@@ -121,21 +130,12 @@ def assert_found_from_the_asset(browser: Browser, check: str, line: str) -> None
 def assert_lineage(browser: Browser) -> None:
     """See each asset, and an edge from each to the next."""
     browser.open("/asset-groups")
-    nodes = browser.page.locator("foreignObject")
-    expect(nodes).to_have_count(len(ASSETS))
+    expect(browser.page.locator("foreignObject")).to_have_count(len(ASSETS))
     browser.picture("lineage")
-    placed = sorted((box(node), node.text_content()) for node in nodes.all())
-    assert [name for _, name in placed] == ASSETS
-    edges = sorted(box(edge) for edge in browser.page.locator("path[marker-end]").all())
-    gaps = [(left[1], right[0]) for (left, _), (right, _) in pairwise(placed)]
+    nodes, edges = browser.page.evaluate(SHAPES)
+    assert [name for name, _, _ in nodes] == ASSETS
+    gaps = [[right, left] for (_, _, right), (_, left, _) in pairwise(nodes)]
     assert edges == [pytest.approx(gap, abs=5) for gap in gaps]
-
-
-def box(shape: Locator) -> tuple[float, float]:
-    """Return where a shape begins and ends, from the left."""
-    found = shape.bounding_box()
-    assert found is not None
-    return found["x"], found["x"] + found["width"]
 
 
 def assert_columns_and_plots(browser: Browser) -> None:
