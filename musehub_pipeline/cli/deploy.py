@@ -38,7 +38,7 @@ def init(
     """Write Dagster's files, an environment, systemd units and a site of nginx; overwrite nothing.
 
     DIR is what services have as DAGSTER_HOME. Fill in the environment, create the tables with
-    `db upgrade`, then link the units: `systemctl link DIR/*.service`. deploy/ in the project's
+    `db upgrade`, then copy the units to /etc/systemd/system, as root. deploy/ in the project's
     repository explains each file.
     """
     for path in write(folder, celery=celery):
