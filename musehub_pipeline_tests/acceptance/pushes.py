@@ -1,13 +1,19 @@
-"""Many small pushes at once, as a busy hub has them."""
+"""Pushes at once: many small ones, as a busy hub has them, and some that are refused."""
 
 import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import psycopg
 
+from musehub_pipeline.client.refused import RefusedPush, push_refused
+from musehub_pipeline.index.repos import Repos
+from musehub_pipeline.phases.services import open_database, open_objects
+from musehub_pipeline.queue.enqueue import Pushes
+from musehub_pipeline.queue.pauses import Pauses
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
 
@@ -32,7 +38,7 @@ class Uploaded(NamedTuple):
 
 
 def uploaded(hub: Hub, *, repos: int, each: int) -> list[Uploaded]:
-    """Make repos, and upload a chain of `each` commits for every one; in order of their pushes."""
+    """Make repos, upload a chain of `each` commits for every one; in the order of their pushes."""
     chains = {
         hub.create_repo(f"song-{n}", owner=f"o{n}"): _chain(hub, n, each) for n in range(repos)
     }
@@ -54,6 +60,22 @@ def insert(connection: psycopg.Connection[Any], push: Uploaded) -> str:
         (job_id, push.repo_id, json.dumps(payload)),
     )
     return job_id
+
+
+def push_what_is_refused(hub: Hub, folder: Path) -> dict[str, RefusedPush]:
+    """Push what `demo --with-failures` does, for one run to take; return each by its job."""
+    with open_database(hub.settings) as database, open_objects(hub.settings) as objects:
+        pauses = Pauses(database)
+        pauses.begin(None)
+        jobs = push_refused(
+            folder,
+            Repos(database).ensure("demo/refused"),
+            pusher_id="demo",
+            objects=objects,
+            pushes=Pushes(database),
+        )
+        pauses.end(None)
+    return jobs
 
 
 def make_past(hub: Hub, days: Sequence[date]) -> None:
