@@ -165,4 +165,4 @@ def _add_missing(connection: Connection, inspector: Inspector, table: Table) -> 
             isinstance(constraint, UniqueConstraint)
             and set(constraint.columns.keys()) not in unique
         ):
-            connection.execute(AddConstraint(constraint))
+            connection.execute(AddConstraint(constraint, isolate_from_table=False))

@@ -9,6 +9,7 @@ import pytest
 from musehub_pipeline.domain.errors import SchemaMismatch
 from musehub_pipeline.postgres import migrate
 from musehub_pipeline.postgres.database import Database
+from musehub_pipeline.postgres.migrations.tables_0005 import metadata
 from musehub_pipeline_tests.postgres.existing_hub import (
     HUB,
     ROWS,
@@ -216,3 +217,17 @@ def test_rows_that_forbid_a_constraint_are_named_too(
 
     assert re.search(r"musehub_repos: .*owner, slug", message)
     assert structure(empty_database_url) == before
+
+
+def test_a_constraint_that_one_database_lacked_is_made_with_the_table_in_the_next(
+    empty_database_url: str, database: Database
+) -> None:
+    make(empty_database_url, "repos", (", UNIQUE (owner, slug)", ""))
+    migrate.upgrade(database)
+    run(empty_database_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+    with database.engine.begin() as connection:
+        metadata.create_all(connection)
+
+    says = [each["says"] for each in structure(empty_database_url)["constraints"]]
+    assert [each for each in says if each.startswith("UNIQUE")] == ["UNIQUE (owner, slug)"]
