@@ -44,7 +44,6 @@ class Outcome:
 
     seconds: float  # until all of it was done
     runs: int
-    wait_p50: float  # from a push to its claim
     done_p50: float  # from a push to its end
     done_p95: float
     busy_workers: float
@@ -108,7 +107,7 @@ class _Simulation:
         self._idle: list[simpy.Event] = []
         self._left = load.pushes
         self._ended = self._env.event()
-        self._waits, self._done = list[float](), list[float]()
+        self._done = list[float]()
         self._runs = 0
         self._busy = {"workers": 0.0, "database": 0.0, "claims": 0.0}
 
@@ -118,11 +117,10 @@ class _Simulation:
             self._env.process(self._work())
         self._env.run(self._ended)
         seconds = self._env.now
-        waits, done = sorted(self._waits), sorted(self._done)
+        done = sorted(self._done)
         return Outcome(
             seconds=seconds,
             runs=self._runs,
-            wait_p50=percentile(waits, 50),
             done_p50=percentile(done, 50),
             done_p95=percentile(done, 95),
             busy_workers=self._busy["workers"] / seconds,
@@ -162,7 +160,6 @@ class _Simulation:
 
     def _index(self, claimed: list[tuple[int, float]]) -> _Events:
         self._runs += 1
-        self._waits += [self._env.now - moment for _, moment in claimed]
         self._wake()  # for what this run had no room for
         size = len(claimed), self._load.megabytes * len(claimed)
         costs = self._rates.process, self._rates.database, self._rates.idle

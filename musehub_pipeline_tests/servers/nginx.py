@@ -1,19 +1,15 @@
 """The real proxy of the tests: nginx, from Debian's package, with a site of the test's."""
 
-import os
-import pwd
 import shutil
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from musehub_pipeline_tests.servers import debian
-from musehub_pipeline_tests.servers.postgres import UNPRIVILEGED_USER
 
 _START_SECONDS = 60
 _CONFIGURATION = """\
@@ -48,17 +44,9 @@ class Nginx:
         self._folder = Path(tempfile.mkdtemp(prefix="nginx-"))
         for name, text in self._files.items():
             (self._folder / name).write_text(text)
-        options: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            account = pwd.getpwnam(UNPRIVILEGED_USER)
-            options = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-            for path in (self._folder, *self._folder.iterdir()):
-                shutil.chown(path, UNPRIVILEGED_USER)
         configuration = self._folder / "nginx.conf"
         command = [program, "-e", "log", "-p", str(self._folder), "-c", str(configuration)]
-        if setpriv := shutil.which("setpriv"):
-            command = [setpriv, "--pdeathsig", "KILL", *command]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
+        self._process = debian.start(command, folder=self._folder)
         try:
             self._wait_until_ready()
         except BaseException:

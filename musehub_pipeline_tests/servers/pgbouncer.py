@@ -1,7 +1,5 @@
 """The real pooler of the tests: PgBouncer, from Debian's package, in front of a PostgreSQL."""
 
-import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -10,12 +8,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from sqlalchemy import make_url
 
 from musehub_pipeline_tests.servers import debian
-from musehub_pipeline_tests.servers.postgres import UNPRIVILEGED_USER, Postgres
+from musehub_pipeline_tests.servers.postgres import Postgres
 
 Mode = Literal["session", "transaction"]
 
@@ -69,16 +67,8 @@ class PgBouncer:
         configuration.write_text(
             _CONFIGURATION.format(server=self._server.folder, folder=self._folder, **self._settings)
         )
-        options: dict[str, Any] = {}
-        if os.geteuid() == 0:  # which it refuses to be
-            account = pwd.getpwnam(UNPRIVILEGED_USER)
-            options = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-            for path in (self._folder, *self._folder.iterdir()):
-                shutil.chown(path, UNPRIVILEGED_USER)
         command = [program, "--quiet", str(configuration)]
-        if setpriv := shutil.which("setpriv"):
-            command = [setpriv, "--pdeathsig", "KILL", *command]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
+        self._process = debian.start(command, folder=self._folder)
         try:
             self._wait_until_ready()
         except BaseException:
