@@ -72,8 +72,13 @@ SELECT pg_advisory_xact_lock(hashtextextended('musehub_pipeline.claim', 0));
 
 -- name: rescue_expired
 -- A run that died without a word leaves an expired lease: its jobs wait again, or have had enough. For
--- a death that others shared, none has: only one of them may have been what killed the run.
-WITH expired AS MATERIALIZED (
+-- a death that others shared, none has: only one of them may have been what killed the run. Their leases
+-- may end later: one that was locked when the run's heart beat was not renewed with them.
+WITH held AS MATERIALIZED (
+    SELECT run_id, count(*) AS jobs FROM musehub_background_jobs
+    WHERE job_type = 'mpack.index' AND status = 'running'
+    GROUP BY run_id
+), expired AS MATERIALIZED (
     SELECT job_id, run_id, lease_expires_at, attempt, attempts, attempts_forgiven
     -- include: expired
     ORDER BY job_id
@@ -81,7 +86,7 @@ WITH expired AS MATERIALIZED (
 ), dead AS (
     SELECT job_id, run_id,
         'run ' || coalesce(run_id, '?') || ' died, its lease expired at ' || coalesce(lease_expires_at::text, '?') AS message,
-        CASE WHEN run_id IS NULL THEN 1 ELSE count(*) OVER (PARTITION BY run_id) END AS jobs,
+        greatest(held.jobs, 1) AS jobs,
         attempt - attempts_forgiven >= %(max_attempts)s AS is_last,
         1 + (
             SELECT count(*) FROM jsonb_array_elements(attempts) AS earlier
@@ -89,6 +94,7 @@ WITH expired AS MATERIALIZED (
                 AND (earlier ->> 'attempt')::integer > attempts_forgiven
         ) AS kills
     FROM expired
+    LEFT JOIN held USING (run_id)  -- one without a run is alone
 ), judged AS (
     SELECT *, is_last OR (jobs = 1 AND kills >= %(max_kills)s) AS enough FROM dead
 )

@@ -9,7 +9,7 @@ from musehub_pipeline_tests.acceptance.dev import ENDED, RUN, Dev
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications
 from musehub_pipeline_tests.acceptance.pushes import push_many
 from musehub_pipeline_tests.acceptance.standing import RUNS, standing_runs
-from musehub_pipeline_tests.orchestration.killing import asleep, end_sleep, when
+from musehub_pipeline_tests.orchestration.killing import asleep, end_sleep, let_leases_end, when
 
 KILLS = 3
 """After how many, alone, a push has had enough, where nothing else is set."""
@@ -29,6 +29,7 @@ def kill_run_of(dev: Dev, job_id: str) -> str:
     run_id = dev.hub.job(job_id)["run_id"]
     dev.kill(RUN)
     end_sleep(dev.hub)
+    let_leases_end(dev.hub)  # together, wherever the run's last heartbeat found the job locked
     return run_id
 
 

@@ -66,6 +66,20 @@ def test_what_died_with_another_run_is_not_taken_beside_it(hub: Hub, queue: Queu
     assert batches == [of_one[:2], of_one[2:], of_two[:2], of_two[2:]]
 
 
+def test_a_death_is_shared_by_those_whose_leases_end_later(hub: Hub, queue: Queue) -> None:
+    locked, *others = [hub.enqueue(f"r{number}") for number in range(3)]
+    assert claimed(queue, "dead") == [locked, *others]
+    expire(hub, locked)
+
+    assert [job.job_id for job in queue.rescue()] == [locked]
+    for job_id in others:
+        expire(hub, job_id)
+    assert sorted(job.job_id for job in queue.rescue()) == sorted(others)
+
+    shared = {job_id: hub.job(job_id)["attempts"][-1]["jobs"] for job_id in (locked, *others)}
+    assert shared == {locked: 3} | dict.fromkeys(others, 2)
+
+
 @pytest.mark.parametrize("place", [0, 13, 29])
 def test_one_that_kills_every_run_is_found_and_no_other_fails(
     hub: Hub, patient: Queue, place: int
