@@ -6,11 +6,12 @@ descent of its B-tree. Every write is idempotent and returns how many rows were 
 repeated does not count those that it has brought before.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from itertools import chain, islice, repeat
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from musehub_pipeline.domain.commit import CommitRow
@@ -33,7 +34,8 @@ _WALKED_COMMITS = 100
 _FARTHER = 10
 _WRITERS = 2
 
-_TIMES = ("created", "timestamp")  # the columns that are no text
+_SNAPSHOT_COLUMNS = ("ids", "manifests", "created")
+_NO_TEXTS = ("created", "timestamp", "sizes")
 
 
 class SnapshotRow(NamedTuple):
@@ -86,11 +88,17 @@ class Index:
         with self._database.autocommit() as transaction:
             return dict(transaction.tuples("repos", {"repo_ids": list(set(repo_ids))}))
 
-    def branch_head(self, repo_id: str, branch: str) -> str | None:
-        """Return the commit id at which a branch stands; None where it has none."""
+    def branch_heads(
+        self, branches: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], str | None]:
+        """Return the commit ids at which branches stand, by repo and name, of those there are."""
+        if not branches:
+            return {}
+        repo_ids, names = zip(*branches, strict=True)
+        parameters = {"repo_ids": list(repo_ids), "names": list(names)}
         with self._database.autocommit() as transaction:
-            rows = transaction.tuples("branch_head", {"repo_id": repo_id, "branch": branch})
-        return rows[0][0] if rows else None
+            rows = transaction.tuples("branch_heads", parameters)
+        return {(repo_id, name): commit_id for repo_id, name, commit_id in rows}
 
     def is_ancestor(self, repo_id: str, ancestor: bytes, descendants: Collection[bytes]) -> bool:
         """Tell whether a commit is one of `descendants`, or reached from them over parents.
@@ -139,6 +147,21 @@ class Index:
             return asked
         return {digest_of(found) for (found,) in rows}
 
+    def held_together(
+        self, kind: Kind, digests: Mapping[str, Collection[bytes]]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield those of `digests` that repos hold, each with its repo."""
+        asked = [(repo_id, digest) for repo_id in digests for digest in sorted(digests[repo_id])]
+        if not asked:
+            return
+        parameters = {
+            "repo_ids": text_array([repo_id for repo_id, _ in asked]),
+            "ids": id_array(digest for _, digest in asked),
+        }
+        with self._database.autocommit() as transaction:
+            rows = transaction.tuples(f"held_{kind}s_together", parameters)
+        yield from ((repo_id, digest_of(found)) for repo_id, found in rows)
+
     def lacking(self, kind: Kind, repo_id: str, items: Places) -> Places:
         """Return those of the items that the repo does not hold, in their order."""
         rest = Places()
@@ -169,13 +192,36 @@ class Index:
 
     def insert_snapshots(self, repo_id: str, chunks: Iterable[Sequence[SnapshotRow]]) -> int:
         """Insert snapshots of the repo."""
-        parameters = map(partial(_columns, ("ids", "manifests", "created")), chunks)
+        parameters = map(partial(_columns, _SNAPSHOT_COLUMNS), chunks)
         return self._write("insert_snapshots", parameters, {"repo_id": repo_id})
 
     def insert_commits(self, repo_id: str, chunks: Iterable[Sequence[CommitRow]]) -> int:
         """Insert commits of the repo: all of them or none, for they point at their parents."""
         parameters = map(partial(_columns, CommitRow._fields), chunks)
         return self._write("insert_commits", parameters, {"repo_id": repo_id}, whole=True)
+
+    def insert_objects_together(
+        self, jobs: Sequence[Iterable[tuple[bytes, int]]], *, uri: str
+    ) -> list[int]:
+        """As `insert_objects`, for jobs with few each; return how many were new of each."""
+        rows = [("", ((id_of(digest), size) for digest, size in objects)) for objects in jobs]
+        constants = {"uri": uri}
+        return self._write_together("insert_objects_together", ("ids", "sizes"), rows, constants)
+
+    def upsert_object_refs_together(self, jobs: Sequence[tuple[str, Iterable[bytes]]]) -> list[int]:
+        """As `upsert_object_refs`, for jobs with few each; return how many were new of each."""
+        rows = [(repo_id, ((id_of(digest),) for digest in digests)) for repo_id, digests in jobs]
+        return self._write_together("upsert_object_refs_together", ("ids",), rows)
+
+    def insert_snapshots_together(
+        self, jobs: Sequence[tuple[str, Iterable[SnapshotRow]]]
+    ) -> list[int]:
+        """As `insert_snapshots`, for jobs with few each; return how many were new of each."""
+        return self._write_together("insert_snapshots_together", _SNAPSHOT_COLUMNS, jobs)
+
+    def insert_commits_together(self, jobs: Sequence[tuple[str, Iterable[CommitRow]]]) -> list[int]:
+        """As `insert_commits`, for jobs with few each; return how many were new of each."""
+        return self._write_together("insert_commits_together", CommitRow._fields, jobs)
 
     def _ask(
         self, name: str, digests: Collection[bytes], constants: dict[str, Any]
@@ -187,6 +233,31 @@ class Index:
             for start in range(0, len(ordered), _ASKED_IDS):
                 chunk = id_array(ordered[start : start + _ASKED_IDS])
                 yield from transaction.tuples(name, constants | {"ids": chunk})
+
+    def _write_together(
+        self,
+        name: str,
+        columns: Sequence[str],
+        jobs: Sequence[tuple[str, Iterable[tuple[Any, ...]]]],
+        constants: Mapping[str, Any] = MappingProxyType({}),
+    ) -> list[int]:
+        """Write rows of several repos in one statement, which tells the keys of the new ones.
+
+        A row that several jobs bring counts for the first of them.
+        """
+        rows: dict[tuple[str, str], tuple[int, tuple[Any, ...]]] = {}
+        for number, (repo_id, of_job) in enumerate(jobs):
+            for row in of_job:
+                rows.setdefault((repo_id, row[0]), (number, row))
+        inserted = [0] * len(jobs)
+        if rows:
+            keys = sorted(rows)
+            parameters = _columns(columns, [rows[key][1] for key in keys])
+            parameters["repo_ids"] = text_array([repo_id for repo_id, _ in keys])
+            with self._database.autocommit() as transaction:
+                for key in transaction.tuples(name, {**constants, **parameters}):
+                    inserted[rows[key][0]] += 1
+        return inserted
 
     def _write(
         self,
@@ -247,6 +318,6 @@ def _taken(items: list[Item]) -> list[Item]:
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
     columns = zip(*rows, strict=True)
     return {
-        name: list(column) if name in _TIMES else text_array(column)
+        name: list(column) if name in _NO_TEXTS else text_array(column)
         for name, column in zip(names, columns, strict=True)
     }

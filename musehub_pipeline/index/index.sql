@@ -7,9 +7,11 @@
 -- Which of the repos exist, and which are deleted.
 SELECT repo_id, deleted_at IS NOT NULL AS deleted FROM musehub_repos WHERE repo_id = ANY(%(repo_ids)s);
 
--- name: branch_head
--- Where a branch stands.
-SELECT head_commit_id FROM musehub_branches WHERE repo_id = %(repo_id)s AND name = %(branch)s;
+-- name: branch_heads
+-- Where branches stand.
+SELECT repo_id, name, head_commit_id
+FROM unnest(%(repo_ids)s::text[], %(names)s::text[]) AS asked (repo_id, name)
+JOIN musehub_branches USING (repo_id, name);
 
 -- name: walk
 -- How many of the commits in `sought` are among the first so many that are reached from others over
@@ -58,17 +60,35 @@ WHERE object_id = ANY(%(ids)b) AND size_bytes IS NOT NULL;
 SELECT object_id FROM musehub_object_refs
 WHERE repo_id = %(repo_id)s AND object_id = ANY(%(ids)b);
 
+-- name: held_objects_together
+-- Which of them several repos hold.
+SELECT repo_id, object_id
+FROM unnest(%(repo_ids)b::text[], %(ids)b::text[]) AS asked (repo_id, object_id)
+JOIN musehub_object_refs USING (repo_id, object_id);
+
 -- name: held_snapshots
 -- Which of the snapshots the repo holds.
 SELECT snapshot_id FROM musehub_snapshots
 WHERE repo_id = %(repo_id)s AND snapshot_id = ANY(%(ids)b);
+
+-- name: held_snapshots_together
+-- Which of them several repos hold.
+SELECT repo_id, snapshot_id
+FROM unnest(%(repo_ids)b::text[], %(ids)b::text[]) AS asked (repo_id, snapshot_id)
+JOIN musehub_snapshots USING (repo_id, snapshot_id);
 
 -- name: held_commits
 -- Which of the commits the repo holds.
 SELECT commit_id FROM musehub_commits
 WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(ids)b);
 
--- name: insert_objects
+-- name: held_commits_together
+-- Which of them several repos hold.
+SELECT repo_id, commit_id
+FROM unnest(%(repo_ids)b::text[], %(ids)b::text[]) AS asked (repo_id, commit_id)
+JOIN musehub_commits USING (repo_id, commit_id);
+
+-- fragment: insert_objects
 -- Rows for stored bytes; a row of another size, or of bytes that lay elsewhere, is healed.
 WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO musehub_objects AS existing (object_id, size_bytes, storage_uri, created_at)
@@ -77,7 +97,15 @@ FROM lazily, unnest(%(ids)b::text[], %(sizes)b::bigint[]) AS new (object_id, siz
 ON CONFLICT (object_id) DO UPDATE
 SET size_bytes = excluded.size_bytes, storage_uri = excluded.storage_uri
 WHERE (existing.size_bytes, existing.storage_uri)
-    IS DISTINCT FROM (excluded.size_bytes, excluded.storage_uri);
+    IS DISTINCT FROM (excluded.size_bytes, excluded.storage_uri)
+
+-- name: insert_objects
+-- include: insert_objects
+;
+
+-- name: insert_objects_together
+-- include: insert_objects
+RETURNING '', object_id;
 
 -- name: upsert_object_refs
 -- The repo's refs to objects that it supplied.
@@ -85,6 +113,15 @@ WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true
 INSERT INTO musehub_object_refs (repo_id, object_id, created_at)
 SELECT %(repo_id)s, object_id, now() FROM lazily, unnest(%(ids)b::text[]) AS new (object_id)
 ON CONFLICT DO NOTHING;
+
+-- name: upsert_object_refs_together
+-- Those of several repos.
+WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO musehub_object_refs (repo_id, object_id, created_at)
+SELECT repo_id, object_id, now()
+FROM lazily, unnest(%(repo_ids)b::text[], %(ids)b::text[]) AS new (repo_id, object_id)
+ON CONFLICT DO NOTHING
+RETURNING repo_id, object_id;
 
 -- name: insert_snapshots
 -- Manifests of the repo.
@@ -94,6 +131,17 @@ SELECT %(repo_id)s, snapshot_id, manifest::jsonb, coalesce(created_at, now())
 FROM lazily, unnest(%(ids)b::text[], %(manifests)b::text[], %(created)b::timestamptz[])
     AS new (snapshot_id, manifest, created_at)
 ON CONFLICT DO NOTHING;
+
+-- name: insert_snapshots_together
+-- Manifests of several repos.
+WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO musehub_snapshots (repo_id, snapshot_id, manifest, created_at)
+SELECT repo_id, snapshot_id, manifest::jsonb, coalesce(created_at, now())
+FROM lazily, unnest(
+    %(repo_ids)b::text[], %(ids)b::text[], %(manifests)b::text[], %(created)b::timestamptz[]
+) AS new (repo_id, snapshot_id, manifest, created_at)
+ON CONFLICT DO NOTHING
+RETURNING repo_id, snapshot_id;
 
 -- name: insert_commits
 -- Commits of the repo.
@@ -111,3 +159,23 @@ FROM lazily, unnest(
     %(commit_meta)b::text[]
 ) AS new (commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta)
 ON CONFLICT DO NOTHING;
+
+-- name: insert_commits_together
+-- Commits of several repos.
+WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO musehub_commits (
+    repo_id, commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta,
+    created_at
+)
+SELECT
+    repo_id, commit_id, branch, parent_ids::jsonb, message, author, timestamp, snapshot_id,
+    commit_meta::jsonb, now()
+FROM lazily, unnest(
+    %(repo_ids)b::text[], %(commit_id)b::text[], %(branch)b::text[], %(parent_ids)b::text[],
+    %(message)b::text[], %(author)b::text[], %(timestamp)b::timestamptz[],
+    %(snapshot_id)b::text[], %(commit_meta)b::text[]
+) AS new (
+    repo_id, commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta
+)
+ON CONFLICT DO NOTHING
+RETURNING repo_id, commit_id;

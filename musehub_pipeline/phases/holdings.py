@@ -1,12 +1,127 @@
 """What a repo holds: what is stored, and what earlier jobs of the same batch supply to it."""
 
-from collections.abc import Collection
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import Self
 
 from musehub_pipeline.domain.ancestry import Ancestry
+from musehub_pipeline.domain.commit import decode_commit
+from musehub_pipeline.domain.errors import JobError
+from musehub_pipeline.domain.ids import digest_of
 from musehub_pipeline.domain.job import Job
-from musehub_pipeline.domain.mpack import Kind
+from musehub_pipeline.domain.limits import Limits
+from musehub_pipeline.domain.mpack import Kind, Source, read_mpack
+from musehub_pipeline.domain.snapshot import decode_snapshot
 from musehub_pipeline.index.index import Index
-from musehub_pipeline.phases.batch import Contents
+from musehub_pipeline.phases.batch import Contents, Item
+
+_SMALL_BYTES = 64 << 10
+_FORESEEN_BYTES = 4 << 20
+
+_log = logging.getLogger("musehub_pipeline.phases")
+
+Digests = defaultdict[str, set[bytes]]
+"""By repo."""
+
+
+class Stored:
+    """What the index has, for the jobs of a batch: see `foresee`."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._asked: dict[Kind, Digests] = _none_of_each()
+        self._held: dict[Kind, Digests] = _none_of_each()
+        self._sizes: dict[bytes, int | None] = {}
+        self._heads: dict[tuple[str, str], str | None] = {}
+
+    @classmethod
+    def foresee(cls, index: Index, items: Sequence[Item], *, limits: Limits) -> Self:
+        """Look at what small mpacks hold and name, before they are judged, and ask for all of it.
+
+        What has not been asked here is asked later, but fifty tiny pushes would take fifty times as
+        many statements, and most of their time.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE.
+        """
+        stored = cls(index)
+        for item in _small(items):
+            if item.job is not None and item.mpack is not None:
+                # Whoever judges it comes across the same, and says so.
+                with suppress(Exception):
+                    stored._expect(item.claim.repo_id, item.job, item.mpack, limits)
+        try:
+            stored._ask()
+        except JobError:
+            raise
+        except Exception:
+            _log.warning("what a batch leans on is asked for job by job", exc_info=True)
+            return cls(index)
+        return stored
+
+    def _ask(self) -> None:
+        for kind, by_repo in self._asked.items():
+            for repo_id, digest in self._index.held_together(kind, by_repo):
+                self._held[kind][repo_id].add(digest)
+        self._sizes |= self._index.object_sizes(self._sizes.keys())
+        self._heads |= self._index.branch_heads(self._heads.keys())
+
+    def _expect(self, repo_id: str, job: Job, mpack: Source, limits: Limits) -> None:
+        if job.branch is not None and job.head is not None:
+            self._heads[repo_id, job.branch] = None
+            self._asked["commit"][repo_id].add(digest_of(job.head))
+        for kind, items in read_mpack(mpack, limits=limits):
+            asked = self._asked[kind][repo_id]
+            for _, place, raw in items:
+                asked.add(place.digest)
+                if kind == "commit":
+                    asked.update(map(digest_of, decode_commit(raw).parents))
+                elif kind == "snapshot":
+                    for portion in decode_snapshot(raw).manifest.portions():
+                        self._asked["object"][repo_id].update(map(digest_of, portion.values()))
+                else:
+                    self._sizes[place.digest] = None
+
+    def held(self, kind: Kind, repo_id: str, digests: set[bytes]) -> set[bytes]:
+        """Return those of `digests` that the repo holds."""
+        if (asked := self._asked[kind].get(repo_id)) is None:
+            return self._index.held(kind, repo_id, digests)
+        known = self._held[kind][repo_id] & digests
+        return known | self._index.held(kind, repo_id, digests - asked)
+
+    def object_sizes(self, digests: set[bytes]) -> dict[bytes, int]:
+        """Return the sizes in bytes of those objects that have a row, whoever holds them."""
+        unknown = digests - self._sizes.keys()
+        known = {digest: self._sizes[digest] for digest in digests - unknown}
+        sizes = {digest: size for digest, size in known.items() if size is not None}
+        return sizes | self._index.object_sizes(unknown)
+
+    def branch_head(self, repo_id: str, branch: str) -> str | None:
+        """Return the commit id at which a branch stands; None where it has none."""
+        if (repo_id, branch) in self._heads:
+            return self._heads[repo_id, branch]
+        return self._index.branch_heads([(repo_id, branch)]).get((repo_id, branch))
+
+    def is_ancestor(self, repo_id: str, ancestor: bytes, descendants: Collection[bytes]) -> bool:
+        """Tell whether a commit is one of `descendants`, or reached from them over parents."""
+        return self._index.is_ancestor(repo_id, ancestor, descendants)
+
+
+def _none_of_each() -> dict[Kind, Digests]:
+    return {"object": Digests(set), "snapshot": Digests(set), "commit": Digests(set)}
+
+
+def _small(items: Sequence[Item]) -> list[Item]:
+    """Return the items with small mpacks, as many as are worth it; none where there is only one."""
+    small: list[Item] = []
+    room = _FORESEEN_BYTES
+    for item in items:
+        if item.mpack is not None and item.mpack.size <= min(room, _SMALL_BYTES):
+            small.append(item)
+            room -= item.mpack.size
+    return small if len(small) > 1 else []
 
 
 class Holdings:
@@ -15,9 +130,9 @@ class Holdings:
     A job whose earlier neighbour fails is put off, so what that one supplies may be counted on.
     """
 
-    def __init__(self, repo_id: str, index: Index) -> None:
+    def __init__(self, repo_id: str, stored: Stored) -> None:
         self.repo_id = repo_id
-        self._index = index
+        self._stored = stored
         self._ahead: dict[Kind, set[bytes]] = {"object": set(), "snapshot": set(), "commit": set()}
         self._sizes: dict[bytes, int] = {}
         self._parents: dict[bytes, tuple[bytes, ...]] = {}
@@ -31,18 +146,18 @@ class Holdings:
         ahead = self._ahead[kind].intersection(digests)
         for contents in self._contents:
             ahead.update(place.digest for place in contents.items(kind).among(digests))
-        return ahead | self._index.held(kind, self.repo_id, set(digests) - ahead)
+        return ahead | self._stored.held(kind, self.repo_id, set(digests) - ahead)
 
     def object_sizes(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Return the sizes in bytes of those that are stored, whoever holds them."""
         ahead = {digest: self._sizes[digest] for digest in digests if digest in self._sizes}
         for contents in self._contents:
             ahead |= {place.digest: place.size for place in contents.objects.among(digests)}
-        return ahead | self._index.object_sizes(set(digests) - ahead.keys())
+        return ahead | self._stored.object_sizes(set(digests) - ahead.keys())
 
     def head(self, branch: str) -> str | None:
         """Return the commit id at which a branch stands; None where it has none."""
-        return self._heads.get(branch) or self._index.branch_head(self.repo_id, branch) or None
+        return self._heads.get(branch) or self._stored.branch_head(self.repo_id, branch) or None
 
     def descends(self, commit: bytes, ancestor: bytes, parents: Ancestry) -> bool:
         """Tell whether `ancestor` is reached from `commit`, over `parents` and what is held."""
@@ -60,7 +175,7 @@ class Holdings:
                     stored.add(digest)
                 else:
                     reached.extend(known)
-        return bool(stored) and self._index.is_ancestor(self.repo_id, ancestor, stored)
+        return bool(stored) and self._stored.is_ancestor(self.repo_id, ancestor, stored)
 
     def supply(self, job: Job, contents: Contents, parents: Ancestry, *, compact: bool) -> None:
         """Count on what a job brings; `compact` is slower, and takes no memory but for parents."""

@@ -1,13 +1,12 @@
 """Insert commits, whose snapshots the repo holds by now. A branch moves to them only at the end."""
 
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 from musehub_pipeline.domain.commit import CommitRow, decode_commit, row_of
-from musehub_pipeline.domain.mpack import Source
-from musehub_pipeline.domain.places import Place
+from musehub_pipeline.domain.places import Places
 from musehub_pipeline.index.index import WORTH_ASKING, in_chunks
 from musehub_pipeline.phases.batch import Batch, Item
-from musehub_pipeline.phases.each_job import each_job
+from musehub_pipeline.phases.each_job import each_group
 from musehub_pipeline.phases.services import WorkServices
 
 
@@ -15,19 +14,26 @@ def insert_commits(batch: Batch, services: WorkServices) -> Batch:
     """Insert the commits that the repo lacks."""
     batch.forget("snapshot")
 
-    def insert(item: Item) -> Item:
-        _, mpack, contents = item.parts
-        repo_id = item.claim.repo_id
-        commits = contents.commits
+    def insert(items: Sequence[Item]) -> Sequence[Item]:
+        jobs = [(item.claim.repo_id, _rows(item, item.parts[2].commits)) for item in items]
+        inserted = services.index.insert_commits_together(jobs)
+        return [
+            item.counted(commits_inserted=count)
+            for item, count in zip(items, inserted, strict=True)
+        ]
+
+    def insert_alone(item: Item) -> Item:
+        repo_id, commits = item.claim.repo_id, item.parts[2].commits
         if len(commits) >= WORTH_ASKING and item.lease.passes_over:
             commits = services.index.lacking("commit", repo_id, commits)
-        rows = map(partial(_row, mpack), commits)
-        inserted = services.index.insert_commits(repo_id, in_chunks(rows))
+        inserted = services.index.insert_commits(repo_id, in_chunks(_rows(item, commits)))
         return item.counted(commits_inserted=inserted)
 
-    return each_job(batch, "insert_commits", insert)
+    return each_group(batch, "insert_commits", insert, alone=insert_alone)
 
 
-def _row(source: Source, place: Place) -> CommitRow:
-    raw = source.read(place.offset, place.size)
-    return row_of(decode_commit(raw), raw)
+def _rows(item: Item, commits: Places) -> Iterator[CommitRow]:
+    _, mpack, _ = item.parts
+    for place in commits:
+        raw = mpack.read(place.offset, place.size)
+        yield row_of(decode_commit(raw), raw)

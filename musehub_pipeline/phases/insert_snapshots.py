@@ -1,14 +1,13 @@
 """Insert snapshots, whose objects the repo holds by now."""
 
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 from musehub_pipeline.domain import ids
-from musehub_pipeline.domain.mpack import Source
-from musehub_pipeline.domain.places import Place
+from musehub_pipeline.domain.places import Places
 from musehub_pipeline.domain.snapshot import decode_snapshot
 from musehub_pipeline.index.index import WORTH_ASKING, SnapshotRow, in_chunks
 from musehub_pipeline.phases.batch import Batch, Item
-from musehub_pipeline.phases.each_job import each_job
+from musehub_pipeline.phases.each_job import each_group
 from musehub_pipeline.phases.services import WorkServices
 
 
@@ -19,20 +18,27 @@ def insert_snapshots(batch: Batch, services: WorkServices) -> Batch:
     """
     batch.forget("object")
 
-    def insert(item: Item) -> Item:
-        _, mpack, contents = item.parts
-        repo_id = item.claim.repo_id
-        snapshots = contents.snapshots
+    def insert(items: Sequence[Item]) -> Sequence[Item]:
+        jobs = [(item.claim.repo_id, _rows(item, item.parts[2].snapshots)) for item in items]
+        inserted = services.index.insert_snapshots_together(jobs)
+        return [
+            item.counted(snapshots_inserted=count)
+            for item, count in zip(items, inserted, strict=True)
+        ]
+
+    def insert_alone(item: Item) -> Item:
+        repo_id, snapshots = item.claim.repo_id, item.parts[2].snapshots
         if len(snapshots) >= WORTH_ASKING and item.lease.passes_over:
             snapshots = services.index.lacking("snapshot", repo_id, snapshots)
-        rows = map(partial(_row, mpack), snapshots)
-        inserted = services.index.insert_snapshots(repo_id, in_chunks(rows))
+        inserted = services.index.insert_snapshots(repo_id, in_chunks(_rows(item, snapshots)))
         return item.counted(snapshots_inserted=inserted)
 
-    return each_job(batch, "insert_snapshots", insert)
+    return each_group(batch, "insert_snapshots", insert, alone=insert_alone)
 
 
-def _row(source: Source, place: Place) -> SnapshotRow:
-    snapshot = decode_snapshot(source.read(place.offset, place.size))
-    snapshot_id = ids.stored(snapshot.snapshot_id)
-    return SnapshotRow(snapshot_id, snapshot.manifest.json(), snapshot.created_at)
+def _rows(item: Item, snapshots: Places) -> Iterator[SnapshotRow]:
+    _, mpack, _ = item.parts
+    for place in snapshots:
+        snapshot = decode_snapshot(mpack.read(place.offset, place.size))
+        snapshot_id = ids.stored(snapshot.snapshot_id)
+        yield SnapshotRow(snapshot_id, snapshot.manifest.json(), snapshot.created_at)

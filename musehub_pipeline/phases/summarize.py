@@ -2,6 +2,7 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -24,10 +25,10 @@ from musehub_pipeline.domain.result import (
     retry_line,
 )
 from musehub_pipeline.phases.batch import Batch, Item
-from musehub_pipeline.phases.each_job import each_job
+from musehub_pipeline.phases.each_job import each_group
 from musehub_pipeline.phases.services import WorkServices
 from musehub_pipeline.postgres.blips import through_blips
-from musehub_pipeline.queue.lease import Head
+from musehub_pipeline.queue.lease import Head, Publication, publish
 
 _DECIMALS = 3
 
@@ -70,15 +71,25 @@ def _end(batch: Batch, budgets: Budgets) -> Batch:
     lines: list[tuple[int, str]] = []
     overhead = _overhead(batch)
 
-    def publish(item: Item) -> Item:
-        result = _result(item, batch, overhead=overhead)
-        item.lease.publish(result, head=_head(item))
-        results.append(result)
-        lines.append((logging.INFO, done_line(result)))
-        _log.info("%s", done_line(result), extra={"action": "job_done", "result": result})
-        return replace(item, outcome=Outcome.DONE)
+    def publish_group(items: Sequence[Item]) -> Sequence[Item]:
+        done = [
+            Publication(
+                lease=item.lease,
+                result=_result(item, batch, overhead=overhead),
+                head=_head(item),
+            )
+            for item in items
+        ]
+        publish(done)
+        for publication in done:
+            result = publication.result
+            line = done_line(result)
+            results.append(result)
+            lines.append((logging.INFO, line))
+            _log.info("%s", line, extra={"action": "job_done", "result": result})
+        return [replace(item, outcome=Outcome.DONE) for item in items]
 
-    ended = each_job(batch, "summarize", publish)
+    ended = each_group(batch, "summarize", publish_group)
     items: list[Item] = []
     for item in ended.items:
         if item.error is None:

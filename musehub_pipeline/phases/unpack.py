@@ -17,7 +17,7 @@ from musehub_pipeline.domain.mpack import Chunk, Kind, Source, read_mpack
 from musehub_pipeline.domain.places import Places
 from musehub_pipeline.phases.batch import Batch, Contents, Item
 from musehub_pipeline.phases.each_job import each_job, put_back_late
-from musehub_pipeline.phases.holdings import Holdings
+from musehub_pipeline.phases.holdings import Holdings, Stored
 from musehub_pipeline.phases.services import WorkServices
 from musehub_pipeline.postgres.blips import through_blips
 from musehub_pipeline.queue.lease import Lease
@@ -41,6 +41,7 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
     mpack_keys = {item.job.mpack_key for item in batch.live if item.job}
     verified = through_blips(partial(services.index.verified, mpack_keys))
     limits = services.settings.limits
+    stored = through_blips(partial(Stored.foresee, services.index, batch.live, limits=limits))
     room, supplied = Room(limits.objects, limits.batch_memory_bytes), 0
 
     def judge(item: Item) -> Item:
@@ -48,7 +49,7 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
         if job is None or mpack is None:
             raise RuntimeError(f"job {item.claim.job_id} has not been fetched")
         nonlocal room, supplied
-        repo = repos.setdefault(repo_id, Holdings(repo_id, services.index))
+        repo = repos.setdefault(repo_id, Holdings(repo_id, stored))
         inventory = take_inventory(
             mpack,
             repo,

@@ -4,7 +4,7 @@ Each is fenced by `job_id`, `attempt` and `run_id`: whoever has lost the lease c
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -64,28 +64,6 @@ class Lease(ABC):
         with self.database.autocommit() as transaction:
             return transaction.value("overtaken", parameters)
 
-    def publish(self, result: Result, *, head: Head | None) -> None:
-        """Move the branch's head, note the push and end the job as done: all of it, or nothing.
-
-        Raises:
-            Transient: LEASE_LOST where the job is not this run's any more, HEAD_MOVED where the
-                branch is not where the push was judged against, or the repo has been deleted.
-            Rejection: REPO_DELETED.
-        """
-        done = {
-            "result": msgspec.json.encode(result).decode(),
-            "index_version": INDEX_VERSION,
-            "code": None,
-            "message": None,
-        }
-        with self.database.transaction() as transaction:
-            if transaction.write("publish", self._fence() | done):
-                self._move_head(transaction, head)
-                self._note_push(transaction)
-            elif not transaction.tuples("was_published", self._fence()):
-                lost = f"run {self.claim.run_id} no longer holds the lease"
-                raise Transient(Trouble.LEASE_LOST, lost)
-
     def settle(self, error: JobError) -> Outcome:
         """End a job that did not go well, or leave it to another attempt; return which.
 
@@ -109,30 +87,12 @@ class Lease(ABC):
     def _settle(self, error: JobError) -> tuple[Outcome, bool]:
         """Return what was wanted, and whether the lease was still held."""
 
-    @abstractmethod
-    def _note_push(self, transaction: Transaction) -> None:
-        """Note that the repo was pushed to."""
-
-    def _move_head(self, transaction: Transaction, head: Head | None) -> None:
-        if head is None:
-            return
-        parameters = {
-            "repo_id": self.claim.repo_id,
-            "branch": head.branch,
-            "head": head.commit_id,
-            "expected": head.expected,
-        }
-        if not transaction.write("move_head", parameters):
-            raise Transient(Trouble.HEAD_MOVED, f"branch {head.branch!r} has moved meanwhile")
-
-    def _touch_repo(self, transaction: Transaction) -> bool:
-        return transaction.write("touch_repo", {"repo_id": self.claim.repo_id}) > 0
-
     def _write(self, name: str, more: Mapping[str, Any]) -> bool:
         with self.database.transaction() as transaction:
-            return transaction.write(name, {**self._fence(), **more}) > 0
+            return transaction.write(name, {**self.fence(), **more}) > 0
 
-    def _fence(self) -> dict[str, Any]:
+    def fence(self) -> dict[str, Any]:
+        """Return what says that the job is still held, as the statements have it."""
         claim = self.claim
         return {
             "job_id": claim.job_id,
@@ -177,11 +137,6 @@ class LiveLease(Lease):
             return False
         return error.fault not in READ_AGAIN or self.unread_for >= self.backoff.read_again
 
-    def _note_push(self, transaction: Transaction) -> None:
-        if not self._touch_repo(transaction):
-            deleted = f"repository {self.claim.repo_id!r} has been deleted meanwhile"
-            raise Rejection(Fault.REPO_DELETED, deleted)
-
 
 @dataclass(frozen=True, kw_only=True)
 class PastLease(Lease):
@@ -213,9 +168,85 @@ class PastLease(Lease):
             return Outcome.FAILED, self.fail(error)  # it may have a new reason
         return Outcome.KEPT, self.give_back()
 
-    def _note_push(self, transaction: Transaction) -> None:
-        if self.status is Status.FAILED:
-            self._touch_repo(transaction)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Publication:
+    """A job that is done, and what is to be said of it."""
+
+    lease: Lease
+    result: Result
+    head: Head | None
+
+
+def publish(publications: Sequence[Publication]) -> None:
+    """Move the branches' heads, note the pushes and end the jobs as done: all of it, or nothing.
+
+    The jobs are those of one run, in their order.
+
+    Raises:
+        Transient: LEASE_LOST where a job is not this run's any more, HEAD_MOVED where a branch is
+            not where the push was judged against, or the repo has been deleted.
+        Rejection: REPO_DELETED.
+    """
+    leases = [publication.lease for publication in publications]
+    first = leases[0]
+    done = {
+        "run_id": first.claim.run_id,
+        "job_ids": [lease.claim.job_id for lease in leases],
+        "claimed": [lease.claim.attempt for lease in leases],
+        "statuses": [lease.status for lease in leases],
+        "results": [msgspec.json.encode(each.result).decode() for each in publications],
+        "index_version": INDEX_VERSION,
+        "code": None,
+        "message": None,
+    }
+    with first.database.transaction() as transaction:
+        if transaction.write("publish", done) == len(leases):
+            _move_heads(transaction, publications)
+            _note_pushes(transaction, leases)
+        elif len(leases) > 1 or not transaction.tuples("was_published", first.fence()):
+            lost = f"run {first.claim.run_id} no longer holds the lease"
+            raise Transient(Trouble.LEASE_LOST, lost)
+
+
+def _move_heads(transaction: Transaction, publications: Sequence[Publication]) -> None:
+    heads: dict[tuple[str, str], Head] = {}
+    for publication in publications:
+        if (head := publication.head) is not None:
+            branch = publication.lease.claim.repo_id, head.branch
+            if (before := heads.get(branch)) is not None:
+                if head.expected != before.commit_id:
+                    raise _head_moved(head)
+                head = replace(head, expected=before.expected)
+            heads[branch] = head
+    if not heads:
+        return
+    ordered = sorted(heads.items())  # so that two runs that move the same cannot deadlock
+    parameters = {
+        "repo_ids": [repo_id for (repo_id, _), _ in ordered],
+        "branches": [branch for (_, branch), _ in ordered],
+        "heads": [head.commit_id for _, head in ordered],
+        "expected": [head.expected for _, head in ordered],
+    }
+    if transaction.write("move_heads", parameters) < len(ordered):
+        raise _head_moved(ordered[0][1])
+
+
+def _head_moved(head: Head) -> Transient:
+    return Transient(Trouble.HEAD_MOVED, f"branch {head.branch!r} has moved meanwhile")
+
+
+def _note_pushes(transaction: Transaction, leases: Sequence[Lease]) -> None:
+    repo_ids = {lease.claim.repo_id for lease in leases if lease.status is not Status.DONE}
+    if not repo_ids:
+        return
+    rows = transaction.tuples("touch_repos", {"repo_ids": sorted(repo_ids)})
+    touched = {repo_id for (repo_id,) in rows}
+    for lease in leases:
+        # What is indexed again may be of a repo that has been deleted since.
+        if lease.status is Status.RUNNING and lease.claim.repo_id not in touched:
+            deleted = f"repository {lease.claim.repo_id!r} has been deleted meanwhile"
+            raise Rejection(Fault.REPO_DELETED, deleted)
 
 
 def claim_of(row: Row, run_id: str, *, queued_seconds: float = 0.0) -> Claim:

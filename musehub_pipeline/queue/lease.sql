@@ -31,7 +31,7 @@ started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
 lease_expires_at = NULL
 
 -- name: publish
--- End a job as done, for whoever still holds its lease. Of one that was done before, the branch has moved
+-- End jobs as done, for whoever still holds their leases. Of one that was done before, the branch has moved
 -- long ago: what its result says of that stays.
 UPDATE musehub_background_jobs
 SET status = 'done',
@@ -40,12 +40,14 @@ SET status = 'done',
     not_before = NULL,
     error_code = NULL,
     error = NULL,
-    result = %(result)s::text::jsonb || CASE WHEN status = 'done' THEN jsonb_strip_nulls(jsonb_build_object(
+    result = ended.facts::jsonb || CASE WHEN status = 'done' THEN jsonb_strip_nulls(jsonb_build_object(
         'head', result -> 'head', 'head_moved', result -> 'head_moved'
     )) ELSE '{}' END,
     index_version = %(index_version)s,
     -- include: ended_attempt
--- include: held
+FROM unnest(%(job_ids)s::text[], %(claimed)s::bigint[], %(statuses)s::text[], %(results)s::text[])
+    AS ended (id, claimed, held_as, facts)
+WHERE job_id = ended.id AND attempt = ended.claimed AND run_id = %(run_id)s AND status = ended.held_as
     AND lease_expires_at > clock_timestamp();
 
 -- name: was_published
@@ -110,19 +112,29 @@ SELECT EXISTS (
         AND later.payload ->> 'branch' = %(branch)s AND later.payload ->> 'head' IS NOT NULL
 ) AS overtaken;
 
--- name: move_head
--- Move a branch from the head that the push was judged against; make it only where it had none, and in no
--- repo that has been deleted meanwhile.
+-- name: move_heads
+-- Move branches from the heads that the pushes were judged against; make one only where it had none, and in
+-- no repo that has been deleted meanwhile.
+WITH moved AS MATERIALIZED (
+    SELECT *
+    FROM unnest(%(repo_ids)s::text[], %(branches)s::text[], %(heads)s::text[], %(expected)s::text[])
+        AS moved (repo_id, name, head, expected)
+)
 INSERT INTO musehub_branches AS branch (repo_id, name, head_commit_id)
-SELECT %(repo_id)s::text, %(branch)s::text, %(head)s::text
-WHERE EXISTS (SELECT FROM musehub_repos WHERE repo_id = %(repo_id)s::text AND deleted_at IS NULL)
-    AND (%(expected)s::text IS NULL OR EXISTS (
-        SELECT FROM musehub_branches
-        WHERE repo_id = %(repo_id)s::text AND name = %(branch)s::text
+SELECT repo_id, name, head
+FROM moved
+WHERE EXISTS (SELECT FROM musehub_repos AS repo WHERE repo.repo_id = moved.repo_id AND deleted_at IS NULL)
+    AND (expected IS NULL OR EXISTS (
+        SELECT FROM musehub_branches AS branch
+        WHERE branch.repo_id = moved.repo_id AND branch.name = moved.name
     ))
 ON CONFLICT (repo_id, name) DO UPDATE SET head_commit_id = excluded.head_commit_id
-WHERE nullif(branch.head_commit_id, '') IS NOT DISTINCT FROM %(expected)s::text;
+WHERE nullif(branch.head_commit_id, '') IS NOT DISTINCT FROM (
+    SELECT expected FROM moved WHERE moved.repo_id = branch.repo_id AND moved.name = branch.name
+);
 
--- name: touch_repo
--- Note the time of the push, unless the repo has been deleted.
-UPDATE musehub_repos SET pushed_at = clock_timestamp() WHERE repo_id = %(repo_id)s AND deleted_at IS NULL;
+-- name: touch_repos
+-- Note the time of a push to repos, unless they have been deleted.
+UPDATE musehub_repos SET pushed_at = clock_timestamp()
+WHERE repo_id = ANY(%(repo_ids)s) AND deleted_at IS NULL
+RETURNING repo_id;

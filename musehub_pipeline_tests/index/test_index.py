@@ -242,7 +242,10 @@ def test_repos_and_heads_are_looked_up(hub: Hub, index: Index) -> None:
     known = index.existing_repos(["repo-song", "repo-gone", "repo-song", "nobody's"])
 
     assert known == {"repo-song": False, "repo-gone": True}
-    assert [index.branch_head("repo-song", name) for name in ("main", "other")] == ["x", None]
+    branches = [("repo-song", "main"), ("repo-song", "other"), ("r", "main")]
+    heads = {("repo-song", "main"): "x", ("r", "main"): "y"}
+    assert index.branch_heads(branches) == heads
+    assert index.branch_heads([]) == {}
 
 
 def test_an_mpack_counts_as_verified_once_a_job_of_this_version_is_done(
@@ -270,3 +273,62 @@ def test_how_many_rows_there_are_is_known_once_a_table_was_analyzed(hub: Hub, in
     index.insert_objects([[(digest(7), 0)]], uri=URI)
 
     assert index.estimated_rows(tables) == {"musehub_objects": 7}
+
+
+def test_rows_of_many_repos_go_together_and_are_counted_for_who_brings_them(
+    hub: Hub, index: Index
+) -> None:
+    def snapshots(*numbers: int) -> list[SnapshotRow]:
+        return [SnapshotRow(id_of(n), b'{"a": "%d"}' % n, TIME) for n in numbers]
+
+    objects = [[(digest(1), 7), (digest(2), 8)], [], [(digest(2), 8), (digest(3), 9)]]
+    refs = [("r", [digest(1)]), ("s", [digest(1), digest(2)]), ("r", [digest(2), digest(1)])]
+    trees = [("s", snapshots(4)), ("r", snapshots(4, 5)), ("s", snapshots(5, 4))]
+    commits = [("r", [commit(6)]), ("s", [commit(6), commit(7, 6)]), ("r", [commit(6)])]
+
+    assert index.insert_objects_together(objects, uri=URI) == [2, 0, 1]
+    assert index.upsert_object_refs_together(refs) == [1, 2, 1]
+    assert index.insert_snapshots_together(trees) == [1, 2, 1]
+    assert index.insert_commits_together(commits) == [1, 2, 0]
+
+    alone = ("objects", "object_refs", "snapshots", "commits")
+    together = {name: hub.sql(f"SELECT * FROM musehub_{name} ORDER BY 1, 2") for name in alone}
+    for name in alone:
+        hub.sql(f"DELETE FROM musehub_{name}")
+    index.insert_objects(objects, uri=URI)
+    for repo_id, digests in refs:
+        index.upsert_object_refs(repo_id, [digests])
+    for repo_id, rows in trees:
+        index.insert_snapshots(repo_id, [rows])
+    for repo_id, rows in commits:
+        index.insert_commits(repo_id, [rows])
+    for name in alone:
+        rows = hub.sql(f"SELECT * FROM musehub_{name} ORDER BY 1, 2")
+        assert [row | {"created_at": None} for row in rows] == [
+            row | {"created_at": None} for row in together[name]
+        ]
+
+
+def test_together_rows_are_brought_once_and_healed(hub: Hub, index: Index) -> None:
+    index.insert_objects([[(digest(1), 1)]], uri=URI)
+    index.upsert_object_refs("r", [[digest(1)]])
+
+    assert index.insert_objects_together([[(digest(1), 1)], [(digest(2), 2)]], uri=URI) == [0, 1]
+    assert index.insert_objects_together([[(digest(1), 3)], []], uri=URI) == [1, 0]
+    assert index.upsert_object_refs_together([("r", [digest(1)]), ("s", [])]) == [0, 0]
+    assert index.insert_commits_together([]) == []
+    sizes = hub.sql("SELECT size_bytes FROM musehub_objects ORDER BY object_id")
+    assert [row["size_bytes"] for row in sizes] == [3, 2]
+
+
+def test_what_many_repos_hold_is_asked_at_once(index: Index) -> None:
+    for repo_id, number in (("r", 1), ("s", 1), ("s", 2)):
+        index.upsert_object_refs(repo_id, [[digest(number)]])
+        index.insert_snapshots(repo_id, [[SnapshotRow(id_of(number), b"{}", None)]])
+        index.insert_commits(repo_id, [[commit(number)]])
+    asked = {"r": {digest(1), digest(2)}, "s": {digest(2), digest(3)}, "t": {digest(1)}}
+    kinds: tuple[Kind, ...] = ("object", "snapshot", "commit")
+
+    for kind in kinds:
+        assert set(index.held_together(kind, asked)) == {("r", digest(1)), ("s", digest(2))}
+        assert list(index.held_together(kind, {"r": set()})) == []

@@ -22,7 +22,7 @@ from musehub_pipeline_tests.indexing import index_batch
 from musehub_pipeline_tests.servers.postgres import Postgres
 from musehub_pipeline_tests.waiting import wait_for
 
-REPOS, EACH = 15, 4
+REPOS, EACH = 40, 4
 IMPATIENT = {
     "batch_jobs": 2,  # so that it takes some seconds
     "lease_seconds": 5.0,

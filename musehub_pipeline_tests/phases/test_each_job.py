@@ -2,16 +2,18 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Barrier
+from typing import cast
 
 import pytest
 
-from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Transient, Trouble
+from musehub_pipeline.domain.errors import Deferral, Fault, JobError, Rejection, Transient, Trouble
 from musehub_pipeline.domain.job import Claim
+from musehub_pipeline.objects.mpacks import MpackFile
 from musehub_pipeline.phases.batch import Batch, Item
-from musehub_pipeline.phases.each_job import each_job
+from musehub_pipeline.phases.each_job import each_group, each_job
 from musehub_pipeline_tests.phases.leases import lease_of, past_lease_of
 
 GONE = Rejection(Fault.REPO_UNKNOWN, "gone")
@@ -211,6 +213,16 @@ def test_a_database_that_stays_away_is_waited_for_once_and_not_for_each_job() ->
     assert [item.error for item in after.items] == [None, AWAY, AWAY, AWAY]
 
 
+@pytest.mark.slow
+def test_nor_is_it_waited_for_again_for_each_job_of_a_group() -> None:
+    work = GroupWork(job0=AWAY)
+
+    after = each_group(sized(batch(*"rst"), 1, 1, 2 << 20), "insert_objects", work)
+
+    assert work.groups == ["01"] * 4
+    assert ends(after) == ["DATABASE_UNAVAILABLE"] * 3
+
+
 def test_jobs_work_together_where_they_may() -> None:
     meeting = Barrier(3, timeout=10)
 
@@ -264,3 +276,67 @@ def test_behind_what_is_put_off_no_later_one_is_judged_of_jobs_indexed_again() -
     after = each_job(Batch(run_id="run", items=past), "unpack", failing(job0=full, job1=GONE))
 
     assert ends(after) == ["OVER_BATCH", "EARLIER_JOB_UNFINISHED"]
+
+
+class Mpack:
+    """As much of an mpack as groups are made by."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+def sized(before: Batch, *sizes: int) -> Batch:
+    items = [
+        replace(item, mpack=cast("MpackFile", Mpack(size)))
+        for item, size in zip(before.items, sizes, strict=True)
+    ]
+    return replace(before, items=tuple(items))
+
+
+class GroupWork:
+    """Work on groups, which notes them, and fails with those that hold what is at fault."""
+
+    def __init__(self, **errors: Exception) -> None:
+        self._errors = errors
+        self.groups: list[str] = []
+
+    def __call__(self, items: Sequence[Item]) -> Sequence[Item]:
+        self.groups.append("".join(item.claim.job_id for item in items))
+        return [failing(**self._errors)(item) for item in items]
+
+
+def test_small_jobs_that_follow_each_other_are_worked_on_together() -> None:
+    work = GroupWork()
+    before = sized(batch(*"rstuvw"), 100, 300, 2 << 20, 100, 1 << 20, 0)
+
+    after = each_group(before, "insert_objects", work)
+
+    assert work.groups == ["01", "2", "3", "45"]
+    assert [item.counts for item in after.items] == [{"done": 1}] * 6
+    assert all(item.timings["object_insert_ms"] >= 0 for item in after.items)
+
+
+def test_for_one_that_is_by_itself_there_may_be_a_better_way() -> None:
+    work = GroupWork()
+    before = sized(batch("r", "s", "t"), 100, 100, 2 << 20)
+
+    after = each_group(before, "insert_objects", work, alone=lambda item: item.counted(alone=1))
+
+    assert work.groups == ["01"]
+    assert [item.counts for item in after.items] == [{"done": 1}, {"done": 1}, {"alone": 1}]
+
+
+@pytest.mark.parametrize("error", [MISSING, DOWN, ValueError("odd")])
+def test_what_fails_together_is_done_one_by_one(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    work = GroupWork(job1=error)
+
+    with caplog.at_level(logging.ERROR, logger="musehub_pipeline.phases"):
+        after = each_group(batch("r", "s", "s", "t"), "insert_objects", work)
+
+    # Behind what fails, later ones of its repo wait.
+    assert work.groups == ["0123", "0", "1", "3"]
+    code = str(error.code) if isinstance(error, JobError) else "INTERNAL_ERROR"
+    assert ends(after) == ["fine", code, "EARLIER_JOB_UNFINISHED", "fine"]
+    assert len(caplog.records) == isinstance(error, ValueError)

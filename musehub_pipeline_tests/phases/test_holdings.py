@@ -10,7 +10,7 @@ from musehub_pipeline.domain.job import Job
 from musehub_pipeline.domain.places import Place, Places
 from musehub_pipeline.index.index import Index
 from musehub_pipeline.phases.batch import Contents
-from musehub_pipeline.phases.holdings import Holdings
+from musehub_pipeline.phases.holdings import Holdings, Stored
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline_tests.hub import Hub
 
@@ -20,7 +20,7 @@ A, B, C, X, Y = (bytes([number]) * 32 for number in range(5))
 @pytest.fixture
 def holdings(hub: Hub) -> Iterator[Holdings]:
     with Database(str(hub.settings.database_url)) as database, Index(database) as index:
-        yield Holdings(hub.create_repo(), index)
+        yield Holdings(hub.create_repo(), Stored(index))
 
 
 def contents(*, objects: bytes = b"", snapshots: bytes = b"", commits: bytes = b"") -> Contents:

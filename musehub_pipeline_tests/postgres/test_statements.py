@@ -38,10 +38,10 @@ def test_no_two_share_a_name(heading: str) -> None:
 
 
 def test_a_statement_is_what_stands_under_its_name() -> None:
-    assert statement("branch_head") == (
-        "-- Where a branch stands.\n"
-        "SELECT head_commit_id FROM musehub_branches"
-        " WHERE repo_id = %(repo_id)s AND name = %(branch)s;"
+    assert statement("held_commits") == (
+        "-- Which of the commits the repo holds.\n"
+        "SELECT commit_id FROM musehub_commits\n"
+        "WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(ids)b);"
     )
 
 

@@ -7,7 +7,7 @@ from musehub_pipeline.domain.errors import Transient, Trouble
 from musehub_pipeline.queue.backoff import Backoff
 from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.jobs import Jobs
-from musehub_pipeline.queue.lease import LiveLease
+from musehub_pipeline.queue.lease import Head, Lease, LiveLease, Publication, publish
 from musehub_pipeline_tests.hub import Hub
 
 LEASE = timedelta(minutes=1)
@@ -29,6 +29,11 @@ def named(queue: Queue, *job_ids: str) -> list[str]:
 def claim_one(queue: Queue, run_id: str = "run") -> LiveLease:
     [lease] = queue.claim(run_id=run_id, limit=1)
     return lease
+
+
+def publish_one(lease: Lease, result: Any, *, head: Head | None) -> None:
+    """Publish a job alone, with a result that need not be whole."""
+    publish([Publication(lease=lease, result=result, head=head)])
 
 
 def reason(jobs: Jobs, job_id: str) -> str:

@@ -9,7 +9,7 @@ from musehub_pipeline.domain.errors import JobNotFound
 from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.jobs import Jobs
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.queue.queueing import change, claim_one
+from musehub_pipeline_tests.queue.queueing import change, claim_one, publish_one
 
 
 def test_rows_are_found_by_id_status_and_repo_newest_first(
@@ -17,7 +17,7 @@ def test_rows_are_found_by_id_status_and_repo_newest_first(
 ) -> None:
     repo_id = hub.create_repo()
     done, pending = hub.enqueue(repo_id, mpack_key="key"), hub.enqueue("no-repo")
-    claim_one(queue).publish({"elapsed_ms": 1.5}, head=None)
+    publish_one(claim_one(queue), {"elapsed_ms": 1.5}, head=None)
 
     def listed(status: str | None = None, repo: str | None = None, limit: int = 9) -> list[Any]:
         rows = jobs.listed(status=status, repo_id=repo, limit=limit)

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from musehub_pipeline.domain.errors import JobError, Transient, Trouble
+from musehub_pipeline.domain.result import Result
 from musehub_pipeline.queue.claim import Queue
-from musehub_pipeline.queue.lease import Head, LiveLease
+from musehub_pipeline.queue.lease import Head, LiveLease, Publication, publish
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.queue.queueing import expire, publish_one
 
 RESULT = {"objects_total": 3, "elapsed_ms": 1.5, "head": None, "text": "ünï \\u0000"}
 
@@ -44,7 +46,7 @@ def test_a_job_is_done_with_its_result_its_head_and_the_time_of_the_push(
 ) -> None:
     before = hub.job(lease.claim.job_id)
 
-    lease.publish(RESULT, head=head("new"))
+    publish_one(lease, RESULT, head=head("new"))
 
     row = hub.job(lease.claim.job_id)
     [pushed] = hub.sql("SELECT pushed_at >= now() - interval '1 min' AS lately FROM musehub_repos")
@@ -73,7 +75,7 @@ def test_a_success_wipes_the_trouble_of_earlier_attempts_away(
     lease.retry_later(trouble, pause=timedelta(0))
     [again] = queue.claim(run_id="again", limit=1)
 
-    again.publish(RESULT, head=None)
+    publish_one(again, RESULT, head=None)
 
     row = hub.job(lease.claim.job_id)
     assert [row[name] for name in ("status", "attempt", "error_code", "error", "not_before")] == [
@@ -82,7 +84,7 @@ def test_a_success_wipes_the_trouble_of_earlier_attempts_away(
 
 
 def test_without_a_head_no_branch_is_made(hub: Hub, queue: Queue, lease: LiveLease) -> None:
-    lease.publish(RESULT, head=None)
+    publish_one(lease, RESULT, head=None)
 
     assert hub.counts()["branches"] == 0
 
@@ -100,7 +102,7 @@ def test_a_branch_moves_from_where_it_was_expected(
 ) -> None:
     set_head(hub, before)
 
-    lease.publish(RESULT, head=moved_to)
+    publish_one(lease, RESULT, head=moved_to)
 
     assert hub.head("repo-song") == moved_to.commit_id
 
@@ -120,7 +122,7 @@ def test_a_branch_that_moved_meanwhile_undoes_it_all(
     expected = everything(hub)
 
     with pytest.raises(Transient) as caught:
-        lease.publish(RESULT, head=wanted)
+        publish_one(lease, RESULT, head=wanted)
 
     assert str(caught.value) == "HEAD_MOVED: branch 'main' has moved meanwhile"
     assert everything(hub) == expected
@@ -134,7 +136,7 @@ def test_a_repo_that_was_deleted_meanwhile_is_not_touched(
     expected = everything(hub)
 
     with pytest.raises(JobError) as caught:
-        lease.publish(RESULT, head=wanted)
+        publish_one(lease, RESULT, head=wanted)
 
     assert caught.value.code == code
     assert everything(hub) == expected
@@ -146,7 +148,7 @@ def test_a_branch_that_was_deleted_meanwhile_is_not_made_anew(
     expected = everything(hub)
 
     with pytest.raises(Transient, match=r"^HEAD_MOVED: "):
-        lease.publish(RESULT, head=head("new", expected="old"))
+        publish_one(lease, RESULT, head=head("new", expected="old"))
 
     assert everything(hub) == expected
 
@@ -194,7 +196,7 @@ def test_whoever_does_not_hold_the_lease_changes_nothing(
     expected = everything(hub)
 
     with pytest.raises(Transient) as caught:
-        lost.publish(RESULT, head=head("new"))
+        publish_one(lost, RESULT, head=head("new"))
     assert everything(hub) == expected
     lost.fail(caught.value)
     lost.retry_later(caught.value, pause=timedelta(0))
@@ -210,16 +212,88 @@ def test_an_expired_lease_cannot_publish_though_nobody_took_the_job(
     expected = everything(hub)
 
     with pytest.raises(Transient, match=r"^LEASE_LOST: "):
-        lease.publish(RESULT, head=head("new"))
+        publish_one(lease, RESULT, head=head("new"))
 
     assert everything(hub) == expected
 
 
 def test_publishing_twice_is_publishing_once(hub: Hub, queue: Queue, lease: LiveLease) -> None:
     """The answer to a commit may be lost: whoever asks again is told that it is done."""
-    lease.publish(RESULT, head=head("new"))
+    publish_one(lease, RESULT, head=head("new"))
     expected = everything(hub)
 
-    lease.publish(RESULT, head=head("new"))
+    publish_one(lease, RESULT, head=head("new"))
+
+    assert everything(hub) == expected
+
+
+def publications(
+    hub: Hub, queue: Queue, pushes: list[tuple[str, Head | None]]
+) -> list[Publication]:
+    for repo_id, _ in pushes:
+        hub.enqueue(repo_id, mpack_key="key")
+    return [
+        Publication(lease=lease, result=cast("Result", RESULT | {"number": number}), head=moved)
+        for number, (lease, (_, moved)) in enumerate(
+            zip(queue.claim(run_id="run", limit=100), pushes, strict=True)
+        )
+    ]
+
+
+def test_many_jobs_are_published_at_once_each_with_its_own(hub: Hub, queue: Queue) -> None:
+    one, two, three = (hub.create_repo(name) for name in ("one", "two", "three"))
+    set_head(hub, "elsewhere")
+    hub.sql("INSERT INTO musehub_branches VALUES (%(r)s, 'main', 'old')", {"r": two})
+    done = publications(
+        hub,
+        queue,
+        [
+            (one, head("first")),
+            (two, head("new", expected="old")),
+            (three, None),
+            (one, head("second", expected="first")),  # which leans on the one before
+            (one, Head(branch="other", commit_id="first", expected=None)),
+        ],
+    )
+
+    publish(done)
+
+    rows = [hub.job(each.lease.claim.job_id) for each in done]
+    assert [(row["status"], row["result"]) for row in rows] == [
+        ("done", RESULT | {"number": number}) for number in range(5)
+    ]
+    assert hub.sql("SELECT * FROM musehub_branches ORDER BY 1, 2") == [
+        {"repo_id": repo_id, "name": name, "head_commit_id": commit_id}
+        for repo_id, name, commit_id in sorted(
+            [
+                ("repo-song", "main", "elsewhere"),
+                (one, "main", "second"),
+                (one, "other", "first"),
+                (two, "main", "new"),
+            ]
+        )
+    ]
+    assert hub.sql("SELECT count(pushed_at) AS touched FROM musehub_repos") == [{"touched": 3}]
+
+
+@pytest.mark.parametrize("fault", ["lost", "moved", "deleted", "unlinked"])
+def test_of_many_all_are_published_or_none(hub: Hub, queue: Queue, fault: str) -> None:
+    one, two = hub.create_repo("one"), hub.create_repo("two")
+    between = "missing" if fault == "unlinked" else "first"
+    done = publications(
+        hub,
+        queue,
+        [(one, head("first")), (two, head("new")), (one, head("second", expected=between))],
+    )
+    if fault == "lost":
+        expire(hub, done[1].lease.claim.job_id)
+    elif fault == "moved":
+        hub.sql("INSERT INTO musehub_branches VALUES (%(r)s, 'main', 'moved')", {"r": two})
+    elif fault == "deleted":
+        hub.sql("UPDATE musehub_repos SET deleted_at = now() WHERE repo_id = %(r)s", {"r": two})
+    expected = everything(hub)
+
+    with pytest.raises(JobError):
+        publish(done)
 
     assert everything(hub) == expected

@@ -11,7 +11,7 @@ from musehub_pipeline.queue.lease import Head, PastLease
 from musehub_pipeline.queue.live_runs import Runs
 from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.queue.queueing import change, expire, seconds
+from musehub_pipeline_tests.queue.queueing import change, expire, publish_one, seconds
 from musehub_pipeline_tests.queue.reindexing import (
     ENDED,
     RESULT,
@@ -53,7 +53,7 @@ def test_a_new_result_says_of_the_branch_what_the_first_one_said(
     job_id = ended_job(hub, hub.create_repo())
     before = hub.job(job_id)
 
-    claim_one(archive, hub, job_id).publish(NEW, head=None)
+    publish_one(claim_one(archive, hub, job_id), NEW, head=None)
 
     after = differences(before, hub.job(job_id))
     assert after.pop("started_at") > before["started_at"]
@@ -81,7 +81,7 @@ def test_a_new_result_is_whole_whatever_the_first_one_was(
 ) -> None:
     job_id = ended_job(hub, hub.create_repo(), result=result)
 
-    claim_one(archive, hub, job_id).publish(NEW, head=None)
+    publish_one(claim_one(archive, hub, job_id), NEW, head=None)
 
     assert hub.job(job_id)["result"] == NEW
 
@@ -90,7 +90,7 @@ def test_a_job_that_had_failed_is_done_and_moves_its_branch(hub: Hub, archive: A
     job_id = failed_job(hub, hub.create_repo())
     set_head(hub, "old")
 
-    claim_one(archive, hub, job_id).publish(NEW | {"head": "new"}, head=head("old"))
+    publish_one(claim_one(archive, hub, job_id), NEW | {"head": "new"}, head=head("old"))
 
     row = hub.job(job_id)
     assert [row[name] for name in ("status", "error_code", "error", "lease_expires_at")] == [
@@ -109,7 +109,7 @@ def test_a_branch_that_moved_meanwhile_undoes_it_all(hub: Hub, archive: Archive)
     before = hub.job(job_id)
 
     with pytest.raises(Transient, match="HEAD_MOVED: branch 'main' has moved meanwhile"):
-        lease.publish(NEW, head=head("old"))
+        publish_one(lease, NEW, head=head("old"))
 
     assert (hub.job(job_id), hub.head("repo-song")) == (before, "elsewhere")
 
@@ -117,10 +117,10 @@ def test_a_branch_that_moved_meanwhile_undoes_it_all(hub: Hub, archive: Archive)
 def test_to_publish_twice_is_to_publish_once(hub: Hub, archive: Archive, job_id: str) -> None:
     """The answer to a commit may be lost."""
     lease = claim_one(archive, hub, job_id)
-    lease.publish(NEW, head=None)
+    publish_one(lease, NEW, head=None)
     before = hub.job(job_id)
 
-    lease.publish(NEW | {"text": "again"}, head=None)
+    publish_one(lease, NEW | {"text": "again"}, head=None)
 
     assert hub.job(job_id) == before
 
@@ -149,7 +149,7 @@ def test_a_run_that_lost_its_lease_publishes_nothing(
     before = hub.sql("SELECT * FROM musehub_background_jobs")
 
     with pytest.raises(Transient, match="LEASE_LOST: run again no longer holds the lease"):
-        lease.publish(NEW, head=head(None))
+        publish_one(lease, NEW, head=head(None))
 
     assert hub.sql("SELECT * FROM musehub_background_jobs") == before
     assert hub.counts()["branches"] == 0
@@ -243,7 +243,7 @@ def test_a_run_that_ends_leaves_what_it_holds_as_it_was(
     ended, theirs = ended_job(hub, repo_id), ended_job(hub, repo_id)
     before = [hub.job(job_id) for job_id in held]
     leases = {lease.claim.job_id: lease for lease in claim_again(archive, hub, *held, ended)}
-    leases[ended].publish(NEW, head=None)
+    publish_one(leases[ended], NEW, head=None)
     claim_again(archive, hub, theirs, run_id="other")
     others = [hub.job(job_id) for job_id in (ended, theirs)]
     live = hub.enqueue(repo_id)
@@ -272,7 +272,7 @@ def test_the_next_attempt_is_another_one(hub: Hub, archive: Archive) -> None:
     """A job may be indexed again and again, and each time its history grows."""
     job_id = ended_job(hub, hub.create_repo())
     for _ in range(2):
-        claim_one(archive, hub, job_id).publish(NEW, head=None)
+        publish_one(claim_one(archive, hub, job_id), NEW, head=None)
 
     row = hub.job(job_id)
     assert [ended["attempt"] for ended in row["attempts"]] == [1, 2, 3]

@@ -8,7 +8,7 @@ from musehub_pipeline.domain.backfill import PastJob, Select
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.queue.reindex import Archive
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.queue.queueing import expire
+from musehub_pipeline_tests.queue.queueing import expire, publish_one
 from musehub_pipeline_tests.queue.reindexing import (
     DAY,
     chosen,
@@ -117,7 +117,7 @@ def test_a_job_that_came_to_an_end_is_no_suspect_any_more(
     if lease.status == "failed":
         lease.fail(Rejection(Fault.BAD_ID, "again"))
     else:
-        lease.publish({"mpack_size_bytes": 70}, head=None)
+        publish_one(lease, {"mpack_size_bytes": 70}, head=None)
 
     assert suspects(archive) == [False]
     die(archive, hub, job_id, times=2)
