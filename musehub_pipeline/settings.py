@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         description="Where people find Dagster's UI, for links to it",
     )
 
-    batch_jobs: int = Field(200, ge=1, description="Jobs that one run takes at the most")
+    batch_jobs: int = Field(500, ge=1, description="Jobs that one run takes at the most")
     batch_bytes: int = Field(
         1 << 30, ge=1, description="Bytes of mpacks that one run takes, but for a first larger one"
     )

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import compress
 from typing import NamedTuple
 
@@ -12,6 +13,12 @@ from musehub_pipeline.domain import ids
 
 _SORTED_AT_ONCE = 50_000  # digests that are objects at the same time: 10 MB
 _SCANNED = 20  # times as many items are looked at faster than one is searched for
+
+
+@cache
+def _with_mark(mark: int) -> bytes:
+    """Return for each byte of marks whether that one is among them."""
+    return bytes(bool(marks & mark) for marks in range(256))
 
 
 class Place(NamedTuple):
@@ -96,7 +103,7 @@ class Places(PlaceView):
 
     def marked(self, mark: int) -> "Marked":
         """Return a view of the items that have a mark, as long as none is added."""
-        return Marked(self, self._marks.translate(bytes(bool(m & mark) for m in range(256))))
+        return Marked(self, self._marks.translate(_with_mark(mark)))
 
     def mark(self, digests: Collection[bytes], mark: int) -> None:
         """Give a mark to the items of these digests."""

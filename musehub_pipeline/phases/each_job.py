@@ -14,6 +14,7 @@ from time import monotonic
 
 from musehub_pipeline.domain.errors import Deferral, JobError, Transient, Trouble
 from musehub_pipeline.domain.result import TIMING_OF_PHASE
+from musehub_pipeline.parallel import in_threads
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.postgres.blips import through_blips
 
@@ -105,9 +106,11 @@ def _groups(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 
 def _in_threads(groups: Sequence[Sequence[Item]], work: Work) -> list[Worked]:
-    pool = ThreadPoolExecutor(min(_THREADS, len(groups)), thread_name_prefix="jobs")
+    threads = min(_THREADS, len(groups))
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="jobs")
     try:
-        return list(chain.from_iterable(pool.map(partial(_attempt, work=work), groups)))
+        attempt = partial(_attempt, work=work)
+        return list(chain.from_iterable(in_threads(attempt, groups, pool=pool, threads=threads)))
     finally:
         # A run that is told to stop gives its leases back before a long transfer has ended.
         pool.shutdown(wait=False, cancel_futures=True)

@@ -23,6 +23,7 @@ from musehub_pipeline.domain.errors import (
 )
 from musehub_pipeline.domain.job import INDEX_VERSION, Claim, Job, Status
 from musehub_pipeline.domain.result import Outcome, Result
+from musehub_pipeline.postgres.arrays import text_array
 from musehub_pipeline.postgres.database import Database, Row, Transaction
 from musehub_pipeline.queue.backoff import Backoff
 
@@ -192,10 +193,10 @@ def publish(publications: Sequence[Publication]) -> None:
     first = leases[0]
     done = {
         "run_id": first.claim.run_id,
-        "job_ids": [lease.claim.job_id for lease in leases],
+        "job_ids": text_array([lease.claim.job_id for lease in leases]),
         "claimed": [lease.claim.attempt for lease in leases],
-        "statuses": [lease.status for lease in leases],
-        "results": [msgspec.json.encode(each.result).decode() for each in publications],
+        "statuses": text_array([lease.status for lease in leases]),
+        "results": text_array([msgspec.json.encode(each.result) for each in publications]),
         "index_version": INDEX_VERSION,
         "code": None,
         "message": None,

@@ -45,7 +45,7 @@ SET status = 'done',
     )) ELSE '{}' END,
     index_version = %(index_version)s,
     -- include: ended_attempt
-FROM unnest(%(job_ids)s::text[], %(claimed)s::bigint[], %(statuses)s::text[], %(results)s::text[])
+FROM unnest(%(job_ids)b::text[], %(claimed)b::bigint[], %(statuses)b::text[], %(results)b::text[])
     AS ended (id, claimed, held_as, facts)
 WHERE job_id = ended.id AND attempt = ended.claimed AND run_id = %(run_id)s AND status = ended.held_as
     AND lease_expires_at > clock_timestamp();
