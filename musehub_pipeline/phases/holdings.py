@@ -2,14 +2,14 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Self
 
 from musehub_pipeline.domain.ancestry import Ancestry
 from musehub_pipeline.domain.commit import decode_commit
 from musehub_pipeline.domain.errors import JobError
-from musehub_pipeline.domain.ids import digest_of
+from musehub_pipeline.domain.ids import digest_of, is_id
 from musehub_pipeline.domain.job import Job
 from musehub_pipeline.domain.limits import Limits
 from musehub_pipeline.domain.mpack import Kind, Source, read_mpack
@@ -77,10 +77,10 @@ class Stored:
             for _, place, raw in items:
                 asked.add(place.digest)
                 if kind == "commit":
-                    asked.update(map(digest_of, decode_commit(raw).parents))
+                    asked.update(_digests(decode_commit(raw).parents))
                 elif kind == "snapshot":
                     for portion in decode_snapshot(raw).manifest.portions():
-                        self._asked["object"][repo_id].update(map(digest_of, portion.values()))
+                        self._asked["object"][repo_id].update(_digests(portion.values()))
                 else:
                     self._sizes[place.digest] = None
 
@@ -107,6 +107,11 @@ class Stored:
     def is_ancestor(self, repo_id: str, ancestor: bytes, descendants: Collection[bytes]) -> bool:
         """Tell whether a commit is one of `descendants`, or reached from them over parents."""
         return self._index.is_ancestor(repo_id, ancestor, descendants)
+
+
+def _digests(named: Iterable[str]) -> Iterator[bytes]:
+    """Yield the digests of what are ids; nothing has been checked yet."""
+    return map(digest_of, filter(is_id, named))
 
 
 def _none_of_each() -> dict[Kind, Digests]:

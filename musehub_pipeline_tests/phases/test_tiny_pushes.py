@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from musehub_pipeline.domain.ids import snapshot_hex
 from musehub_pipeline.postgres.database import Transaction
 from musehub_pipeline_tests.acceptance.pushes import push_many
 from musehub_pipeline_tests.audit.checking import found
@@ -113,6 +114,26 @@ def test_one_that_cannot_be_read_is_refused_and_no_other(hub: Hub) -> None:
         refused,
         refused,
     ]
+
+
+@pytest.mark.parametrize("odd", ["abcd", "sha256:" + "0" * 63, "é" * 64, "0" * 62 + "zz"])
+def test_what_is_no_id_is_refused_and_not_asked_for(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    jobs = push_many(hub, repos=2, each=1)
+    root = History()
+    root.commit({"tune": b"x"}, parents=[odd])
+    tree = History()
+    tree.snapshots["sha256:" + snapshot_hex({"tune": odd})] = {"tune": odd}
+    for slug, history in (("root", root), ("tree", tree)):
+        jobs.append(hub.push(hub.create_repo(slug), history.mpack()))
+
+    with statements(monkeypatch) as run:
+        index_batch(hub)
+
+    assert [hub.job(job_id)["status"] for job_id in jobs] == ["done", "done", "failed", "failed"]
+    assert run.count("held_commits_together") == run.count("held_objects_together") == 1
+    assert "held_commits" not in run
 
 
 def test_what_another_repo_holds_is_not_held_by_this_one(hub: Hub) -> None:
