@@ -76,7 +76,7 @@ def test_with_nothing_set_everything_lives_in_the_home() -> None:
         "storage_url": None,
         "scratch_dir": None,
         "ui_url": "http://127.0.0.1:3000",
-        "batch_jobs": 200,
+        "batch_jobs": 500,
         "batch_bytes": 1 << 30,
         "max_attempts": 30,
         "max_kills": 3,

@@ -23,6 +23,7 @@ Worked = tuple[Item, float]  # and how many seconds its own work took
 
 _THREADS = 8
 _GROUP_BYTES = 1 << 20
+_GROUP_JOBS = 100  # a kill leaves no more of them than that, all but done
 
 _log = logging.getLogger("musehub_pipeline.phases")
 _progress = logging.getLogger("musehub_pipeline.progress")
@@ -96,7 +97,7 @@ def _groups(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     room = _GROUP_BYTES
     for item in items:
         size = item.mpack.size if item.mpack is not None else 0
-        if group and size > room:
+        if len(group) == _GROUP_JOBS or (group and size > room):
             yield group
             group, room = [], _GROUP_BYTES
         group.append(item)

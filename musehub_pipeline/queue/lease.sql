@@ -31,11 +31,11 @@ started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
 lease_expires_at = NULL
 
 -- name: publish
--- End jobs as done, for whoever still holds their leases. Of one that was done before, the branch has moved
--- long ago: what its result says of that stays.
+-- End jobs as done, all at one moment, for whoever still holds their leases. Of one that was done before, the
+-- branch has moved long ago: what its result says of that stays.
 UPDATE musehub_background_jobs
 SET status = 'done',
-    finished_at = clock_timestamp(),
+    finished_at = statement_timestamp(),
     lease_expires_at = NULL,
     not_before = NULL,
     error_code = NULL,

@@ -18,7 +18,7 @@ def test_a_thousand_pushes_are_done_in_few_runs_and_in_order(
 
     rows = warm.hub.sql(
         "SELECT job_id, repo_id, attempt, finished_at FROM musehub_background_jobs"
-        " ORDER BY finished_at"
+        " ORDER BY finished_at, created_at, job_id"
     )
     order = {job_id: number for number, job_id in enumerate(jobs)}
     last: dict[str, int] = {}

@@ -37,6 +37,7 @@ from musehub_pipeline_tests.benchmarks.queue import queue
 from musehub_pipeline_tests.benchmarks.real_shapes import real_shapes
 from musehub_pipeline_tests.benchmarks.tenant_probe import tenant_probe
 from musehub_pipeline_tests.benchmarks.unpack import unpack
+from musehub_pipeline_tests.benchmarks.watch import watch
 
 BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "puts-directory": put_objects_directory,
@@ -54,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "lone-push": lone_push,
     "aimed-pushes": aimed_pushes,
     "steady-pushes": steady_pushes,
+    "watch": watch,
     "backfill": backfill,
     "beside-backfill": beside_backfill,
     "long-past": long_past,

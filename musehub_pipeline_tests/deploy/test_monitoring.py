@@ -78,7 +78,7 @@ def prometheus(scraped: str, tmp_path: Path) -> Iterator[str]:
 
             def listens() -> bool:
                 found[:] = re.findall(r"Listening on.* address=(127\S+)", said.read_text())
-                return bool(found)
+                return bool(found) and "Server is ready" in said.read_text()
 
             wait_for(listens)
             yield f"http://{found[0]}/api/v1"

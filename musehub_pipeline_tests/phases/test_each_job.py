@@ -219,7 +219,7 @@ def test_nor_is_it_waited_for_again_for_each_job_of_a_group() -> None:
 
     after = each_group(sized(batch(*"rst"), 1, 1, 2 << 20), "insert_objects", work)
 
-    assert work.groups == ["01"] * 4
+    assert work.groups == [["0", "1"]] * 4
     assert ends(after) == ["DATABASE_UNAVAILABLE"] * 3
 
 
@@ -298,10 +298,10 @@ class GroupWork:
 
     def __init__(self, **errors: Exception) -> None:
         self._errors = errors
-        self.groups: list[str] = []
+        self.groups: list[list[str]] = []
 
     def __call__(self, items: Sequence[Item]) -> Sequence[Item]:
-        self.groups.append("".join(item.claim.job_id for item in items))
+        self.groups.append([item.claim.job_id for item in items])
         return [failing(**self._errors)(item) for item in items]
 
 
@@ -311,9 +311,17 @@ def test_small_jobs_that_follow_each_other_are_worked_on_together() -> None:
 
     after = each_group(before, "insert_objects", work)
 
-    assert work.groups == ["01", "2", "3", "45"]
+    assert work.groups == [["0", "1"], ["2"], ["3"], ["4", "5"]]
     assert [item.counts for item in after.items] == [{"done": 1}] * 6
     assert all(item.timings["object_insert_ms"] >= 0 for item in after.items)
+
+
+def test_a_group_is_of_a_hundred_jobs_at_the_most() -> None:
+    work = GroupWork()
+
+    each_group(batch(*map(str, range(201))), "summarize", work)
+
+    assert [len(group) for group in work.groups] == [100, 100, 1]
 
 
 def test_for_one_that_is_by_itself_there_may_be_a_better_way() -> None:
@@ -322,7 +330,7 @@ def test_for_one_that_is_by_itself_there_may_be_a_better_way() -> None:
 
     after = each_group(before, "insert_objects", work, alone=lambda item: item.counted(alone=1))
 
-    assert work.groups == ["01"]
+    assert work.groups == [["0", "1"]]
     assert [item.counts for item in after.items] == [{"done": 1}, {"done": 1}, {"alone": 1}]
 
 
@@ -336,7 +344,7 @@ def test_what_fails_together_is_done_one_by_one(
         after = each_group(batch("r", "s", "s", "t"), "insert_objects", work)
 
     # Behind what fails, later ones of its repo wait.
-    assert work.groups == ["0123", "0", "1", "3"]
+    assert work.groups == [["0", "1", "2", "3"], ["0"], ["1"], ["3"]]
     code = str(error.code) if isinstance(error, JobError) else "INTERNAL_ERROR"
     assert ends(after) == ["fine", code, "EARLIER_JOB_UNFINISHED", "fine"]
     assert len(caplog.records) == isinstance(error, ValueError)
