@@ -3,6 +3,7 @@
 import json
 import random
 from hashlib import sha256
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -25,7 +26,7 @@ from musehub_pipeline_tests.cli.terminal import call, finish, start, wait_until
 from musehub_pipeline_tests.conftest import CEPH
 from musehub_pipeline_tests.factories import small_history
 from musehub_pipeline_tests.hub import Hub
-from musehub_pipeline_tests.indexing import index_all, index_and_die, index_one
+from musehub_pipeline_tests.indexing import index_all, index_and_die, index_batch, index_one
 from musehub_pipeline_tests.test_index_mpacks import assert_index_holds
 
 WAITS_TO_INSERT = (
@@ -92,6 +93,39 @@ def test_of_a_hundred_rotten_objects_all_are_healed_whose_mpack_is_there(any_hub
     lost = sorted(set(talk.objects).intersection(wrong))
     again = map(json.loads, call("fsck", "--deep", "--json").out.splitlines())
     assert [each["object_id"] for each in again] == lost
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("any_hub", ["directory", CEPH], indirect=True)
+def test_a_hundred_runs_beside_the_healing_are_not_disturbed(any_hub: Hub, tmp_path: Path) -> None:
+    """Every tenth brings the very objects that are healed meanwhile, to a repo that lacks them."""
+    song = many_files(100, seed=1)
+    any_hub.push(any_hub.create_repo(), song.mpack())
+    index_all(any_hub)
+    wrong = rot(any_hub, song.objects, sorted(song.objects))
+    tunes = [many_files(2, seed=100 + number) for number in range(100)]
+    jobs = [
+        any_hub.push(any_hub.create_repo(f"r{number}"), (tune if number % 10 else song).mpack())
+        for number, tune in enumerate(tunes)
+    ]
+
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        process = start("fsck", "--repair", "--deep", "--json", stdout=file)
+        wait_until(process, lambda: said.stat().st_size > 0)
+        for number, job_id in enumerate(jobs):
+            index_batch(any_hub, run_id=f"run-{number}", job_ids=[job_id])
+        assert finish(process).code == 0
+
+    told = [json.loads(line) for line in said.read_text().splitlines()]
+    assert {each["object_id"] for each in told} <= wrong.keys()
+    assert all(each["healed"] for each in told)
+    rows = [any_hub.job(job_id) for job_id in jobs]
+    assert {(row["status"], row["attempt"], row["error_code"]) for row in rows} == {
+        ("done", 1, None)
+    }
+    assert found(any_hub) == []
+    assert call("fsck", "--deep").code == 0
 
 
 def test_without_deep_only_what_a_listing_shows_is_healed(any_hub: Hub) -> None:
