@@ -23,6 +23,7 @@ Worked = tuple[Item, float]  # and how many seconds its own work took
 
 _THREADS = 8
 _GROUP_BYTES = 1 << 20
+_JOB_BYTES = 1 << 10  # of an mpack, that take as long as what a job takes without any
 _GROUP_JOBS = 100  # a kill leaves no more of them than that, all but done
 
 _log = logging.getLogger("musehub_pipeline.phases")
@@ -66,7 +67,8 @@ def each_group(
 
     A statement for fifty tiny pushes takes little longer than for one. Of a group all is done, or
     nothing: where it fails, each of its jobs goes by itself, so that only those stop that are at
-    fault. `alone` is done for a job that is by itself, where there is a better way for it.
+    fault. `alone` is done for a job that is by itself, where there is a better way for it. A
+    group's time is that of its jobs in proportion to their mpacks.
     """
 
     def work_on(items: Sequence[Item]) -> Sequence[Item]:
@@ -146,16 +148,21 @@ def _attempt(group: Sequence[Item], work: Work) -> list[Worked]:
     try:
         group = through_blips(partial(work, group))
     except JobError as error:
+        if len(group) > 1:
+            _log.info("%d jobs together: %s: each goes by itself", len(group), error)
         group = [replace(item, error=error) for item in group]
     except Exception as error:
         # One mpack that the pipeline stumbles over must not take its neighbours along.
-        if len(group) == 1:
+        if len(group) > 1:
+            _log.warning("%d jobs together: each goes by itself", len(group), exc_info=True)
+        else:
             _log.exception("job %s: unexpected error", group[0].claim.job_id)
         message = f"{type(error).__name__}: {error}"
         unexpected = Transient(Trouble.INTERNAL_ERROR, message)
         group = [replace(item, error=unexpected) for item in group]
     seconds = monotonic() - started
-    return [(item, seconds / len(group)) for item in group]
+    sizes = [_JOB_BYTES + (item.mpack.size if item.mpack is not None else 0) for item in group]
+    return [(item, seconds * size / sum(sizes)) for item, size in zip(group, sizes, strict=True)]
 
 
 def _conclude(worked: list[Worked], at_end: Callable[[], None]) -> list[Worked]:

@@ -4,12 +4,14 @@ Each is fenced by `job_id`, `attempt` and `run_id`: whoever has lost the lease c
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
 import msgspec
+import psycopg
 
 from musehub_pipeline.domain.errors import (
     MAX_MESSAGE_CHARACTERS,
@@ -182,11 +184,13 @@ class Publication:
 def publish(publications: Sequence[Publication]) -> None:
     """Move the branches' heads, note the pushes and end the jobs as done: all of it, or nothing.
 
-    The jobs are those of one run, in their order.
+    The jobs are those of one run, in their order. Several do not wait for what one of them waits
+    for: their leases cannot be renewed meanwhile.
 
     Raises:
         Transient: LEASE_LOST where a job is not this run's any more, HEAD_MOVED where a branch is
-            not where the push was judged against, or the repo has been deleted.
+            not where the push was judged against, or the repo has been deleted; of several jobs,
+            also where others have locked a row of theirs.
         Rejection: REPO_DELETED.
     """
     leases = [publication.lease for publication in publications]
@@ -201,13 +205,25 @@ def publish(publications: Sequence[Publication]) -> None:
         "code": None,
         "message": None,
     }
-    with first.database.transaction() as transaction:
+    with first.database.transaction() as transaction, _not_waiting(transaction, leases):
         if transaction.write("publish", done) == len(leases):
             _move_heads(transaction, publications)
             _note_pushes(transaction, leases)
         elif len(leases) > 1 or not transaction.tuples("was_published", first.fence()):
             lost = f"run {first.claim.run_id} no longer holds the lease"
             raise Transient(Trouble.LEASE_LOST, lost)
+
+
+@contextmanager
+def _not_waiting(transaction: Transaction, leases: Sequence[Lease]) -> Generator[None]:
+    if len(leases) == 1:
+        yield
+        return
+    transaction.tuples("wait_shortly")
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise Transient(Trouble.HEAD_MOVED, "others are at a row of one of them") from error
 
 
 def _move_heads(transaction: Transaction, publications: Sequence[Publication]) -> None:
@@ -222,7 +238,7 @@ def _move_heads(transaction: Transaction, publications: Sequence[Publication]) -
             heads[branch] = head
     if not heads:
         return
-    ordered = sorted(heads.items())  # so that two runs that move the same cannot deadlock
+    ordered = list(heads.items())
     parameters = {
         "repo_ids": [repo_id for (repo_id, _), _ in ordered],
         "branches": [branch for (_, branch), _ in ordered],

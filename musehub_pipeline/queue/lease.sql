@@ -32,7 +32,18 @@ lease_expires_at = NULL
 
 -- name: publish
 -- End jobs as done, all at one moment, for whoever still holds their leases. Of one that was done before, the
--- branch has moved long ago: what its result says of that stays.
+-- branch has moved long ago: what its result says of that stays. Rows are locked in the order in which
+-- others lock them, so that nobody waits in a circle.
+WITH ended AS MATERIALIZED (
+    SELECT *
+    FROM unnest(%(job_ids)b::text[], %(claimed)b::bigint[], %(statuses)b::text[], %(results)b::text[])
+        AS ended (id, claimed, held_as, facts)
+), locked AS MATERIALIZED (
+    SELECT job_id FROM musehub_background_jobs
+    WHERE job_id = ANY(%(job_ids)b)
+    ORDER BY created_at, job_id
+    FOR NO KEY UPDATE
+)
 UPDATE musehub_background_jobs
 SET status = 'done',
     finished_at = statement_timestamp(),
@@ -45,10 +56,14 @@ SET status = 'done',
     )) ELSE '{}' END,
     index_version = %(index_version)s,
     -- include: ended_attempt
-FROM unnest(%(job_ids)b::text[], %(claimed)b::bigint[], %(statuses)b::text[], %(results)b::text[])
-    AS ended (id, claimed, held_as, facts)
-WHERE job_id = ended.id AND attempt = ended.claimed AND run_id = %(run_id)s AND status = ended.held_as
+FROM ended
+WHERE job_id IN (SELECT job_id FROM locked) AND job_id = ended.id
+    AND attempt = ended.claimed AND run_id = %(run_id)s AND status = ended.held_as
     AND lease_expires_at > clock_timestamp();
+
+-- name: wait_shortly
+-- Wait for no row that others have locked longer than a moment, as long as the transaction lasts.
+SELECT set_config('lock_timeout', '1s', true);
 
 -- name: was_published
 -- Whether it was this very claim that ended the job as done: the answer to a commit may be lost. A job
@@ -114,7 +129,7 @@ SELECT EXISTS (
 
 -- name: move_heads
 -- Move branches from the heads that the pushes were judged against; make one only where it had none, and in
--- no repo that has been deleted meanwhile.
+-- no repo that has been deleted meanwhile. In order, so that nobody waits in a circle.
 WITH moved AS MATERIALIZED (
     SELECT *
     FROM unnest(%(repo_ids)s::text[], %(branches)s::text[], %(heads)s::text[], %(expected)s::text[])
@@ -128,6 +143,7 @@ WHERE EXISTS (SELECT FROM musehub_repos AS repo WHERE repo.repo_id = moved.repo_
         SELECT FROM musehub_branches AS branch
         WHERE branch.repo_id = moved.repo_id AND branch.name = moved.name
     ))
+ORDER BY repo_id, name
 ON CONFLICT (repo_id, name) DO UPDATE SET head_commit_id = excluded.head_commit_id
 WHERE nullif(branch.head_commit_id, '') IS NOT DISTINCT FROM (
     SELECT expected FROM moved WHERE moved.repo_id = branch.repo_id AND moved.name = branch.name
@@ -135,6 +151,12 @@ WHERE nullif(branch.head_commit_id, '') IS NOT DISTINCT FROM (
 
 -- name: touch_repos
 -- Note the time of a push to repos, unless they have been deleted.
+WITH locked AS MATERIALIZED (
+    SELECT repo_id FROM musehub_repos
+    WHERE repo_id = ANY(%(repo_ids)s) AND deleted_at IS NULL
+    ORDER BY repo_id
+    FOR NO KEY UPDATE
+)
 UPDATE musehub_repos SET pushed_at = clock_timestamp()
-WHERE repo_id = ANY(%(repo_ids)s) AND deleted_at IS NULL
+WHERE repo_id IN (SELECT repo_id FROM locked)
 RETURNING repo_id;

@@ -316,6 +316,15 @@ def test_small_jobs_that_follow_each_other_are_worked_on_together() -> None:
     assert all(item.timings["object_insert_ms"] >= 0 for item in after.items)
 
 
+def test_the_time_of_a_group_is_shared_by_the_sizes_of_its_mpacks() -> None:
+    before = sized(batch("r", "s", "t"), 0, 1 << 10, 97 << 10)
+
+    after = each_group(before, "insert_objects", GroupWork())
+
+    times = [item.timings["object_insert_ms"] for item in after.items]
+    assert [time / sum(times) for time in times] == pytest.approx([0.01, 0.02, 0.97], abs=0.001)
+
+
 def test_a_group_is_of_a_hundred_jobs_at_the_most() -> None:
     work = GroupWork()
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from musehub_pipeline.domain.errors import JobError, Transient, Trouble
@@ -297,3 +298,21 @@ def test_of_many_all_are_published_or_none(hub: Hub, queue: Queue, fault: str) -
         publish(done)
 
     assert everything(hub) == expected
+
+
+def test_many_do_not_wait_for_what_one_of_them_waits_for(hub: Hub, queue: Queue) -> None:
+    one, two = hub.create_repo("one"), hub.create_repo("two")
+    done = publications(hub, queue, [(one, head("first")), (two, head("new"))])
+    expected = everything(hub)
+
+    with psycopg.connect(str(hub.settings.database_url)) as other:
+        other.execute("UPDATE musehub_repos SET name = 'renamed' WHERE repo_id = %s", (two,))
+        with pytest.raises(Transient, match=r"^HEAD_MOVED: others are at a row of one of them$"):
+            publish(done)
+        publish(done[:1])
+        other.rollback()
+
+    assert hub.job(done[0].lease.claim.job_id)["status"] == "done"
+    publish(done[1:])
+    assert everything(hub) != expected
+    assert hub.head(two) == "new"
