@@ -3,6 +3,7 @@
 A batch is small whatever its mpacks hold: paths, places in files, ids and counts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from musehub_pipeline.domain.budgets import Excess
@@ -105,6 +106,11 @@ class Item:
     def counted(self, **counts: int) -> "Item":
         """Return the item with more counts."""
         return replace(self, counts=self.counts | counts)
+
+
+def counted_each(items: Sequence[Item], count: Count, numbers: Sequence[int]) -> list[Item]:
+    """Return the items with a count more, of each its own number."""
+    return [item.counted(**{count: number}) for item, number in zip(items, numbers, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

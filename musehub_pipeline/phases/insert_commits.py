@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from musehub_pipeline.domain.commit import CommitRow, decode_commit, row_of
 from musehub_pipeline.domain.places import Places
 from musehub_pipeline.index.index import WORTH_ASKING, in_chunks
-from musehub_pipeline.phases.batch import Batch, Item
+from musehub_pipeline.phases.batch import Batch, Item, counted_each
 from musehub_pipeline.phases.each_job import each_group
 from musehub_pipeline.phases.services import WorkServices
 
@@ -17,10 +17,7 @@ def insert_commits(batch: Batch, services: WorkServices) -> Batch:
     def insert(items: Sequence[Item]) -> Sequence[Item]:
         jobs = [(item.claim.repo_id, _rows(item, item.parts[2].commits)) for item in items]
         inserted = services.index.insert_commits_together(jobs)
-        return [
-            item.counted(commits_inserted=count)
-            for item, count in zip(items, inserted, strict=True)
-        ]
+        return counted_each(items, "commits_inserted", inserted)
 
     def insert_alone(item: Item) -> Item:
         repo_id, commits = item.claim.repo_id, item.parts[2].commits

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from musehub_pipeline.index.index import CHUNK_ROWS
-from musehub_pipeline.phases.batch import Batch, Item
+from musehub_pipeline.phases.batch import Batch, Item, counted_each
 from musehub_pipeline.phases.each_job import each_group
 from musehub_pipeline.phases.services import WorkServices
 
@@ -15,10 +15,7 @@ def insert_objects(batch: Batch, services: WorkServices) -> Batch:
     def insert(items: Sequence[Item]) -> Sequence[Item]:
         jobs = [[(o.digest, o.size) for o in item.parts[2].missing_objects] for item in items]
         inserted = services.index.insert_objects_together(jobs, uri=uri)
-        return [
-            item.counted(objects_inserted=count)
-            for item, count in zip(items, inserted, strict=True)
-        ]
+        return counted_each(items, "objects_inserted", inserted)
 
     def insert_alone(item: Item) -> Item:
         _, _, contents = item.parts

@@ -6,7 +6,7 @@ from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.places import Places
 from musehub_pipeline.domain.snapshot import decode_snapshot
 from musehub_pipeline.index.index import WORTH_ASKING, SnapshotRow, in_chunks
-from musehub_pipeline.phases.batch import Batch, Item
+from musehub_pipeline.phases.batch import Batch, Item, counted_each
 from musehub_pipeline.phases.each_job import each_group
 from musehub_pipeline.phases.services import WorkServices
 
@@ -21,10 +21,7 @@ def insert_snapshots(batch: Batch, services: WorkServices) -> Batch:
     def insert(items: Sequence[Item]) -> Sequence[Item]:
         jobs = [(item.claim.repo_id, _rows(item, item.parts[2].snapshots)) for item in items]
         inserted = services.index.insert_snapshots_together(jobs)
-        return [
-            item.counted(snapshots_inserted=count)
-            for item, count in zip(items, inserted, strict=True)
-        ]
+        return counted_each(items, "snapshots_inserted", inserted)
 
     def insert_alone(item: Item) -> Item:
         repo_id, snapshots = item.claim.repo_id, item.parts[2].snapshots

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from musehub_pipeline.index.index import CHUNK_ROWS
-from musehub_pipeline.phases.batch import Batch, Item
+from musehub_pipeline.phases.batch import Batch, Item, counted_each
 from musehub_pipeline.phases.each_job import each_group
 from musehub_pipeline.phases.services import WorkServices
 
@@ -16,10 +16,7 @@ def upsert_object_refs(batch: Batch, services: WorkServices) -> Batch:
             (item.claim.repo_id, [o.digest for o in item.parts[2].unheld_objects]) for item in items
         ]
         inserted = services.index.upsert_object_refs_together(jobs)
-        return [
-            item.counted(object_refs_inserted=count)
-            for item, count in zip(items, inserted, strict=True)
-        ]
+        return counted_each(items, "object_refs_inserted", inserted)
 
     def upsert_alone(item: Item) -> Item:
         _, _, contents = item.parts
