@@ -238,15 +238,14 @@ def _move_heads(transaction: Transaction, publications: Sequence[Publication]) -
             heads[branch] = head
     if not heads:
         return
-    ordered = list(heads.items())
     parameters = {
-        "repo_ids": [repo_id for (repo_id, _), _ in ordered],
-        "branches": [branch for (_, branch), _ in ordered],
-        "heads": [head.commit_id for _, head in ordered],
-        "expected": [head.expected for _, head in ordered],
+        "repo_ids": [repo_id for repo_id, _ in heads],
+        "branches": [head.branch for head in heads.values()],
+        "heads": [head.commit_id for head in heads.values()],
+        "expected": [head.expected for head in heads.values()],
     }
-    if transaction.write("move_heads", parameters) < len(ordered):
-        raise _head_moved(ordered[0][1])
+    if transaction.write("move_heads", parameters) < len(heads):
+        raise _head_moved(next(iter(heads.values())))
 
 
 def _head_moved(head: Head) -> Transient:

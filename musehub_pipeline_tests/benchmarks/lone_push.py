@@ -109,25 +109,32 @@ def steady_pushes(bench: Bench) -> Iterator[Figure]:
             for number, push in enumerate(pushes):
                 time.sleep(max(0.0, started + number / _STEADY_A_SECOND - time.monotonic()))
                 insert(connection, push)
-        dev.wait(lambda: not _unfinished(dev.hub), seconds=_PATIENCE_SECONDS)
-        rows = dev.hub.sql(
-            "SELECT extract(epoch FROM finished_at - created_at)::float AS done,"
-            " (result ->> 'elapsed_ms')::float / 1000 AS work"
-            " FROM musehub_background_jobs ORDER BY created_at"
-        )
+        dev.wait(lambda: not unfinished(dev.hub), seconds=_PATIENCE_SECONDS)
+        pairs = waits(dev.hub)
     what = f"{len(pushes):,} pushes to {repos} repositories, {_STEADY_A_SECOND} a second"
-    for name, some in (("", rows[1:]), ("_last", rows[-5 * _STEADY_A_SECOND :])):
+    for name, some in (("", pairs[1:]), ("_last", pairs[-5 * _STEADY_A_SECOND :])):
         yield amount(
             f"steady_push{name}_p95",
             f"{what}{', of the last five seconds' if name else ''}; beside the work itself",
-            [Pair(row["done"], row["work"]) for row in some],
+            some,
             unit="s",
             limit=_STEADY_SECONDS,
             percent=95,
         )
 
 
-def _unfinished(hub: Hub) -> int:
+def waits(hub: Hub) -> list[Pair[float]]:
+    """Return the seconds from the insert to done of all pushes, beside those of the work itself."""
+    rows = hub.sql(
+        "SELECT extract(epoch FROM finished_at - created_at)::float AS done,"
+        " (result ->> 'elapsed_ms')::float / 1000 AS work"
+        " FROM musehub_background_jobs ORDER BY created_at"
+    )
+    return [Pair(row["done"], row["work"]) for row in rows]
+
+
+def unfinished(hub: Hub) -> int:
+    """Return how many pushes are not done."""
     [row] = hub.sql("SELECT count(*) FROM musehub_background_jobs WHERE status <> 'done'")
     return row["count"]
 

@@ -14,6 +14,7 @@ from musehub_pipeline.postgres.arrays import chunked
 from musehub_pipeline_tests.acceptance.pushes import insert, uploaded
 from musehub_pipeline_tests.benchmarks.bench import Bench
 from musehub_pipeline_tests.benchmarks.figures import Figure, Pair, amount, excess
+from musehub_pipeline_tests.benchmarks.lone_push import unfinished, waits
 from musehub_pipeline_tests.cli.terminal import PROGRAM
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.waiting import wait_for
@@ -52,16 +53,12 @@ def watch(bench: Bench) -> Iterator[Figure]:
             busy = cpu_seconds(process)
             time.sleep(_IDLE_SECONDS)
             idle = (cpu_seconds(process) - busy) / _IDLE_SECONDS
-        rows = hub.sql(
-            "SELECT extract(epoch FROM finished_at - created_at)::float AS done,"
-            " (result ->> 'elapsed_ms')::float / 1000 AS work"
-            f" FROM musehub_background_jobs ORDER BY created_at DESC LIMIT {_ALONE}"
-        )
+        done = waits(hub)[-_ALONE:]
     for percent, limit in _DONE_SECONDS_AT_MOST.items():
         yield amount(
             f"watch_done_p{percent}",
             f"{_ALONE} pushes one at a time, from the insert to done; beside the work itself",
-            [Pair(row["done"], row["work"]) for row in rows],
+            done,
             unit="s",
             limit=limit,
             percent=percent,
@@ -98,11 +95,6 @@ def worker(hub: Hub) -> Iterator[psutil.Process]:
     finally:
         process.terminate()
         process.wait()
-
-
-def unfinished(hub: Hub) -> int:
-    """Return how many pushes are not done."""
-    return len(hub.sql("SELECT FROM musehub_background_jobs WHERE status <> 'done' LIMIT 1"))
 
 
 def cpu_seconds(process: psutil.Process) -> float:
