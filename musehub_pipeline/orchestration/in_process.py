@@ -1,8 +1,9 @@
 """Runs of the Dagster jobs in this process: for the command line, for tests, for one job row."""
 
 import signal
+import socket
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from time import sleep
@@ -33,6 +34,9 @@ from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.jobs import JobRow, Jobs
 from musehub_pipeline.settings import Settings, first_day
+
+_TO_STOP = {signal.SIGINT, signal.SIGTERM}
+_MOST_SIGNALS = 4_096
 
 
 class Runner:
@@ -120,9 +124,9 @@ def _run_config(**ops: dg.Config) -> dict[str, Any]:
 
 @contextmanager
 def _our_errors() -> Generator[None]:
-    """Raise what happened, where Dagster wrapped it; leave SIGTERM to do what it did."""
+    """Raise what happened, where Dagster wrapped it or forgot it; SIGTERM does what it did."""
     try:
-        with named_if_unavailable(), _sigterm_kept():
+        with _told_to_stop(), named_if_unavailable(), _sigterm_kept():
             yield
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
@@ -131,6 +135,48 @@ def _our_errors() -> Generator[None]:
         if isinstance(error.__cause__, PipelineError):
             raise error.__cause__ from None
         raise
+
+
+@contextmanager
+def _told_to_stop() -> Generator[None]:
+    """Raise KeyboardInterrupt at the end where a signal to stop has come, but stopped nothing.
+
+    Dagster puts off a signal that comes between two steps until the next one begins. After the last
+    step none does, and the signal is forgotten.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals do not interrupt it
+        return
+    with _signals() as came:
+        try:
+            yield
+        except Exception as error:
+            if came():
+                raise KeyboardInterrupt from error
+            raise
+        if came():
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _signals() -> Generator[Callable[[], bool]]:
+    """Note the signals to stop, whatever handles them; what it gives tells whether one came."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        for end in (reader, writer):
+            end.settimeout(0)
+
+        def came() -> bool:
+            try:
+                return not _TO_STOP.isdisjoint(reader.recv(_MOST_SIGNALS))
+            except BlockingIOError:
+                return False
+
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield came
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 @contextmanager

@@ -41,6 +41,9 @@ Parameters = Mapping[str, Any] | None
 T = TypeVar("T")
 Of = Callable[..., T]
 
+_OF_NO_USE = {TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN}
+"""States of a connection: a signal ended the wait for an answer, which will come; or closed."""
+
 _BEGINNING = "beginning"
 """In the pool's notes on a connection: the statements with which each transaction begins."""
 
@@ -108,10 +111,9 @@ class Database:
             connection = _driver(lent)
             connection.autocommit = True
             try:
-                with _dropped_if_active(lent):
-                    yield Transaction(connection)
+                yield Transaction(connection)
             finally:
-                if not connection.closed:
+                if connection.info.transaction_status is TransactionStatus.IDLE:
                     connection.autocommit = False
 
     @contextmanager
@@ -122,9 +124,11 @@ class Database:
             raise unavailable(self.url, error) from error
         try:
             yield connection
-        except psycopg.Error as error:
-            if is_transient(error):
+        except BaseException as error:
+            is_away = isinstance(error, psycopg.Error) and is_transient(error)
+            if is_away or _driver(connection).info.transaction_status in _OF_NO_USE:
                 connection.invalidate()
+            if is_away:
                 raise unavailable(self.url, error) from error
             raise
         finally:
@@ -279,11 +283,12 @@ def _driver(lent: PoolProxiedConnection) -> psycopg.Connection[Any]:
 
 @contextmanager
 def _transaction(lent: PoolProxiedConnection) -> Generator[Transaction]:
+    """Commit what the block did; where it raises, the pool rolls it back."""
     connection = _driver(lent)
-    with connection.transaction(), _dropped_if_active(lent):
-        if beginning := lent.info[_BEGINNING]:
-            connection.execute(beginning)
-        yield Transaction(connection)
+    if beginning := lent.info[_BEGINNING]:
+        connection.execute(beginning)
+    yield Transaction(connection)
+    connection.commit()
 
 
 def _begin_of_engine(connection: Connection) -> None:
@@ -304,17 +309,6 @@ def _tell_of_pooler(place: str) -> None:
 def _wait_unheard(seconds: float) -> bool:
     time.sleep(min(seconds, _LOOK_SECONDS))
     return False
-
-
-@contextmanager
-def _dropped_if_active(lent: PoolProxiedConnection) -> Generator[None]:
-    """Drop a connection where a signal has ended the wait for an answer, which is still to come."""
-    try:
-        yield
-    except BaseException:
-        if _driver(lent).info.transaction_status is TransactionStatus.ACTIVE:
-            lent.invalidate()
-        raise
 
 
 def _check_open(connection: psycopg.Connection[Any], *_: object) -> None:

@@ -1,11 +1,15 @@
 """One job row in this process: its result, or an exception that says why there is none."""
 
 import json
+import os
 import shutil
+import signal
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import dagster as dg
 import pytest
 
 from musehub_pipeline import JobFailed, process_mpack_index_job
@@ -242,3 +246,23 @@ def test_without_settings_the_environment_is_read(
     monkeypatch.setenv("MUSEHUB_BATCH_JOBS", "none")
     with pytest.raises(SettingsError, match="MUSEHUB_BATCH_JOBS: "):
         process_mpack_index_job(job_id)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_last_step_of_a_run_stops_it_too(
+    hub: Hub, number: signal.Signals
+) -> None:
+    history = small_history()
+    job_id = hub.push(hub.create_repo(), history.mpack(), head=list(history.commits)[-1])
+    run_id = str(uuid4())
+
+    def stop_at_the_end(event: dg.EventLogEntry) -> None:
+        if event.dagster_event_type is dg.DagsterEventType.RUN_SUCCESS:
+            os.kill(os.getpid(), number)
+
+    with dagster_instance() as instance:
+        instance.add_event_listener(run_id, stop_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            Runner(hub.settings, instance).run([job_id], run_id=run_id)
+
+    assert hub.job(job_id)["status"] == "done"

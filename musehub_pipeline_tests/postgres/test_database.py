@@ -1,5 +1,7 @@
 """The connection: transactions, and what its failures are called."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -192,6 +194,32 @@ def test_a_transaction_that_falls_silent_lets_go_of_its_locks(database_url: str)
 
         assert repos(other) == 1
         assert create_repo(frozen) == 0
+
+
+def test_a_connection_on_which_a_signal_ended_the_wait_is_dropped_without_a_word(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Signalled(BaseException):
+        pass
+
+    def raise_it(*_: object) -> None:
+        raise Signalled
+
+    with Database(database_url) as database:
+        pid = backend(database)
+        os.kill(pid, signal.SIGSTOP)
+        before = signal.signal(signal.SIGALRM, raise_it)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(Signalled):
+                create_repo(database)  # of which not even the transaction begins
+        finally:
+            signal.signal(signal.SIGALRM, before)
+            os.kill(pid, signal.SIGCONT)
+
+        assert caplog.messages == []
+        assert backend(database) != pid
+        assert create_repo(database) == 1
 
 
 @pytest.mark.slow
