@@ -39,7 +39,8 @@ BEGIN
     GRANT SELECT ON
         musehub_repos, musehub_branches, musehub_background_jobs, musehub_pipeline_runs,
         musehub_objects, musehub_object_refs, musehub_snapshots, musehub_commits,
-        musehub_mpack_timings, musehub_pipeline_version, musehub_pipeline_pauses
+        musehub_mpack_timings, musehub_pipeline_version, musehub_pipeline_pauses,
+        musehub_pipeline_witnesses
     TO musehub_worker, musehub_reader;
 
     -- What is indexed is added, and never taken away; rows that are wrong are healed.
@@ -58,6 +59,7 @@ BEGIN
 
     -- Heartbeats: those of runs that died long ago are forgotten.
     GRANT INSERT, UPDATE, DELETE ON musehub_pipeline_runs TO musehub_worker;
+    GRANT INSERT, DELETE ON musehub_pipeline_witnesses TO musehub_worker;
 
     -- `jobs pause` and `jobs resume`.
     GRANT INSERT, DELETE ON musehub_pipeline_pauses TO musehub_worker;

@@ -18,6 +18,7 @@ FROM (
         ('musehub_objects', 'INSERT'), ('musehub_objects', 'UPDATE'),
         ('musehub_pipeline_runs', 'INSERT'), ('musehub_pipeline_runs', 'UPDATE'),
         ('musehub_pipeline_runs', 'DELETE'),
+        ('musehub_pipeline_witnesses', 'INSERT'), ('musehub_pipeline_witnesses', 'DELETE'),
         ('musehub_repos', 'UPDATE'),
         ('musehub_snapshots', 'INSERT')
 ) AS needed

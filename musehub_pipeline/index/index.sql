@@ -1,7 +1,7 @@
 -- The statements of `index.py`.
 --
 -- Rows of the index are written lazily: they need not be on disk before the commit that publishes
--- them, and that one waits for all before it.
+-- them, and that one waits for all before it. Whether the server has crashed in between, `publish` sees.
 
 -- name: repos
 -- Which of the repos exist, and which are deleted.

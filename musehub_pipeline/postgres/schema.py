@@ -160,6 +160,15 @@ runs = Table(
     _time("alive_until", nullable=False),
 )
 
+# Runs of which nothing is lost: PostgreSQL empties the table when it has crashed, or is another's
+# successor, for then it may lack rows that were written lazily.
+witnesses = Table(
+    "musehub_pipeline_witnesses",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    prefixes=["UNLOGGED"],
+)
+
 # What no claim takes jobs of: repos, or '*' for the whole queue.
 pauses = Table(
     "musehub_pipeline_pauses",

@@ -162,6 +162,8 @@ SELECT job_id FROM free WHERE is_free ORDER BY created_at, job_id;
 
 -- name: lease
 -- Lease the chosen jobs, which are locked. One odd row, with no room for its attempt, must not fail the others.
+WITH
+    -- include: witness
 UPDATE musehub_background_jobs AS job
 SET status = 'running',
     attempt = least(coalesce(attempt, 0), 2147483646) + 1,

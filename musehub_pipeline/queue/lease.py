@@ -188,9 +188,10 @@ def publish(publications: Sequence[Publication]) -> None:
     for: their leases cannot be renewed meanwhile.
 
     Raises:
-        Transient: LEASE_LOST where a job is not this run's any more, HEAD_MOVED where a branch is
-            not where the push was judged against, or the repo has been deleted; of several jobs,
-            also where others have locked a row of theirs.
+        Transient: LEASE_LOST where a job is not this run's any more, or the database may have lost
+            what the run wrote; HEAD_MOVED where a branch is not where the push was judged against,
+            or the repo has been deleted; of several jobs, also where others have locked a row of
+            theirs.
         Rejection: REPO_DELETED.
     """
     leases = [publication.lease for publication in publications]
@@ -210,8 +211,15 @@ def publish(publications: Sequence[Publication]) -> None:
             _move_heads(transaction, publications)
             _note_pushes(transaction, leases)
         elif len(leases) > 1 or not transaction.tuples("was_published", first.fence()):
-            lost = f"run {first.claim.run_id} no longer holds the lease"
-            raise Transient(Trouble.LEASE_LOST, lost)
+            raise _lease_lost(transaction, first)
+
+
+def _lease_lost(transaction: Transaction, lease: Lease) -> Transient:
+    run_id = lease.claim.run_id
+    why = f"run {run_id} no longer holds the lease"
+    if transaction.tuples("has_lost_its_witness", lease.fence()):
+        why = f"the database may have lost what run {run_id} wrote: it has crashed, or failed over"
+    return Transient(Trouble.LEASE_LOST, why)
 
 
 @contextmanager

@@ -30,10 +30,17 @@ run_id = attempts -> -1 ->> 'run_id',
 started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
 lease_expires_at = NULL
 
+-- fragment: witness
+-- That the run has lost nothing, as long as the row is there: see `publish`.
+witness AS (
+    INSERT INTO musehub_pipeline_witnesses (run_id) VALUES (%(run_id)s) ON CONFLICT DO NOTHING
+)
+
 -- name: publish
 -- End jobs as done, all at one moment, for whoever still holds their leases. Of one that was done before, the
 -- branch has moved long ago: what its result says of that stays. Rows are locked in the order in which
--- others lock them, so that nobody waits in a circle.
+-- others lock them, so that nobody waits in a circle. What the run wrote lazily is on disk with this
+-- commit, unless the server has crashed since the claim, or another took its place: then there is no witness.
 WITH ended AS MATERIALIZED (
     SELECT *
     FROM unnest(%(job_ids)b::text[], %(claimed)b::bigint[], %(statuses)b::text[], %(results)b::text[])
@@ -59,7 +66,15 @@ SET status = 'done',
 FROM ended
 WHERE job_id IN (SELECT job_id FROM locked) AND job_id = ended.id
     AND attempt = ended.claimed AND run_id = %(run_id)s AND status = ended.held_as
-    AND lease_expires_at > clock_timestamp();
+    AND lease_expires_at > clock_timestamp()
+    AND EXISTS (SELECT FROM musehub_pipeline_witnesses WHERE run_id = %(run_id)s);
+
+-- name: has_lost_its_witness
+-- Whether the job is still held, and only the witness is gone.
+SELECT FROM musehub_background_jobs
+-- include: held
+    AND lease_expires_at > clock_timestamp()
+    AND NOT EXISTS (SELECT FROM musehub_pipeline_witnesses WHERE run_id = %(run_id)s);
 
 -- name: wait_shortly
 -- Wait for no row that others have locked longer than a moment, as long as the transaction lasts.

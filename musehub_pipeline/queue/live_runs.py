@@ -64,3 +64,4 @@ class Runs:
         """Forget runs that died long ago."""
         with self._database.transaction() as transaction:
             transaction.write("forget_runs", {"age": _FORGOTTEN_AFTER})
+            transaction.write("forget_witnesses")

@@ -86,3 +86,8 @@ WHERE run_id = ANY(%(run_ids)s) OR (
 -- name: forget_runs
 -- Runs that died long ago.
 DELETE FROM musehub_pipeline_runs WHERE alive_until < clock_timestamp() - %(age)s::interval;
+
+-- name: forget_witnesses
+-- Those of runs that nobody knows any more.
+DELETE FROM musehub_pipeline_witnesses AS witness
+WHERE NOT EXISTS (SELECT FROM musehub_pipeline_runs WHERE run_id = witness.run_id);

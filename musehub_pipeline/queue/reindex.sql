@@ -129,6 +129,8 @@ FROM (
 -- name: claim_past
 -- Lease jobs that have ended, where nobody else has touched them since they were planned. A row that
 -- has no history, as an older version or another program left it, begins one: how it had ended.
+WITH
+    -- include: witness
 UPDATE musehub_background_jobs AS job
 SET attempt = least(job.attempt, 2147483646) + 1,
     run_id = %(run_id)s,

@@ -1,5 +1,8 @@
 """Faults of the database under a drain: backends that die, a server that restarts, a deadlock."""
 
+import os
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +12,10 @@ import psycopg
 import pytest
 
 from musehub_pipeline.domain.errors import Transient
+from musehub_pipeline.phases.claim_jobs import claim_jobs
+from musehub_pipeline.phases.pipeline import PHASES
+from musehub_pipeline.phases.services import open_services
+from musehub_pipeline.phases.summarize import summarize
 from musehub_pipeline.postgres import migrate
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
@@ -104,6 +111,54 @@ def test_a_server_that_restarts_loses_no_push(tmp_path: Path) -> None:
 
         assert_all_done(hub, jobs)
         disconnect(url)
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Postgres]:
+    """A server that nobody else uses."""
+    with Postgres(durable=True) as server:
+        yield server
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [phase.__name__ for phase in PHASES[1:]])
+def test_what_a_run_wrote_before_the_server_crashed_is_not_published(
+    mortal: Postgres, tmp_path: Path, after: str
+) -> None:
+    url = mortal.create_database(f"crash_after_{after}")
+    with Database(url) as database:
+        migrate.upgrade(database)
+    hub = Hub(settings_of(url, tmp_path))
+    repo_id = hub.create_repo()
+    jobs = [hub.push(repo_id, small_history().mpack()), push_many(hub, repos=1, each=1)[0]]
+    count_publications(hub)
+
+    with open_services(hub.settings) as services:
+        batch = claim_jobs(services, run_id="run")
+        for phase in PHASES:
+            batch = phase(batch, services)
+            if phase.__name__ == after:
+                crash(hub)
+        [error, _] = [item.error for item in summarize(batch, services).items]
+
+    assert str(error) == (
+        "LEASE_LOST: the database may have lost what run run wrote: it has crashed, or failed over"
+    )
+    rows = [hub.job(job) for job in jobs]
+    assert [(row["status"], row["attempt"]) for row in rows] == [("pending", 0)] * 2
+    index_batch(hub, run_id="next")
+    assert_all_done(hub, jobs)
+    assert hub.counts() == {
+        "objects": 15, "object_refs": 15, "snapshots": 5, "commits": 5, "branches": 1
+    }  # fmt: skip
+    disconnect(url)
+
+
+def crash(hub: Hub) -> None:
+    """Kill a process of the server: it drops what is not on its disk, and begins anew."""
+    [victim] = hub.sql("SELECT pg_backend_pid() AS pid")
+    os.kill(victim["pid"], signal.SIGKILL)
+    disconnect(str(hub.settings.database_url))
 
 
 @pytest.mark.slow
