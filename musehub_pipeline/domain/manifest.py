@@ -21,6 +21,7 @@ LARGE_BYTES = 4 << 20
 _PORTION_BYTES = 256 << 10
 _HASHED_ENTRIES = 10_000
 _LEAST_ENTRY_BYTES = 67  # a path of no bytes (1), and an id of 64 digits (2 + 64)
+_FEW_ENTRIES = 1_000  # take no longer in any order
 _MOST_ID_BYTES = 2 + len(ids.PREFIX) + 2 * ids.DIGEST_BYTES
 _ENTRY_BYTES = 160  # up to which even a path of control characters does not grow too much
 
@@ -156,4 +157,8 @@ def _twice() -> Rejection:
 def _json(portion: dict[str, str]) -> bytes:
     # ids.stored() by hand: a call for every file of every snapshot would take as long as the rest.
     prefix = ids.PREFIX
-    return _encode({path: prefix + value[-64:] for path, value in portion.items()})
+    if len(portion) <= _FEW_ENTRIES:
+        return _encode({path: prefix + value[-64:] for path, value in portion.items()})
+    # PostgreSQL sorts the paths, in time that grows with the square of their number where they come
+    # in an order that is made for it. The order of a set is another in each process.
+    return _encode({path: prefix + portion[path][-64:] for path in set(portion)})

@@ -84,10 +84,28 @@ def test_a_large_commit_is_judged_and_kept_as_a_small_one(
     # Of several faults either finds another one first.
     assert (refusal(raw, piece_bytes=piece_bytes) is None) == fine
     if fine:
-        text = meta_json(raw)
-        assert meta_json(raw, piece_bytes=piece_bytes) == text
         kept = {name: said[name] for name in FIELDS if said.get(name) is not None}
-        assert json.loads(text) == kept
+        assert json.loads(meta_json(raw)) == kept
+        assert json.loads(meta_json(raw, piece_bytes=piece_bytes)) == kept
+
+
+def test_no_order_of_keys_that_a_client_chose_gets_to_the_database() -> None:
+    """In one that was made for it, 80,000 keys took PostgreSQL six seconds instead of a quarter."""
+    keys = [f"{number * 7919 % 2000:04}" for number in range(2000)]
+    said: dict[str, Any] = {
+        "metadata": dict.fromkeys(keys),
+        "structured_delta": [{"b": 1, "a": {"d": 1, "c": 2}}],
+    }
+    raw = pack(said)
+
+    whole = json.loads(meta_json(raw))
+    in_pieces = json.loads(meta_json(raw, piece_bytes=2_000))
+
+    assert in_pieces == whole == said
+    assert list(whole["metadata"]) == sorted(keys)
+    assert list(in_pieces["metadata"]) not in (keys, sorted(keys))
+    for kept in (whole, in_pieces):
+        assert json.dumps(kept["structured_delta"]) == '[{"a": {"c": 2, "d": 1}, "b": 1}]'
 
 
 @pytest.mark.parametrize(
