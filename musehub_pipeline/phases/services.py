@@ -1,8 +1,9 @@
 """What a run works with: from settings to open services, for as long as the run lasts."""
 
 import gc
+import resource
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -70,6 +71,7 @@ def open_services(settings: Settings, *, s3: S3Options | None = None) -> Generat
         SettingsError: a URL is missing or not valid.
     """
     _spare_the_collector()
+    _raise_open_files()
     share_what_is_free()
     with ExitStack() as stack:
         # Who says nothing for a lease's time has lost its jobs, and may not lock others out.
@@ -103,6 +105,17 @@ def _spare_the_collector() -> None:
     second each time, which came about once a run.
     """
     gc.freeze()
+
+
+@cache
+def _raise_open_files() -> None:
+    """Let the process open as many files as the system allows, once a process.
+
+    Each mpack of a batch is open until the batch ends, and some systems begin with 256.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # a system that has no such number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def open_database(settings: Settings, *, idle: timedelta | None = None) -> Database:

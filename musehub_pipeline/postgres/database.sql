@@ -2,11 +2,12 @@
 
 -- name: backend
 -- Which process of the server answers, whether it has heard what it was asked for, and whether its
--- transactions only read unless told otherwise.
+-- transactions only read unless told otherwise, or end after some time. Before PostgreSQL 17 none does.
 SELECT
     pg_backend_pid() AS pid,
     current_setting('musehub.session', true) IS NOT DISTINCT FROM 'asked' AS heard,
-    current_setting('default_transaction_read_only')::boolean AND NOT pg_is_in_recovery() AS reads;
+    current_setting('default_transaction_read_only')::boolean AND NOT pg_is_in_recovery() AS reads,
+    current_setting('transaction_timeout', true) <> '0' AS timed;
 
 -- name: setting
 -- What a setting is where nobody has set it in this session.

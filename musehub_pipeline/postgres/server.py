@@ -12,9 +12,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from musehub_pipeline.domain.errors import SettingsError, Transient, Trouble
 from musehub_pipeline.postgres.session import connect, where
 
-_TRANSIENT_SQLSTATES = ("08", "25006", "25P03", "3D000", "40", "53", "55", "57", "58")
-"""Classes and codes: connection, read-only after a failover, idle too long, no such database (yet),
-rollback (deadlock), resources, not available, operator, system."""
+_TRANSIENT_SQLSTATES = ("08", "25006", "25P03", "25P04", "3D000", "40", "53", "55", "57", "58")
+"""Classes and codes: connection, read-only after a failover, idle or open too long, no such
+database yet, rollback (deadlock), resources, not available, operator, system."""
 
 
 def database_url(text: str, *, variable: str = "MUSEHUB_DATABASE_URL") -> URL:

@@ -43,6 +43,7 @@ _OF_TRANSACTIONS = {
     "default_transaction_read_only": "off",
 }
 _HEARD = {"musehub.session": "asked"}  # a name of our own, by which it shows that all was heard
+_NO_TIMEOUT = {"transaction_timeout": "0"}  # which a server before PostgreSQL 17 does not know
 _IDLE = "idle_in_transaction_session_timeout"
 _NOTICE_DEATH = "client_connection_check_interval"
 
@@ -135,8 +136,10 @@ class Sessions:
         """
         before, connection.autocommit = connection.autocommit, True
         try:
-            [(pid, heard, reads)] = connection.execute(statement("backend")).fetchall()
+            [(pid, heard, reads, timed)] = connection.execute(statement("backend")).fetchall()
             is_pooled = pid != connection.info.backend_pid or not heard
+            if timed and not is_pooled:
+                connection.execute(_set(_NO_TIMEOUT))
             notices = self._idle is not None and self._notice_death(connection, local=is_pooled)
         finally:
             connection.autocommit = before
@@ -145,7 +148,7 @@ class Sessions:
         connection.isolation_level = IsolationLevel.READ_COMMITTED
         connection.read_only = False if reads else None
         settings = self._settings | ({_NOTICE_DEATH: str(self._idle)} if notices else {})
-        return _set_locally(settings)
+        return _set(settings | (_NO_TIMEOUT if timed else {}), local=True)
 
     def _notice_death(self, connection: psycopg.Connection[Any], *, local: bool) -> bool:
         """Have the server look whether its client is still there; not all systems can tell."""
@@ -157,9 +160,10 @@ class Sessions:
         return True
 
 
-def _set_locally(settings: Mapping[str, str]) -> LiteralString:
+def _set(settings: Mapping[str, str], *, local: bool = False) -> LiteralString:
+    scope = sql.SQL("LOCAL" if local else "SESSION")
     assignments = (
-        sql.SQL("SET LOCAL {} TO {}").format(sql.Identifier(name), sql.Literal(value))
+        sql.SQL("SET {} {} TO {}").format(scope, sql.Identifier(name), sql.Literal(value))
         for name, value in settings.items()
     )
     return cast("LiteralString", sql.SQL("; ").join(assignments).as_string())

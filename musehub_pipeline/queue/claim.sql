@@ -173,12 +173,14 @@ SET status = 'running',
 WHERE job_id = ANY(%(job_ids)s)
 RETURNING job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
     -- include: repo_name
-    coalesce(created_at, started_at) AS created_at, (
+    coalesce(created_at, started_at) AS created_at,
+    -- After other trouble one bad read is the first again.
+    CASE WHEN attempts -> -1 ->> 'code' = ANY(%(read_again)s) THEN (
         jsonb_path_query_first(
             attempts, '$[*] ? (@.attempt > $forgiven && @.code == $codes[*]).ended_at',
             jsonb_build_object('forgiven', attempts_forgiven, 'codes', %(read_again)s::text[])
         ) #>> '{}'
-    )::timestamptz AS unread_since;
+    )::timestamptz END AS unread_since;
 
 -- name: expired_leases
 -- Whether a run died, so that a claim would first take its jobs back.

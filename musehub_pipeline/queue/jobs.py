@@ -174,6 +174,9 @@ class Jobs:
 
         Their attempts so far count no more, but stay in their history. Returns their ids, the
         oldest first.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE, also where others have locked one of the rows.
         """
         return self._change("retry", Status.FAILED, job_ids, filters)
 
@@ -181,6 +184,9 @@ class Jobs:
         """End pending jobs as failed, of those that all the given filters let through.
 
         Returns their ids, the oldest first.
+
+        Raises:
+            Transient: DATABASE_UNAVAILABLE, also where others have locked one of the rows.
         """
         reason = {"reason": str(Fault.CANCELLED), "message": Fault.CANCELLED.meaning}
         return self._change("cancel", Status.PENDING, job_ids, filters, **reason)
@@ -202,6 +208,7 @@ class Jobs:
         filtered: dict[str, Any] = {"status": status, "job_ids": named, **_NO_FILTERS, **filters}
         with self._database.transaction() as transaction:
             transaction.write("lock_claims")  # no claim is between its look and its lease
+            transaction.rows("wait_shortly")  # meanwhile nobody can claim anything
             chosen: list[str] = [job_id for (job_id,) in transaction.tuples("choose", filtered)]
             if chosen:
                 transaction.write(name, {"job_ids": chosen, **more})

@@ -71,6 +71,10 @@ ORDER BY
     j.job_id DESC
 LIMIT %(limit)s;
 
+-- name: wait_shortly
+-- Wait for no row that others have locked longer than a moment, as long as the transaction lasts.
+SELECT set_config('lock_timeout', '1s', true);
+
 -- name: choose
 -- The jobs of a status that all the filters let through, locked, oldest first.
 SELECT j.job_id

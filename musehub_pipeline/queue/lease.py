@@ -29,6 +29,9 @@ from musehub_pipeline.postgres.arrays import text_array
 from musehub_pipeline.postgres.database import Database, Row, Transaction
 from musehub_pipeline.queue.backoff import Backoff
 
+_PATIENCE = "5s"
+_PATIENCE_TOGETHER = "1s"  # after which each goes by itself
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
@@ -184,14 +187,13 @@ class Publication:
 def publish(publications: Sequence[Publication]) -> None:
     """Move the branches' heads, note the pushes and end the jobs as done: all of it, or nothing.
 
-    The jobs are those of one run, in their order. Several do not wait for what one of them waits
-    for: their leases cannot be renewed meanwhile.
+    The jobs are those of one run, in their order. Rows that others have locked are waited for
+    shortly: the rest of the batch waits too, and leases cannot be renewed meanwhile.
 
     Raises:
         Transient: LEASE_LOST where a job is not this run's any more, or the database may have lost
             what the run wrote; HEAD_MOVED where a branch is not where the push was judged against,
-            or the repo has been deleted; of several jobs, also where others have locked a row of
-            theirs.
+            or the repo has been deleted, or others have locked a row.
         Rejection: REPO_DELETED.
     """
     leases = [publication.lease for publication in publications]
@@ -202,11 +204,12 @@ def publish(publications: Sequence[Publication]) -> None:
         "claimed": [lease.claim.attempt for lease in leases],
         "statuses": text_array([lease.status for lease in leases]),
         "results": text_array([msgspec.json.encode(each.result) for each in publications]),
+        "patience": _PATIENCE if len(leases) == 1 else _PATIENCE_TOGETHER,
         "index_version": INDEX_VERSION,
         "code": None,
         "message": None,
     }
-    with first.database.transaction() as transaction, _not_waiting(transaction, leases):
+    with first.database.transaction() as transaction, _not_waiting():
         if transaction.write("publish", done) == len(leases):
             _move_heads(transaction, publications)
             _note_pushes(transaction, leases)
@@ -223,15 +226,11 @@ def _lease_lost(transaction: Transaction, lease: Lease) -> Transient:
 
 
 @contextmanager
-def _not_waiting(transaction: Transaction, leases: Sequence[Lease]) -> Generator[None]:
-    if len(leases) == 1:
-        yield
-        return
-    transaction.tuples("wait_shortly")
+def _not_waiting() -> Generator[None]:
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
-        raise Transient(Trouble.HEAD_MOVED, "others are at a row of one of them") from error
+        raise Transient(Trouble.HEAD_MOVED, "others have locked a row of it") from error
 
 
 def _move_heads(transaction: Transaction, publications: Sequence[Publication]) -> None:

@@ -39,17 +39,20 @@ witness AS (
 -- name: publish
 -- End jobs as done, all at one moment, for whoever still holds their leases. Of one that was done before, the
 -- branch has moved long ago: what its result says of that stays. Rows are locked in the order in which
--- others lock them, so that nobody waits in a circle. What the run wrote lazily is on disk with this
+-- others lock them, so that nobody waits in a circle, and until the end of the transaction nobody waits
+-- longer than `patience` for a row that others have locked. What the run wrote lazily is on disk with this
 -- commit, unless the server has crashed since the claim, or another took its place: then there is no witness.
 WITH ended AS MATERIALIZED (
     SELECT *
     FROM unnest(%(job_ids)b::text[], %(claimed)b::bigint[], %(statuses)b::text[], %(results)b::text[])
         AS ended (id, claimed, held_as, facts)
+), patience AS MATERIALIZED (
+    SELECT set_config('lock_timeout', %(patience)s, true)
 ), locked AS MATERIALIZED (
-    SELECT job_id FROM musehub_background_jobs
-    WHERE job_id = ANY(%(job_ids)b)
-    ORDER BY created_at, job_id
-    FOR NO KEY UPDATE
+    SELECT job.job_id FROM patience, musehub_background_jobs AS job
+    WHERE job.job_id = ANY(%(job_ids)b)
+    ORDER BY job.created_at, job.job_id
+    FOR NO KEY UPDATE OF job
 )
 UPDATE musehub_background_jobs
 SET status = 'done',
@@ -75,10 +78,6 @@ SELECT FROM musehub_background_jobs
 -- include: held
     AND lease_expires_at > clock_timestamp()
     AND NOT EXISTS (SELECT FROM musehub_pipeline_witnesses WHERE run_id = %(run_id)s);
-
--- name: wait_shortly
--- Wait for no row that others have locked longer than a moment, as long as the transaction lasts.
-SELECT set_config('lock_timeout', '1s', true);
 
 -- name: was_published
 -- Whether it was this very claim that ended the job as done: the answer to a commit may be lost. A job

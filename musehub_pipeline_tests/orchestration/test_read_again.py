@@ -98,6 +98,24 @@ def test_other_trouble_does_not_shorten_the_minute(patient_hub: Hub) -> None:
     assert standing(patient_hub, job_id) == ("pending", 2, "MPACK_MISSING")
 
 
+def test_after_other_trouble_one_bad_read_is_the_first_again(patient_hub: Hub) -> None:
+    job_id = spoil(patient_hub, WRONG)
+    change(
+        patient_hub,
+        job_id,
+        """attempt = 2, attempts = jsonb_build_array(
+            jsonb_build_object(
+                'attempt', 1, 'code', 'MPACK_MISSING', 'ended_at', now() - interval '1 hour'
+            ),
+            jsonb_build_object('attempt', 2, 'code', 'STORAGE_UNAVAILABLE', 'ended_at', now())
+        )""",
+    )
+
+    index_all(patient_hub)
+
+    assert standing(patient_hub, job_id) == ("pending", 3, "MPACK_HASH_MISMATCH")
+
+
 def test_a_retry_by_an_operator_begins_a_new_minute(patient_hub: Hub) -> None:
     job_id = spoil(patient_hub, None)
     index_all(patient_hub)

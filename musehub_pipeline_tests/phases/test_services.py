@@ -1,10 +1,15 @@
 """The services of a run: what they are made of."""
 
 import gc
+import resource
 import threading
+from pathlib import Path
 
+from musehub_pipeline.phases import services
 from musehub_pipeline.phases.services import open_objects, open_services
+from musehub_pipeline_tests.acceptance.pushes import push_many
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.indexing import index_batch
 from musehub_pipeline_tests.objects.packing import packed
 
 
@@ -27,3 +32,17 @@ def test_object_storage_has_as_many_threads_as_are_set(hub: Hub) -> None:
 
     assert threads == ["storage_0"]
     assert sorted(hub.stored_objects().values()) == sorted(contents)
+
+
+def test_a_batch_may_have_more_jobs_than_the_process_could_open_files(hub: Hub) -> None:
+    jobs = push_many(hub, repos=80, each=1)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(list(Path("/proc/self/fd").iterdir())) + 60
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    services._raise_open_files.cache_clear()
+    try:
+        index_batch(hub)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert [hub.job(job_id)["status"] for job_id in jobs] == ["done"] * 80

@@ -28,6 +28,7 @@ ODD = {
     "TimeZone": "Pacific/Chatham",
     "statement_timeout": "10min",
     "idle_session_timeout": "1s",
+    "transaction_timeout": "10s",
     "default_transaction_isolation": "serializable",
     "default_transaction_read_only": "on",
 }
@@ -37,6 +38,7 @@ ASKED = {
     "TimeZone": "UTC",
     "statement_timeout": "0",
     "idle_session_timeout": "0",
+    "transaction_timeout": "0",
     "transaction_isolation": "read committed",
     "transaction_read_only": "off",
 }

@@ -1,13 +1,15 @@
 """Rows of the queue that another session has locked: the hub's, an operator's, a frozen run's."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 
 import psycopg
 import pytest
 
+from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.queue.claim import Queue
+from musehub_pipeline.queue.jobs import Jobs
 from musehub_pipeline.queue.live_runs import Runs
 from musehub_pipeline_tests.hub import Hub
 from musehub_pipeline_tests.queue.queueing import claimed, expire, named, seconds
@@ -33,6 +35,22 @@ def test_a_row_that_another_session_has_locked_stops_nobody_but_its_repo(
         assert take() == [free]
 
     assert take() == [first, behind]
+
+
+@pytest.mark.parametrize("change", [Jobs.cancel, Jobs.retry])
+def test_an_operator_does_not_wait_for_a_locked_row_while_nobody_can_claim(
+    hub: Hub, queue: Queue, jobs: Jobs, change: Callable[[Jobs, list[str]], list[str]]
+) -> None:
+    row, free = hub.enqueue("r"), hub.enqueue("s")
+    if change is Jobs.retry:
+        hub.sql("UPDATE musehub_background_jobs SET status = 'failed' WHERE repo_id = 'r'")
+
+    with locked(hub, row):
+        with pytest.raises(Transient, match=r"^DATABASE_UNAVAILABLE: .* lock timeout$"):
+            change(jobs, [row])
+        assert claimed(queue) == [free]
+
+    assert change(jobs, [row]) == [row]
 
 
 def test_a_locked_row_does_not_keep_its_neighbours_from_being_renewed(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from musehub_pipeline_tests.factories import History
 from musehub_pipeline_tests.hub import Hub
 
-_LARGE_BYTES = 4 << 20
+_LARGE_BYTES = 1 << 20  # an hour of larger ones would fill the store
 _LONGEST_CHAIN = 200
 """Commits of a repository, until another takes its place: a history is kept here whole."""
 
