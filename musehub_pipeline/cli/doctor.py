@@ -54,8 +54,8 @@ def doctor(as_json: JsonFlag = False) -> None:
     """Check that everything the pipeline needs is there; exit with 3 if anything is wrong.
 
     Each line says what was found and, if that is wrong, what to do. Nothing is changed, with two
-    exceptions: embedded services start where none are configured, and Dagster's database is made
-    where it is missing.
+    exceptions: embedded services start if none are configured, and Dagster's database is made if it
+    is missing.
     """
     findings = list(_findings())
     if as_json:

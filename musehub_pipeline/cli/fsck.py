@@ -62,7 +62,7 @@ def fsck(
 
     commit_complete: the repository holds each commit's snapshot and parents.
 
-    manifest_complete: what a manifest names has a row, and a ref in that repository.
+    manifest_complete: each object that a manifest names has a row, and a ref in that repository.
 
     object_stored: an object row has bytes of its size in storage.
 
