@@ -92,7 +92,7 @@ def fsck(
     healed too. Bytes that hash right are never touched, no branch moves, and runs may go on
     meanwhile. Each thing is printed as healed, or as left and why. Exit with 3 if anything is left.
 
-    With --orphans, list stored objects that no row names, the oldest first. Runs leave them that
+    With --orphans, list stored objects that no row names, the oldest first. They come from runs that
     were killed, or that broke off after storing bytes. A push under way also stores bytes before a
     row names them.
 
