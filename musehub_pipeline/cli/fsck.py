@@ -92,9 +92,9 @@ def fsck(
     healed too. Bytes that hash right are never touched, no branch moves, and runs may go on
     meanwhile. Each thing is printed as healed, or as left and why. Exit with 3 if anything is left.
 
-    With --orphans, list stored objects that no row names, the oldest first. They come from runs that
-    were killed, or that broke off after storing bytes. A push under way also stores bytes before a
-    row names them.
+    With --orphans, list stored objects that no row names, the oldest first. They come from runs
+    that were killed, or that broke off after storing bytes. A push under way also stores bytes
+    before a row names them.
 
     With --prune-orphans, remove orphans that are older than --older-than, an hour at the least.
     They are removed only while no run has a job: no run can begin for a second or so at a time, and
