@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from musehub_pipeline.audit.fsck import Invariant
+from musehub_pipeline.cli.doctor import Finding
 from musehub_pipeline.cli.main import app
 from musehub_pipeline.domain.commit_meta import MAX_KEYS, MAX_VALUES
 from musehub_pipeline.domain.errors import Fault, Trouble
@@ -16,11 +18,18 @@ from musehub_pipeline.domain.limits import MAX_GROWTH, Limits
 from musehub_pipeline.domain.names import BRANCH_FAULTS, PathFault
 from musehub_pipeline.domain.packed import MAX_DEPTH, MAX_FIELDS
 from musehub_pipeline.domain.result import KEYS
+from musehub_pipeline.postgres.schema import metadata
+from musehub_pipeline.postgres.statements import statement
+from musehub_pipeline.queue.jobs import JobOutcome, ListedJob
+from musehub_pipeline.queue.reindex import PastDay, Standing
+from musehub_pipeline.queue.stats import Stats
+from musehub_pipeline.queue.status import QueueStatus
 from musehub_pipeline.settings import Settings
 from musehub_pipeline_tests.cli_reference import PAGE, reference
 from musehub_pipeline_tests.pictures import FOLDER, PICTURES
 
 ROOT = Path(__file__).parents[1]
+BOUNDS = ("ge", "gt", "le")
 PUT_OFF = {Trouble.LEASE_LOST, Trouble.EARLIER_JOB_UNFINISHED, Trouble.OVER_BATCH}  # never in a row
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
@@ -146,3 +155,60 @@ def test_every_page_has_a_place_in_the_site() -> None:
     pages = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
 
     assert [page for page in pages if f": {page}\n" not in nav] == []
+
+
+def test_every_metric_is_in_its_table() -> None:
+    page = (ROOT / "docs/metrics.md").read_text()
+    rows = re.findall(r"^\| `(musehub_\w+?)(?:_total|_info)?` \|", page, re.M)
+    source = (ROOT / "musehub_pipeline/cli/metrics.py").read_text()
+
+    assert sorted(rows) == sorted(re.findall(r'"(musehub_\w+)"', source))
+
+
+def test_every_column_is_in_the_page_of_the_tables() -> None:
+    page = (ROOT / "docs/tables.md").read_text()
+
+    assert [
+        f"{table}.{column.name}"
+        for table in metadata.sorted_tables
+        for column in table.columns
+        if f"`{table}`" not in page or f"`{column.name}`" not in page
+    ] == []
+
+
+def test_a_hub_is_told_to_write_what_push_writes() -> None:
+    page = " ".join((ROOT / "docs/tables.md").read_text().split())
+    columns = re.search(r"\(job_id.*?\)", statement("enqueue"), re.S)
+
+    assert columns
+    assert f"INSERT INTO musehub_background_jobs {' '.join(columns[0].split())}" in page
+
+
+def test_every_field_of_json_is_in_its_page() -> None:
+    words = set(re.findall(r"`(\w+)`", (ROOT / "docs/json.md").read_text()))
+    kinds = (QueueStatus, Stats, ListedJob, PastDay, Standing, JobOutcome, Finding)
+
+    assert [name for kind in kinds for name in kind.__annotations__ if name not in words] == []
+
+
+def test_there_is_advice_for_every_breach() -> None:
+    section = (ROOT / "docs/operating.md").read_text().partition("## Damage")[2]
+
+    assert [name for name in Invariant if f"\n| `{name}` |" not in section] == []
+
+
+def test_every_bound_of_a_setting_is_in_its_table() -> None:
+    page = (ROOT / "docs/settings.md").read_text()
+    rows = re.findall(r"^\| (`MUSEHUB.*`) \| (?:more than )?(\d+) \| (\d*) ?\|$", page, re.M)
+
+    bounds = {
+        name: [int(bound) for bound in found if bound]
+        for names, *found in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+
+    assert bounds == {
+        f"MUSEHUB_{name.upper()}": found
+        for name, field in Settings.model_fields.items()
+        if (found := [getattr(m, k) for m in field.metadata for k in BOUNDS if hasattr(m, k)])
+    }

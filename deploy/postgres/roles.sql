@@ -1,7 +1,8 @@
 -- Three roles of the pipeline, each with the least that it needs:
 --
 --   musehub_owner   owns the tables: `musehub-pipeline db upgrade`
---   musehub_worker  runs, the sensor, and all other commands but `push` and `backfill discover --enqueue`
+--   musehub_worker  runs, the sensor, and all other commands but those that add jobs or repositories, as the
+--                   hub does: `push`, `demo` and `backfill discover --enqueue`
 --   musehub_reader  looks: `fsck`, `status`, `stats`, `metrics`, `jobs list` and `show`, `db query`
 --
 -- Run it as a superuser in the hub's database, before the first `db upgrade` and after each one:

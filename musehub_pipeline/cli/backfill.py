@@ -65,8 +65,8 @@ def plan(
     Each day of pushes that has work is a row. It counts the jobs that have ended, and of these the
     current ones, the failed ones, and those that are given up, because MUSEHUB_MAX_KILLS runs have
     died over each. Then it counts the jobs that would be indexed, and the bytes of their mpacks, as
-    far as these were ever read. Jobs of deleted repositories are left out. With --json, all days
-    that have such jobs are printed.
+    far as these were ever read. Jobs of deleted repositories are left out. --json prints all days
+    with ended jobs, also those with nothing to do.
 
     The time is estimated from the newest 1,000 jobs that are done; without any it is unknown. It
     takes further time to start a run for each day, and to wait for live pushes.
@@ -174,7 +174,8 @@ def run(
         bool,
         typer.Option(
             "--strict",
-            help=f"Exit with {EXIT_NOT_ALL_INDEXED} if a job failed again, or stayed as it was.",
+            help=f"Exit with {EXIT_NOT_ALL_INDEXED} if a job failed again, stayed as it was, or is"
+            " given up.",
         ),
     ] = False,
     as_json: JsonFlag = False,
@@ -183,7 +184,7 @@ def run(
 
     There is one run for each day that has work, the oldest first. Dagster's UI shows it, and marks
     the day's partition. Live pushes go first. A job that was done stays done, and keeps its old
-    result if it cannot be indexed again. A job that failed and is at fault gets its new reason.
+    result if it cannot be indexed again. A failed job that is refused again gets the new reason.
 
     Ctrl-C or SIGTERM stops it. What is indexed by then stays so, the rest is as it was, and the
     results of the finished days are printed. The same command goes on from there. With --status

@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Create, upgrade and look at the ta
 def upgrade() -> None:
     """Create the tables, or bring them up to date; nothing that is there is destroyed.
 
-    In a database of the hub only what is missing is added. Where something there cannot work, the
+    In a database of the hub only what is missing is added. If something there cannot work, the
     differences are listed with the SQL that would reconcile them, and nothing is changed.
     """
     with Database(local.find_database(Settings.load())) as database:

@@ -43,7 +43,7 @@ def demo(
 ) -> None:
     """Pack a git repository's history, push it, index it, and show the result.
 
-    Nothing has to be set up: an embedded PostgreSQL and a directory are used where no others are
+    Nothing has to be set up: an embedded PostgreSQL and a directory are used if no others are
     configured. Run it again after a commit, and only what is new is packed and pushed.
 
     With --with-failures, further pushes follow, to a repository of their own. All but the first are

@@ -35,7 +35,7 @@ class PortTaken(PipelineError):
 def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI.")] = 3000,
 ) -> None:
-    """Run the Dagster UI and daemon on loopback, with embedded services where none are configured.
+    """Run the Dagster UI and daemon on loopback, with embedded services if none are configured.
 
     It runs in the foreground; Ctrl-C or SIGTERM stops all of it.
     """

@@ -74,7 +74,7 @@ def discover(
 
     With --enqueue, the named mpacks get jobs in the repository, the oldest upload first. If one is
     missing or too young, none gets a job. Such a job indexes what is in the mpack and moves no
-    branch. An mpack that a job of the repository names already gets no second one.
+    branch. If the repository already has a job for an mpack, no second job is made.
     """
     hex_digests = list(dict.fromkeys(mpacks or ()))
     if enqueuing and not (hex_digests and repo):

@@ -54,8 +54,8 @@ def doctor(as_json: JsonFlag = False) -> None:
     """Check that everything the pipeline needs is there; exit with 3 if anything is wrong.
 
     Each line says what was found and, if that is wrong, what to do. Nothing is changed, with two
-    exceptions: embedded services start where none are configured, and Dagster's database is made
-    where it is missing.
+    exceptions: embedded services start if none are configured, and Dagster's database is made if it
+    is missing.
     """
     findings = list(_findings())
     if as_json:
@@ -74,7 +74,7 @@ def _findings() -> Iterator[Finding]:
     try:
         settings = _resolved(Settings.load())
     except PipelineError as error:
-        advice = "Correct the variable that is named; README.md has them all."
+        advice = "Correct the variable that is named; README.md explains it."
         yield Finding(what="settings", ok=False, found=str(error), advice=advice)
         return
     yield Finding(what="settings", ok=True, found=f"home {settings.home}", advice="")
@@ -183,7 +183,8 @@ _LOOKS = (
     _Look(
         "scratch",
         _scratch,
-        "Give MUSEHUB_SCRATCH_DIR a local disk with room, or make MUSEHUB_BATCH_BYTES smaller.",
+        "Give MUSEHUB_SCRATCH_DIR a local disk with room, or make MUSEHUB_BATCH_BYTES smaller. With"
+        " S3, the largest mpack must fit too: MUSEHUB_MAX_MPACK_BYTES.",
     ),
     _Look(
         "Dagster's records",

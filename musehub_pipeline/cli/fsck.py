@@ -62,7 +62,7 @@ def fsck(
 
     commit_complete: the repository holds each commit's snapshot and parents.
 
-    manifest_complete: what a manifest names has a row, and a ref in that repository.
+    manifest_complete: each object that a manifest names has a row, and a ref in that repository.
 
     object_stored: an object row has bytes of its size in storage.
 
@@ -71,10 +71,10 @@ def fsck(
     ref_supplied: a repository holds only what some push supplied to it.
 
     Nothing is changed. Rows and storage are seen as they are at one moment, whatever else is
-    running. Mpacks are compared with rows as they are at other moments, some repositories at a
-    time, so that no transaction lasts longer than reading their mpacks takes. Deleted repositories
-    are skipped. A ref is counted and not judged where an mpack of its repository cannot be read, or
-    where the ref is older than the first done job that is left.
+    running. Mpacks are compared later, in a separate transaction for each group of repositories, so
+    that no transaction stays open long. Deleted repositories are skipped. A ref (the row saying
+    that a repository holds an object) is counted but not checked if an mpack of its repository
+    cannot be read, or if the ref is older than the oldest done job still in the table.
 
     With --deep, read and hash all stored bytes that object rows name. A finding is an object whose
     bytes are missing, have another size than its row says (size), or hash to another id (hash). It
@@ -92,8 +92,9 @@ def fsck(
     healed too. Bytes that hash right are never touched, no branch moves, and runs may go on
     meanwhile. Each thing is printed as healed, or as left and why. Exit with 3 if anything is left.
 
-    With --orphans, list stored objects that no row names, the oldest first. Runs that were killed
-    or refused leave them. A push under way also stores bytes before a row names them.
+    With --orphans, list stored objects that no row names, the oldest first. They come from runs
+    that were killed, or that broke off after storing bytes. A push under way also stores bytes
+    before a row names them.
 
     With --prune-orphans, remove orphans that are older than --older-than, an hour at the least.
     They are removed only while no run has a job: no run can begin for a second or so at a time, and
@@ -101,8 +102,8 @@ def fsck(
     says so.
 
     With --names, list the paths of stored manifests that no checkout may hold, and the branches
-    that a push may no longer have. They were taken in before the rules of docs/mpack.md. As JSON,
-    each finding is a line.
+    that a push may no longer have. They are older than the rules of docs/mpack.md. As JSON, each
+    finding is a line.
     """
     _check_options(
         {"--deep or --repair": deep or healing, "--orphans": orphans}

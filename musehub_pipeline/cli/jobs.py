@@ -68,7 +68,8 @@ def list_jobs(
 ) -> None:
     """List jobs, the newest first; stderr says if there are more than --limit allows.
 
-    On a terminal, ids are shortened, but all commands still take them, and times are ages.
+    On a terminal, ids are shortened and times are shown as ages. Every command accepts a shortened
+    id.
     """
     with _open_queue() as (database, jobs):
         rows = jobs.listed(

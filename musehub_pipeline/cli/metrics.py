@@ -47,12 +47,13 @@ def metrics(
 ) -> None:
     """Print or serve the queue's figures in the OpenMetrics format.
 
-    Gauges show the queue as it is. Counters and histograms cover the jobs that have ended since an
-    hour before the command began, and of that hour the newest 2,000; they only grow. Each scrape
-    reads what ended since the last one, so a long past does not make it slower.
+    Gauges show the queue as it is. Counters and histograms only grow. They start with jobs that
+    ended in the hour before the command began (see --since), at most the newest 2,000 of them. Each
+    scrape reads the jobs that ended since the last one, so a long past does not make it slower.
 
-    It serves /metrics, /healthz (the process answers) and /readyz (the database answers, too).
-    There is no password: listen on an address that only the monitor reaches.
+    Without --serve, the figures are printed once. With it, the command answers at /metrics,
+    /healthz (the process answers) and /readyz (the database answers, too). There is no password:
+    listen on an address that only the monitor reaches.
     """
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:

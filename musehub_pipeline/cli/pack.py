@@ -33,7 +33,7 @@ def pack(
 
     Every commit becomes a Muse commit with its snapshot and its objects; merges keep both parents.
     Paths and branches that the pipeline would refuse, paths that are not UTF-8, and submodules are
-    left out and reported. HEAD is packed as its branch, or as "detached" where it names none.
+    left out and reported. HEAD is packed as its branch, or as "detached" if it names none.
     """
     destination = output or Path(f"{repository.resolve().name or 'repository'}.mpack")
     with progress_bar("packing", "commits") as show:

@@ -30,8 +30,8 @@ def show_job(
 ) -> None:
     """Show all that is known about a job: how it stands, its row, its attempts, and its result.
 
-    The link to its latest run leads to the UI at MUSEHUB_UI_URL. The job and the host of that run
-    are shown where Dagster's records are in PostgreSQL and know them.
+    The link to its latest run leads to the UI at MUSEHUB_UI_URL. The Dagster job and the host of
+    that run are shown if Dagster's records are in PostgreSQL and know them.
     """
     settings = local.resolve(Settings.load())
     with open_database(settings) as database:

@@ -54,8 +54,8 @@ def status(
     runs have died, or the oldest job that no run has taken yet waits longer than
     MUSEHUB_QUEUE_AGE_SECONDS.
 
-    With --json and --watch there is one line of JSON per interval. If the database goes away
-    meanwhile, stderr says so, and the command goes on.
+    With --json and --watch there is one line of JSON per interval. If the database becomes
+    unreachable, stderr says so, and the command goes on.
     """
     if watch and check:
         raise typer.BadParameter("--check is one look, --watch are many", param_hint="--check")

@@ -72,7 +72,7 @@ def trouble(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     "No push was refused. If this warns, the client that pushed has to look at the reason:"
     " `musehub-pipeline jobs list --status failed` names the jobs, docs/reasons.md explains the"
     " codes. A run that refuses a push succeeds all the same. Executed by hand, the check judges"
-    " the last 24 hours."
+    " the last 24 hours, and also counts pushes that an operator cancelled."
 )
 def refused_pushes(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     """Judge the last day by what was refused."""
