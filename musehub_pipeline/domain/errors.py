@@ -62,9 +62,16 @@ class Trouble(Code):
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE", "The database could not be reached or gave up."
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE", "Object storage could not be reached or refused."
     SCRATCH_UNAVAILABLE = "SCRATCH_UNAVAILABLE", "The scratch folder could not be written or read."
-    LEASE_LOST = "LEASE_LOST", "Another run owns the job now; this one published nothing."
+    LEASE_LOST = (
+        "LEASE_LOST",
+        "Another run owns the job now, or the database has crashed since the claim;"
+        " this run published nothing.",
+    )
     LEASE_EXPIRED = "LEASE_EXPIRED", "The run that held the job died without a word."
-    HEAD_MOVED = "HEAD_MOVED", "The branch's head moved while the job was under way."
+    HEAD_MOVED = (
+        "HEAD_MOVED",
+        "The branch's head moved while the job was under way, or another session had locked a row.",
+    )
     EARLIER_JOB_UNFINISHED = (
         "EARLIER_JOB_UNFINISHED",
         "An earlier push to the same repository, in the same batch, did not end well.",
