@@ -64,8 +64,10 @@ class Trouble(Code):
     SCRATCH_UNAVAILABLE = "SCRATCH_UNAVAILABLE", "The scratch folder could not be written or read."
     LEASE_LOST = (
         "LEASE_LOST",
-        "Another run owns the job now, or the database has crashed since the claim;"
-        " this run published nothing.",
+        (
+            "Another run owns the job now, or the database has crashed since the claim;"
+            " this run published nothing."
+        ),
     )
     LEASE_EXPIRED = "LEASE_EXPIRED", "The run that held the job died without a word."
     HEAD_MOVED = (
