@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from time import sleep
+from time import monotonic, sleep
 from typing import Annotated
 from uuid import uuid4
 
@@ -18,12 +18,14 @@ from musehub_pipeline.domain.job import Status
 from musehub_pipeline.phases.services import open_database, open_queue
 from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.jobs import JobOutcome, Jobs
+from musehub_pipeline.queue.live_runs import Runs
 from musehub_pipeline.settings import Settings
 
 EXIT_JOB_FAILED = 3
 
 _LOOK_SECONDS = 5
 _PAUSE_SECONDS = 2
+_FORGET_SECONDS = 600
 _FINAL = (Status.DONE, Status.FAILED)
 
 
@@ -170,6 +172,7 @@ def watch(settings: Settings) -> Iterator[JobOutcome]:
     ):
         queue, jobs = open_queue(database, settings), Jobs(database)
         runner, batch_jobs = Runner(settings, instance), settings.batch_jobs
+        forget = _now_and_then(Runs(database, lease=settings.lease).forget)  # as the sensor does
         listened = False
         while True:
             try:
@@ -178,6 +181,7 @@ def watch(settings: Settings) -> Iterator[JobOutcome]:
                         err.print("waiting for pushes")
                         listened = True
                     while True:
+                        forget()
                         if not queue.has_due():
                             pause = queue.backlog(limit=1).next_seconds
                             wait(min(_LOOK_SECONDS, pause or _LOOK_SECONDS))
@@ -189,6 +193,19 @@ def watch(settings: Settings) -> Iterator[JobOutcome]:
                     err.print(f"waiting: {trouble}")
                 said = str(trouble)
                 sleep(_PAUSE_SECONDS)
+
+
+def _now_and_then(work: Callable[[], None]) -> Callable[[], None]:
+    """Return what does `work` when it is called, but not more often than is worth it."""
+    due_at = monotonic()
+
+    def call() -> None:
+        nonlocal due_at
+        if monotonic() >= due_at:
+            work()
+            due_at = monotonic() + _FORGET_SECONDS
+
+    return call
 
 
 def _turn(

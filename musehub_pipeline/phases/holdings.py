@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Self
 
 from musehub_pipeline.domain.ancestry import Ancestry
@@ -137,6 +138,7 @@ class Holdings:
 
     def __init__(self, repo_id: str, stored: Stored) -> None:
         self.repo_id = repo_id
+        self.walked_seconds = 0.0
         self._stored = stored
         self._ahead: dict[Kind, set[bytes]] = {"object": set(), "snapshot": set(), "commit": set()}
         self._sizes: dict[bytes, int] = {}
@@ -165,7 +167,17 @@ class Holdings:
         return self._heads.get(branch) or self._stored.branch_head(self.repo_id, branch) or None
 
     def descends(self, commit: bytes, ancestor: bytes, parents: Ancestry) -> bool:
-        """Tell whether `ancestor` is reached from `commit`, over `parents` and what is held."""
+        """Tell whether `ancestor` is reached from `commit`, over `parents` and what is held.
+
+        How long that takes is added to `walked_seconds`.
+        """
+        started = monotonic()
+        try:
+            return self._reaches(commit, ancestor, parents)
+        finally:
+            self.walked_seconds += monotonic() - started
+
+    def _reaches(self, commit: bytes, ancestor: bytes, parents: Ancestry) -> bool:
         seen: set[bytes] = set()
         stored: set[bytes] = set()
         reached = [commit]

@@ -23,6 +23,8 @@ from musehub_pipeline.postgres.blips import through_blips
 from musehub_pipeline.queue.lease import Lease
 
 _NAMED_IN_MESSAGE = 3
+# Of a batch, for one repository: pushes that do not descend from the head walk long histories.
+_WALKED_SECONDS = 5.0
 # Rows that jobs bring for later ones of their repositories: 200 bytes each, in sets.
 _MOST_IN_SETS = 200_000
 _MOST_IN_SETS_EACH = 5_000
@@ -220,7 +222,12 @@ def _judge_head(lease: Lease, job: Job, inventory: Inventory, repo: Holdings) ->
         )
     # Whoever moves the branch after this look is noticed when the job is published.
     old = repo.head(job.branch)
-    if old is None or repo.descends(head, digest_of(old), inventory.parents):
+    if old is None:
+        return old
+    if lease.holds_repo and repo.walked_seconds > _WALKED_SECONDS:
+        walked = f"the repository's history was walked for {repo.walked_seconds:.0f} s already"
+        raise Deferral(Trouble.OVER_BATCH, walked)
+    if repo.descends(head, digest_of(old), inventory.parents):
         return old
     # It may have been tried again by hand, long after others pushed to the branch.
     if job.force and not lease.overtaken(job.branch):

@@ -79,6 +79,20 @@ def test_it_stops_in_the_background_of_a_shell_where_ctrl_c_is_ignored(hub: Hub)
             worker.kill()
 
 
+def test_it_forgets_runs_that_ended_long_ago(hub: Hub) -> None:
+    hub.sql(
+        "INSERT INTO musehub_pipeline_runs (run_id, alive_until)"
+        " VALUES ('old', now() - interval '2 hours'), ('new', now() - interval '1 minute')"
+    )
+    with start("index", "--watch") as worker:
+        try:
+            wait_until(worker, lambda: runs(hub) == 1)
+        finally:
+            worker.kill()
+
+    assert hub.sql("SELECT run_id FROM musehub_pipeline_runs") == [{"run_id": "new"}]
+
+
 def test_told_to_stop_in_a_run_it_gives_the_jobs_back(
     hub: Hub, worker: subprocess.Popen[str]
 ) -> None:

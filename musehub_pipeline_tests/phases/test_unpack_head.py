@@ -5,6 +5,7 @@ import pytest
 from musehub_pipeline.domain.commit import decode_commit, row_of
 from musehub_pipeline.domain.errors import Fault
 from musehub_pipeline.index.index import Index
+from musehub_pipeline.phases import unpack as module
 from musehub_pipeline.phases.claim_jobs import claim_jobs
 from musehub_pipeline.phases.fetch_mpack import fetch_mpack
 from musehub_pipeline.phases.services import open_services
@@ -12,6 +13,7 @@ from musehub_pipeline.phases.unpack import unpack
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline_tests.factories import History, pack
 from musehub_pipeline_tests.hub import Hub
+from musehub_pipeline_tests.indexing import index_batch
 
 HELD, SUPPLIED = "held", "supplied"
 
@@ -263,3 +265,28 @@ def test_pushes_of_one_batch_are_judged_one_after_the_other(repo: Repo) -> None:
     repo.push(second, mpack=pack({}))
 
     assert repo.judged() == [root, first, "NON_FAST_FORWARD", second]
+
+
+def test_a_repository_whose_history_is_walked_for_long_does_not_hold_up_a_batch(
+    repo: Repo, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_WALKED_SECONDS", 0.0)
+    repo.hold(repo.commit("head", repo.commit("root")))
+    for number in range(3):
+        other = History()
+        head = other.commit({"name": b"other"}, message=f"{number}")
+        hub.push(repo.repo_id, other.mpack(), head=head)
+    hub.push(hub.create_repo("neighbour"), other.mpack(), head=head)
+
+    standing: list[list[tuple[str, int]]] = []
+    for number in range(3):
+        index_batch(hub, run_id=f"run {number}")
+        rows = hub.sql("SELECT status, attempt FROM musehub_background_jobs ORDER BY created_at")
+        standing.append([(row["status"], row["attempt"]) for row in rows])
+
+    refused, waits, done = ("failed", 1), ("pending", 0), ("done", 1)
+    assert standing == [
+        [refused, waits, waits, done],
+        [refused, refused, waits, done],
+        [refused, refused, refused, done],
+    ]
