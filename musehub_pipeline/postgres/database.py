@@ -78,7 +78,7 @@ class Database:
         self._sessions = Sessions(idle=idle)
         event.listen(self.engine, "do_connect", self._connect)
         event.listen(self.engine, "connect", self._begin_session)
-        event.listen(self.engine, "checkout", _check_open)
+        event.listen(self.engine, "checkout", check_open)
         event.listen(self.engine, "begin", _begin_of_engine)
 
     def __enter__(self) -> Self:
@@ -311,7 +311,7 @@ def _wait_unheard(seconds: float) -> bool:
     return False
 
 
-def _check_open(connection: psycopg.Connection[Any], *_: object) -> None:
+def check_open(connection: psycopg.Connection[Any], *_: object) -> None:
     """Have the pool connect anew where the server has closed a connection that waited.
 
     It says so before it goes, and says nothing else to who has not asked. To ask it whether it is
