@@ -1,8 +1,8 @@
 """`fsck --deep`: all bytes that object rows name are read and hashed, in order of their ids.
 
 Rows are read in windows, each in a transaction of its own, so that neither memory nor PostgreSQL's
-dead rows grow with them. No row of an object ever comes before its bytes, and nothing with a row is
-removed: what a window names must lie in storage, whatever else is running.
+dead rows grow with them. An object's row is written after its bytes, and bytes with a row are never
+removed. So storage must have what a window names, whatever else is running.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -112,7 +112,7 @@ def summary(checked: Checked) -> str:
 def _further(
     before: Checked, window: Sequence[Named], damages: Sequence[Damage], seconds: float
 ) -> Checked:
-    # Of what is wrong, as many bytes were read as lie there; of the rest, what the rows say.
+    # Bytes read: for a wrong object as many as lie there, for the others what the rows say.
     wrong = {damage.object_id: damage.actual_bytes or 0 for damage in damages}
     read = sum(wrong.get(named.object_id, named.size_bytes or 0) for named in window)
     return Checked(

@@ -118,7 +118,7 @@ class Repair:
             if breach.invariant is Invariant.OBJECT_STORED:
                 self._suspects.append(breach.key["object_id"])
                 continue
-            if breach.table == "musehub_objects":  # with what may lie there it gets its row back
+            if breach.table == "musehub_objects":  # its bytes may still lie there, without a row
                 self._suspects.append(breach.key["object_id"])
             if breach.job_id is not None:
                 self._job_ids.add(breach.job_id)
@@ -143,9 +143,9 @@ class Repair:
                 self._job_ids.update(supplier.job_id for supplier in finding.suppliers)
 
     def index_again(self) -> None:
-        """Index the jobs again that supplied what is missing, as long as one more goes well.
+        """Index the jobs again that supplied what is missing, until a round completes none.
 
-        A thin mpack may lean on what another one has to bring first.
+        A thin mpack may need what another job has to bring first.
         """
         remaining = self._job_ids
         if not remaining:

@@ -1,7 +1,7 @@
 """Verification of object contents, where they lie in the file.
 
-The thread that reads the mpack takes part in it, and one more helps: if it decoded meanwhile, it
-would keep the interpreter from the other. What was just passed over is still in the page cache.
+Two threads hash. One of them is the reader's: if it decoded meanwhile, it would hold the
+interpreter's lock. The bytes were just passed over, so they are still in the page cache.
 """
 
 from collections.abc import Collection, Iterator

@@ -37,7 +37,7 @@ class Result(TypedDict):
     repo_id: str
     mpack_key: str
     mpack_size_bytes: int
-    elapsed_ms: float  # of the run's work: its phases, and an equal part of all beside them
+    elapsed_ms: float  # its phases, and an equal share of the batch's time outside phases
     batch_elapsed_ms: float  # on the clock, from the claim of its batch to its publication
     fetch_mpack_ms: float
     unpack_ms: float

@@ -13,7 +13,7 @@ LANE_TAG = "musehub/lane"
 LIVE, BACKFILL = "live", "backfill"
 
 MOST_COUNTED = 10_000
-"""Pending jobs that are counted at the most: a look costs the same whatever the backlog."""
+"""Pending jobs that are counted at the most, so that a look costs the same for any backlog."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class DueJob:
     repo_id: str
     attempt: int
     died_with: str | None = None  # the run that last died while it had the job, if one did
-    together: int | None = None  # of the jobs of that run, so many are claimed at a time
+    together: int | None = None  # how many of that run's jobs one claim takes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

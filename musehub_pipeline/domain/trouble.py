@@ -13,11 +13,11 @@ SERIOUS = frozenset(
         Trouble.LEASE_EXPIRED,
     }
 )
-"""Reasons that lie with the machines; what else puts a push back is over with its next attempt."""
+"""Reasons that point at the machines. Others are usually gone by the next attempt."""
 
 
 def serious(codes: Mapping[str, int]) -> dict[str, int]:
-    """Return of some reasons, with how many jobs have each, those that an operator has to see."""
+    """Return the entries of `codes`, jobs by reason, that an operator has to see."""
     return {code: jobs for code, jobs in codes.items() if code in SERIOUS}
 
 

@@ -25,7 +25,7 @@ _WORTH_GIVING_BACK_BYTES = 1 << 20
 class Contents:
     """What `unpack` found in an mpack: where all that is new lies, and how it was judged."""
 
-    # What is new, sorted by id, each once; snapshots and commits all, where it is indexed again.
+    # New items, sorted by id, without repeats. Of a job indexed again, all snapshots and commits.
     objects: Places  # with marks
     snapshots: Places
     commits: Places
@@ -88,8 +88,8 @@ class Item:
     def holds_up(self) -> bool:
         """Whether the later jobs of its repo have to wait.
 
-        They do where they may lean on what it did not bring. One that was refused before they were
-        judged, or that is indexed again and was not even unpacked, brought nothing to lean on.
+        They wait if they may rely on what this one failed to bring. They cannot rely on it if it
+        was refused before they were judged, or is indexed again and was never unpacked.
         """
         if self.error is None or self.contents is not None or isinstance(self.error, Deferral):
             return self.error is not None

@@ -42,10 +42,10 @@ T = TypeVar("T")
 Of = Callable[..., T]
 
 _OF_NO_USE = {TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN}
-"""States of a connection: a signal ended the wait for an answer, which will come; or closed."""
+"""A signal ended the wait for an answer, which is still to come; or the connection is closed."""
 
 _BEGINNING = "beginning"
-"""In the pool's notes on a connection: the statements with which each transaction begins."""
+"""Key of a connection's `info`: the statements that each of its transactions begins with."""
 
 _log = logging.getLogger("musehub_pipeline.database")
 
@@ -101,7 +101,7 @@ class Database:
     def autocommit(self) -> Generator["Transaction"]:
         """As `transaction`, but each statement by itself: one trip to the server, and not three.
 
-        Through a pooler it is all one transaction, for the sake of its beginning.
+        Through a pooler all is one transaction, because each begins with statements of its own.
         """
         with self._lent() as lent:
             if lent.info[_BEGINNING]:
@@ -314,8 +314,8 @@ def _wait_unheard(seconds: float) -> bool:
 def _check_open(connection: psycopg.Connection[Any], *_: object) -> None:
     """Have the pool connect anew where the server has closed a connection that waited.
 
-    It says so before it goes, and says nothing else to who has not asked. To ask it whether it is
-    there, as the pool would, takes as long as many a statement.
+    A server announces that it closes a connection, and sends nothing else unasked. A ping, as the
+    pool would send, costs as much as a small statement.
     """
     if connection.closed:
         raise DisconnectionError

@@ -63,7 +63,7 @@ class Queue:
     def reserve(self, *, run_id: str, batch_jobs: int) -> bool:
         """Note that a run is about to claim, unless those that are will take all that is due.
 
-        Many may wait for jobs, and all of them are woken: without this, each would begin a run.
+        A new job wakes all waiting workers. Without a reservation, each would begin a run.
         """
         with self._database.transaction() as transaction:
             transaction.write("lock_claims")

@@ -1,6 +1,6 @@
 """The heartbeat of a run: renews the leases of all its jobs until the run ends.
 
-However it ends: what the run still holds then is given back, and no attempt is spent.
+However the run ends, the leases that it still holds are released, and no attempt is spent.
 """
 
 import logging
@@ -42,7 +42,7 @@ class Heartbeat:
             self._thread.join()
 
     def _end(self) -> None:
-        """Give back what is held: a lease that expires tells that its job has killed the run."""
+        """Release all leases: one left to expire would look as if its job had killed the run."""
         end = partial(self._runs.end, self._run_id)
         try:
             released = when_back(end, within_seconds=_END_PATIENCE_SECONDS)
