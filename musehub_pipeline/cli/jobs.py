@@ -10,10 +10,10 @@ import typer
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
     age,
+    cell,
     err,
     milliseconds,
     out,
-    paused_name,
     print_json,
     print_rows,
     repo_name,
@@ -228,6 +228,13 @@ def resume_jobs(
 
 def _repo_id(database: Database, repo: str | None) -> str | None:
     return Repos(database).find(repo).repo_id if repo else None
+
+
+def paused_name(pause: Pause) -> str:
+    """Say what is paused, since when, and why."""
+    named = repo_name(pause["owner"], pause["slug"], pause["repo_id"] or "the queue")
+    why = f": {pause['reason']}" if pause["reason"] else ""
+    return f"{named} since {cell(pause['paused_at'])}{why}"
 
 
 def _report_pauses(pauses: list[Pause], *, as_json: bool) -> None:

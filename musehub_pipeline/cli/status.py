@@ -16,11 +16,11 @@ from musehub_pipeline.cli.console import (
     err,
     out,
     pairs_table,
-    paused_name,
     print_json,
     print_json_line,
     print_table,
 )
+from musehub_pipeline.cli.jobs import paused_name
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.domain.trouble import what_is_wrong
