@@ -49,7 +49,7 @@ class PastJob:
     unread_key: str | None = None  # of its mpack, where that has never been read
 
 
-def batches(
+def split_into_batches(
     jobs: Iterable[PastJob], *, batch_jobs: int, batch_bytes: int, batch_rows: int
 ) -> Iterator[list[PastJob]]:
     """Yield the jobs in order, in batches of at most so many jobs, bytes and rows, but for one.

@@ -61,7 +61,7 @@ def plan_runs(
         epoch: a number that changes every minute or so. Dagster forgets no run key, so a run that
             died before it claimed could not be requested again without it.
     """
-    missing = min(batches(backlog.due, batch_jobs) - unclaimed, max_runs - in_flight)
+    missing = min(runs_needed(backlog.due, batch_jobs) - unclaimed, max_runs - in_flight)
     if missing <= 0:
         return []
     oldest = backlog.due[0]
@@ -81,7 +81,7 @@ def plan_runs(
     ]
 
 
-def batches(due: Sequence[DueJob], batch_jobs: int) -> int:
+def runs_needed(due: Sequence[DueJob], batch_jobs: int) -> int:
     """Return how many runs could work at once: a repo's jobs go to one run at a time."""
     alike: dict[str | None, list[DueJob]] = {}
     for job in due:

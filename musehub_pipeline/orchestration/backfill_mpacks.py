@@ -17,10 +17,10 @@ from musehub_pipeline.domain.backfill import (
     PastJob,
     Report,
     Selection,
-    batches,
     estimate,
     given_up_line,
     pause_seconds,
+    split_into_batches,
 )
 from musehub_pipeline.domain.run_requests import BACKFILL, LANE_TAG
 from musehub_pipeline.index.repos import Repos
@@ -129,7 +129,7 @@ def _plan(
 def _in_batches(
     jobs: list[PastJob], settings: Settings
 ) -> Iterator[dg.DynamicOutput[list[PastJob]]]:
-    planned = batches(
+    planned = split_into_batches(
         jobs,
         batch_jobs=settings.batch_jobs,
         batch_bytes=settings.batch_bytes,

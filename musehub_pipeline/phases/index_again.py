@@ -9,8 +9,8 @@ from musehub_pipeline.domain.backfill import (
     MOST_WAITING,
     Select,
     Selection,
-    batches,
     pause_seconds,
+    split_into_batches,
 )
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.claim_jobs import claim_past
@@ -38,7 +38,7 @@ def index_again(services: Services, job_ids: Collection[str], *, run_id: str) ->
     )
     jobs = plan_backfill(services, selection)
     settings = services.settings
-    batched = batches(
+    batched = split_into_batches(
         jobs,
         batch_jobs=settings.batch_jobs,
         batch_bytes=settings.batch_bytes,

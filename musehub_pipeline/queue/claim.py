@@ -9,7 +9,7 @@ from datetime import timedelta
 from musehub_pipeline.domain.errors import READ_AGAIN
 from musehub_pipeline.domain.job import Status
 from musehub_pipeline.domain.result import failed_line, retry_line
-from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, DueJob, batches
+from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, DueJob, runs_needed
 from musehub_pipeline.postgres.database import Database, Row
 from musehub_pipeline.queue.backoff import Backoff
 from musehub_pipeline.queue.lease import LiveLease, claim_of
@@ -69,7 +69,7 @@ class Queue:
             transaction.write("lock_claims")
             ahead = transaction.value("count_about_to_claim")
             due = transaction.rows("due", {"limit": (ahead + 1) * batch_jobs}, of=DueJob)
-            runs = batches(due, batch_jobs) or len(transaction.tuples("expired_leases"))
+            runs = runs_needed(due, batch_jobs) or len(transaction.tuples("expired_leases"))
             if runs <= ahead:
                 return False
             transaction.write("begin_run", {"run_id": run_id, "claims": True, "lease": self._lease})
