@@ -23,7 +23,7 @@ from musehub_pipeline.cli.console import (
 from musehub_pipeline.cli.jobs import paused_name
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import Transient
-from musehub_pipeline.domain.trouble import what_is_wrong
+from musehub_pipeline.domain.trouble import problems
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.queue.status import QueueStatus, queue_status
 from musehub_pipeline.settings import Settings
@@ -81,7 +81,7 @@ def _check(row: QueueStatus, settings: Settings) -> None:
     Raises:
         Exit: with 3, where anything is.
     """
-    lines = what_is_wrong(
+    lines = problems(
         waiting=row["waiting_by_code"],
         expired_leases=row["expired_leases"],
         oldest_seconds=row["oldest_unclaimed_seconds"],
