@@ -137,7 +137,7 @@ def course_of(database: Database, stats: Stats, *, jobs: int | None) -> Course:
             part_seconds=(end - begin).total_seconds() / _PARTS,
             parts=transaction.rows("stats_course", parts, of=Part),
             newest=transaction.rows("stats_newest", period | {"rows": _POINTS}, of=TimedJob),
-            slowest=transaction.rows("stats_longest", period | {"rows": _ROWS}, of=TimedJob),
+            slowest=transaction.rows("stats_slowest_timed_jobs", period | {"rows": _ROWS}, of=TimedJob),
         )
 
 

@@ -1,6 +1,7 @@
 -- The statements of `stats.py`.
 
 -- fragment: done_of_period
+-- The jobs done since a time, the newest of them, with their times.
 (
     SELECT * FROM musehub_mpack_timings
     WHERE finished_at > %(since)s
@@ -96,7 +97,7 @@ ORDER BY jobs DESC, error_code;
 ORDER BY taken.finished_at DESC
 LIMIT %(rows)s;
 
--- name: stats_longest
+-- name: stats_slowest_timed_jobs
 -- The jobs that took longest, with their times.
 -- include: timed_job
 ORDER BY taken.elapsed_ms DESC, taken.job_id

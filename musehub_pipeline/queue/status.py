@@ -52,7 +52,7 @@ def queue_status(database: Database) -> QueueStatus:
     """Return how the queue stands, and what went on of late."""
     with database.transaction() as transaction:
         found = _standing(transaction)
-        found["waiting_by_code"] = dict(transaction.tuples("waiting"))
+        found["waiting_by_code"] = dict(transaction.tuples("retries_by_code"))
         found["failures_24h"] = dict(transaction.tuples("failures"))
         found |= transaction.one("throughput")
         found["pauses"] = pauses(transaction)
