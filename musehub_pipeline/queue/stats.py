@@ -107,9 +107,7 @@ def stats_of_hours(database: Database, hours: float) -> Stats:
     Raises:
         Transient: DATABASE_UNAVAILABLE.
     """
-    with database.transaction() as transaction:
-        now: datetime = transaction.one("standing")["at"]
-    return _stats(database, since=now - timedelta(hours=hours), most=None)
+    return _stats(database, since=database.now() - timedelta(hours=hours), most=None)
 
 
 def stats_of_jobs(database: Database, jobs: int) -> Stats:
@@ -137,7 +135,9 @@ def course_of(database: Database, stats: Stats, *, jobs: int | None) -> Course:
             part_seconds=(end - begin).total_seconds() / _PARTS,
             parts=transaction.rows("stats_course", parts, of=Part),
             newest=transaction.rows("stats_newest", period | {"rows": _POINTS}, of=TimedJob),
-            slowest=transaction.rows("stats_slowest_timed_jobs", period | {"rows": _ROWS}, of=TimedJob),
+            slowest=transaction.rows(
+                "stats_slowest_timed_jobs", period | {"rows": _ROWS}, of=TimedJob
+            ),
         )
 
 
