@@ -146,7 +146,7 @@ def _in_order(groups: Iterable[Sequence[Item]], work: Work) -> Iterator[Worked]:
 def _attempt(group: Sequence[Item], work: Work) -> list[Worked]:
     started = monotonic()
     try:
-        group = through_blips(partial(work, group))
+        group = through_blips(work, group)
     except JobError as error:
         if len(group) > 1:
             _log.info("%d jobs together: %s: each goes by itself", len(group), error)

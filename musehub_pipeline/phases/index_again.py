@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
-from functools import partial
 from time import sleep
 
 from musehub_pipeline.domain.backfill import (
@@ -45,7 +44,7 @@ def index_again(services: Services, job_ids: Collection[str], *, run_id: str) ->
         batch_rows=settings.max_objects,
     )
     for planned in batched:
-        backlog = through_blips(partial(services.queue.backlog, limit=MOST_WAITING))
+        backlog = through_blips(services.queue.backlog, limit=MOST_WAITING)
         sleep(pause_seconds(len(backlog.due)))
         batch = claim_past(services, run_id=run_id, jobs=planned)
         for phase in PHASES:

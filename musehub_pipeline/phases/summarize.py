@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from time import monotonic
 from typing import cast
 
@@ -151,7 +150,7 @@ def _head(item: Item) -> Head | None:
 def _give_up(item: Item, error: JobError) -> tuple[Outcome, tuple[int, str]]:
     """End or put back a job that did not go well; return the level and text of its line too."""
     claim = item.claim
-    outcome = through_blips(partial(item.lease.settle, error))
+    outcome = through_blips(item.lease.settle, error)
     action, level, line = _ENDS[outcome]
     code = str(error.code)
     text = line(job_id=claim.job_id, repo_id=claim.repo_id, code=code, message=error.message)

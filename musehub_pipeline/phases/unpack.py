@@ -1,7 +1,6 @@
 """Judge whole mpacks. Nothing is written before this, and what comes after may trust its input."""
 
 from dataclasses import replace
-from functools import partial
 from heapq import nsmallest
 from itertools import chain
 from typing import NamedTuple
@@ -39,9 +38,9 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
     repos: dict[str, Holdings] = {}
     repo_ids = [item.claim.repo_id for item in batch.live]
     mpack_keys = {item.job.mpack_key for item in batch.live if item.job}
-    verified = through_blips(partial(services.index.verified, mpack_keys))
+    verified = through_blips(services.index.verified, mpack_keys)
     limits = services.settings.limits
-    stored = through_blips(partial(Stored.foresee, services.index, batch.live, limits=limits))
+    stored = through_blips(Stored.foresee, services.index, batch.live, limits=limits)
     room, supplied = Room(limits.objects, limits.batch_memory_bytes), 0
 
     def judge(item: Item) -> Item:
