@@ -341,7 +341,7 @@ def _selection_of(
         before=_midnight(last) + timedelta(days=1),
         select=select,
         codes=tuple(codes or ()),
-        repo_id=Repos(database).find(repo).repo_id if repo else None,
+        repo_id=Repos(database).id_of(repo),
         ended_before=ended_before or database.now(),
     )
 

@@ -36,7 +36,7 @@ def check_bytes(
         open_objects(settings) as objects,
         scratch_folder(settings.scratch_root) as scratch,
     ):
-        repo_id = Repos(database).find(repo).repo_id if repo else None
+        repo_id = Repos(database).id_of(repo)
         path = journal_path(settings, repo_id, since)
         with (
             all_read(

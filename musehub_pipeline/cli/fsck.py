@@ -146,7 +146,7 @@ def _check(settings: Settings, repo: str | None, *, as_json: bool) -> None:
         open_objects(settings) as objects,
         scratch_folder(settings.scratch_root) as scratch,
     ):
-        repo_id = Repos(database).find(repo).repo_id if repo else None
+        repo_id = Repos(database).id_of(repo)
         checking = Fsck(database, objects, repo_id=repo_id, scratch=scratch)
         for check in checking.checks():
             listed, number = _find(check)
@@ -179,7 +179,7 @@ def _check_names(settings: Settings, repo: str | None, *, as_json: bool) -> None
     listed: list[BadName] = []
     found = 0
     with open_database(settings) as database:
-        repo_id = Repos(database).find(repo).repo_id if repo else None
+        repo_id = Repos(database).id_of(repo)
         checking = NameCheck(database, repo_id=repo_id)
         with progress_bar("names", "rows") as report:
             for found, bad in enumerate(checking.find(report), start=1):

@@ -197,7 +197,7 @@ def pause_jobs(
     """
     with _open_queue() as (database, _):
         pauses = Pauses(database)
-        begun = pauses.begin(_repo_id(database, repo), reason=reason)
+        begun = pauses.begin(Repos(database).id_of(repo), reason=reason)
         _report_pauses(pauses.all(), as_json=as_json)
     if not begun:
         err.print(f"{repo or 'the queue'} was paused already")
@@ -219,15 +219,11 @@ def resume_jobs(
         raise typer.BadParameter("give either --repo or --all", param_hint="--all")
     with _open_queue() as (database, _):
         pauses = Pauses(database)
-        ended = pauses.end_all() if everything else pauses.end(_repo_id(database, repo))
+        ended = pauses.end_all() if everything else pauses.end(Repos(database).id_of(repo))
         _report_pauses(pauses.all(), as_json=as_json)
     if not ended:
         err.print("nothing was paused" if everything else f"{repo or 'the queue'} was not paused")
         raise typer.Exit(EXIT_REFUSED)
-
-
-def _repo_id(database: Database, repo: str | None) -> str | None:
-    return Repos(database).find(repo).repo_id if repo else None
 
 
 def paused_name(pause: Pause) -> str:
@@ -267,7 +263,7 @@ def _filters(
     newer_than: timedelta | None,
 ) -> Filters:
     return {
-        "repo_id": _repo_id(database, repo),
+        "repo_id": Repos(database).id_of(repo),
         "code": code,
         "older_than": older_than,
         "newer_than": newer_than,

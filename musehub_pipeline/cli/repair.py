@@ -61,7 +61,7 @@ def repair(
         open_objects(settings) as objects,
         scratch_folder(settings.scratch_root) as scratch,
     ):
-        repo_id = Repos(database).find(repo).repo_id if repo else None
+        repo_id = Repos(database).id_of(repo)
         repairing = Repair(database, objects, scratch, settings, repo_id, as_json=as_json)
         repairing.look()
         with ExitStack() as stack:
