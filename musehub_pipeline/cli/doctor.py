@@ -15,6 +15,7 @@ from musehub_pipeline import local
 from musehub_pipeline.cli.console import out, print_json
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import PipelineError
+from musehub_pipeline.domain.escapes import first_line
 from musehub_pipeline.objects.scratch import scratch_folder
 from musehub_pipeline.objects.storage_client import parse_storage_url
 from musehub_pipeline.phases.services import open_database, open_objects
@@ -82,7 +83,7 @@ def _findings() -> Iterator[Finding]:
         try:
             yield Finding(what=what, ok=True, found=look(settings), advice="")
         except (PipelineError, OSError, psycopg.Error) as error:
-            found = str(error).split("\n", 1)[0] or type(error).__name__
+            found = first_line(str(error)) or type(error).__name__
             yield Finding(what=what, ok=False, found=found, advice=advice)
 
 
