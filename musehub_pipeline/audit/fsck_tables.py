@@ -45,7 +45,7 @@ class FsckTables:
         """Take the snapshot, and make the tables to compare with."""
         transaction = self._transaction
         transaction.write("fsck_begin")
-        transaction.rows("fsck_settings")
+        transaction.rows("stream_and_wait_for_storage")
         for table in _TABLES:
             transaction.write(f"fsck_make_{table}")
         transaction.write("fsck_note_repos", self._repo | self._repos)

@@ -94,7 +94,7 @@ def open_orphans(database: Database) -> Generator[Orphans]:
         Transient: DATABASE_UNAVAILABLE.
     """
     with database.transaction() as transaction:
-        transaction.rows("orphans_settings")
+        transaction.rows("wait_for_storage")
         transaction.write("orphans_make")
         yield Orphans(transaction)
 

@@ -1,10 +1,6 @@
 -- The statements of `orphans.py`. But for the last, they run in one transaction, on a table that goes
 -- with it.
 
--- name: orphans_settings
--- Let the transaction wait for storage.
-SELECT set_config('idle_in_transaction_session_timeout', '0', true);
-
 -- name: orphans_make
 -- The objects that storage holds.
 CREATE TEMP TABLE orphans (object_id text, size_bytes bigint, stored_at timestamptz) ON COMMIT DROP;
