@@ -144,7 +144,7 @@ def look_at(object_ids: Sequence[str], database: Database, objects: ObjectStorag
         Transient: DATABASE_UNAVAILABLE or STORAGE_UNAVAILABLE.
     """
     with database.autocommit() as transaction:
-        rows = transaction.tuples("deep_rows", {"ids": text_array(object_ids)})
+        rows = transaction.tuples("object_rows", {"ids": text_array(object_ids)})
     sizes: dict[str, int | None] = dict(rows)
     named = [Named(object_id, sizes.get(object_id)) for object_id in object_ids]
     return [

@@ -155,7 +155,7 @@ def _stats(database: Database, *, since: datetime | None, most: int | None) -> S
         listed = period | {"rows": _ROWS}
         slowest = transaction.rows("stats_slowest_jobs", listed)
         busiest = transaction.rows("stats_busiest_repos", listed)
-        failed = transaction.tuples("stats_failures", {"since": begin or totals["at"]})
+        failed = transaction.tuples("failures", {"since": begin or totals["at"]})
     worked = times.get("elapsed_ms", {}).get("total_ms") or 0.0
     return Stats(
         since=begin,

@@ -83,14 +83,6 @@ GROUP BY job.repo_id, repo.owner, repo.slug
 ORDER BY elapsed_ms DESC NULLS LAST, job.repo_id
 LIMIT %(rows)s;
 
--- name: stats_failures
--- How many jobs failed meanwhile, by reason, the most frequent first.
-SELECT error_code, count(*) AS jobs
-FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'failed' AND finished_at > %(since)s
-GROUP BY error_code
-ORDER BY jobs DESC, error_code;
-
 -- name: stats_newest
 -- The newest jobs with their times.
 -- include: timed_job

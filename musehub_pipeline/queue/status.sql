@@ -40,10 +40,10 @@ GROUP BY error_code
 ORDER BY jobs DESC, error_code;
 
 -- name: failures
--- How many jobs failed of late, by reason, the most frequent first.
+-- How many jobs failed since a time, by reason, the most frequent first.
 SELECT error_code, count(*) AS jobs
 FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'failed' AND finished_at > now() - interval '1 day'
+WHERE job_type = 'mpack.index' AND status = 'failed' AND finished_at > %(since)s
 GROUP BY error_code
 ORDER BY jobs DESC, error_code;
 
