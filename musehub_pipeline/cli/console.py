@@ -13,6 +13,9 @@ from rich.text import Text
 
 from musehub_pipeline.domain.escapes import spelled
 
+EXIT_NOT_OK = 3
+"""The exit code of a command that found something wrong, or could not do all that it was asked."""
+
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}  # Unicode's categories of control, format and line end
 
 _BAR_CHARACTERS = 30  # of a whole

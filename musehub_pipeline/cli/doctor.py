@@ -12,7 +12,7 @@ import psycopg
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import out, print_json
+from musehub_pipeline.cli.console import EXIT_NOT_OK, out, print_json
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import PipelineError
 from musehub_pipeline.domain.escapes import first_line
@@ -22,8 +22,6 @@ from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.postgres import migrate
 from musehub_pipeline.postgres.schema import metadata
 from musehub_pipeline.settings import Settings
-
-EXIT_WRONG = 3
 
 _PACKAGES = ("musehub-pipeline", "dagster", "psycopg", "sqlalchemy", "obstore", "msgspec")
 _NO_MPACK = "0" * 64
@@ -67,7 +65,7 @@ def doctor(as_json: JsonFlag = False) -> None:
             if not finding["ok"]:
                 out.print(f"  {finding['advice']}")
     if not all(finding["ok"] for finding in findings):
-        raise typer.Exit(EXIT_WRONG)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 def _findings() -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
+    EXIT_NOT_OK,
     age,
     cell,
     err,
@@ -38,8 +39,6 @@ from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.jobs import Filters, Jobs, ListedJob, Sort
 from musehub_pipeline.queue.pauses import Pause, Pauses
 from musehub_pipeline.settings import Settings
-
-EXIT_REFUSED = 3
 
 _REPOSITORY_CHARACTERS = 24
 
@@ -223,7 +222,7 @@ def resume_jobs(
         _report_pauses(pauses.all(), as_json=as_json)
     if not ended:
         err.print("nothing was paused" if everything else f"{repo or 'the queue'} was not paused")
-        raise typer.Exit(EXIT_REFUSED)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 def paused_name(pause: Pause) -> str:
@@ -307,4 +306,4 @@ def _report(
     for reason in refused.values():
         err.print(reason)
     if refused:
-        raise typer.Exit(EXIT_REFUSED)
+        raise typer.Exit(EXIT_NOT_OK)

@@ -18,8 +18,8 @@ from musehub_pipeline.audit.deep import Damage, look_at
 from musehub_pipeline.audit.findings import Finding, Findings, open_findings
 from musehub_pipeline.audit.fsck import Breach, Fsck, Invariant
 from musehub_pipeline.audit.journal import Journal
-from musehub_pipeline.cli.console import err, out, print_json_line
-from musehub_pipeline.cli.deep import EXIT_BREACH, all_read, journal_path
+from musehub_pipeline.cli.console import EXIT_NOT_OK, err, out, print_json_line
+from musehub_pipeline.cli.deep import all_read, journal_path
 from musehub_pipeline.cli.progress import jobs_bar, progress_bar, shown_log
 from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.index.repos import Repos
@@ -81,7 +81,7 @@ def repair(
                 journal.remove()
     (err if as_json else out).print(f"healed={repairing.healed} left={repairing.left}")
     if repairing.left:
-        raise typer.Exit(EXIT_BREACH)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 class Repair:

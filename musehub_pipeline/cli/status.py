@@ -12,6 +12,7 @@ from rich.table import Table
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
+    EXIT_NOT_OK,
     duration,
     err,
     out,
@@ -27,8 +28,6 @@ from musehub_pipeline.domain.trouble import problems
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.queue.status import QueueStatus, queue_status
 from musehub_pipeline.settings import Settings
-
-EXIT_WRONG = 3
 
 
 def status(
@@ -90,7 +89,7 @@ def _check(row: QueueStatus, settings: Settings) -> None:
     for line in lines:
         err.print(line)
     if lines:
-        raise typer.Exit(EXIT_WRONG)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 def _watch(look: Callable[[], QueueStatus], interval: float, *, as_json: bool) -> None:

@@ -153,8 +153,8 @@ def _stats(database: Database, *, since: datetime | None, most: int | None) -> S
         seconds = (totals["at"] - begin).total_seconds() if begin else 0.0
         times = {row.pop("key"): row for row in transaction.rows("stats_times", period)}
         listed = period | {"rows": _ROWS}
-        slowest = transaction.rows("stats_slowest_jobs", listed)
-        busiest = transaction.rows("stats_busiest_repos", listed)
+        slowest = transaction.rows("stats_slowest_jobs", listed, of=SlowJob)
+        busiest = transaction.rows("stats_busiest_repos", listed, of=BusyRepo)
         failed = transaction.tuples("failures", {"since": begin or totals["at"]})
     worked = times.get("elapsed_ms", {}).get("total_ms") or 0.0
     return Stats(
@@ -165,8 +165,8 @@ def _stats(database: Database, *, since: datetime | None, most: int | None) -> S
         jobs_per_second=totals["jobs"] / seconds if seconds else 0.0,
         bytes_per_second=totals["mpack_bytes"] / seconds if seconds else 0.0,
         times={key: _times(times[key], worked) for key in BUDGET_KEYS if key in times},
-        slowest_jobs=[SlowJob(**row) for row in slowest],
-        busiest_repos=[BusyRepo(**row) for row in busiest],
+        slowest_jobs=slowest,
+        busiest_repos=busiest,
         failed=dict(failed),
     )
 
