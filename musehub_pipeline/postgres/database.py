@@ -41,10 +41,10 @@ Parameters = Mapping[str, Any] | None
 T = TypeVar("T")
 Of = Callable[..., T]
 
-_OF_NO_USE = {TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN}
+_DISCARDED_STATES = {TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN}
 """A signal ended the wait for an answer, which is still to come; or the connection is closed."""
 
-_BEGINNING = "beginning"
+_TRANSACTION_PREFIX = "beginning"
 """Key of a connection's `info`: the statements that each of its transactions begins with."""
 
 _log = logging.getLogger("musehub_pipeline.database")
@@ -104,7 +104,7 @@ class Database:
         Through a pooler all is one transaction, because each begins with statements of its own.
         """
         with self._lent() as lent:
-            if lent.info[_BEGINNING]:
+            if lent.info[_TRANSACTION_PREFIX]:
                 with _transaction(lent) as transaction:
                     yield transaction
                 return
@@ -126,7 +126,7 @@ class Database:
             yield connection
         except BaseException as error:
             is_away = isinstance(error, psycopg.Error) and is_transient(error)
-            if is_away or _driver(connection).info.transaction_status in _OF_NO_USE:
+            if is_away or _driver(connection).info.transaction_status in _DISCARDED_STATES:
                 connection.invalidate()
             if is_away:
                 raise unavailable(self.url, error) from error
@@ -176,7 +176,7 @@ class Database:
 
     def _is_pooled(self) -> bool:
         with self._lent() as lent:
-            return bool(lent.info[_BEGINNING])
+            return bool(lent.info[_TRANSACTION_PREFIX])
 
     def _connect(
         self, _dialect: object, _entry: object, arguments: list[Any], parameters: dict[str, Any]
@@ -186,7 +186,7 @@ class Database:
     def _begin_session(
         self, connection: psycopg.Connection[Any], entry: ConnectionPoolEntry
     ) -> None:
-        entry.info[_BEGINNING] = self._sessions.begin(connection)
+        entry.info[_TRANSACTION_PREFIX] = self._sessions.begin(connection)
         _adapt(connection)
 
     def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -285,7 +285,7 @@ def _driver(lent: PoolProxiedConnection) -> psycopg.Connection[Any]:
 def _transaction(lent: PoolProxiedConnection) -> Generator[Transaction]:
     """Commit what the block did; where it raises, the pool rolls it back."""
     connection = _driver(lent)
-    if beginning := lent.info[_BEGINNING]:
+    if beginning := lent.info[_TRANSACTION_PREFIX]:
         connection.execute(beginning)
     yield Transaction(connection)
     connection.commit()
@@ -293,7 +293,7 @@ def _transaction(lent: PoolProxiedConnection) -> Generator[Transaction]:
 
 def _begin_of_engine(connection: Connection) -> None:
     """Have transactions begin in the same way that are SQLAlchemy's own."""
-    if beginning := connection.info[_BEGINNING]:
+    if beginning := connection.info[_TRANSACTION_PREFIX]:
         connection.exec_driver_sql(beginning)
 
 
