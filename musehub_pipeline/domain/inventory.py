@@ -14,7 +14,7 @@ from musehub_pipeline.domain.commit import check_commit, decode_commit
 from musehub_pipeline.domain.digests import DigestSet
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import Packed
+from musehub_pipeline.domain.mpack import MpackItem
 from musehub_pipeline.domain.names import Manifests
 from musehub_pipeline.domain.places import Place, Places
 from musehub_pipeline.domain.snapshot import check_snapshot, decode_snapshot
@@ -54,7 +54,7 @@ class Inventory:
 
     def add_objects(
         self,
-        items: Iterable[Packed],
+        items: Iterable[MpackItem],
         *,
         held: Collection[bytes],
         proven: Collection[bytes],
@@ -76,7 +76,7 @@ class Inventory:
             self._marked += marks > 0
             self.objects.append(place, marks)
 
-    def add_snapshots(self, items: Iterable[Packed], *, held: Collection[bytes]) -> None:
+    def add_snapshots(self, items: Iterable[MpackItem], *, held: Collection[bytes]) -> None:
         """Check snapshots and note the objects that they name; pass over those in `held`.
 
         Raises:
@@ -85,7 +85,7 @@ class Inventory:
         self.held_snapshots.update(held)
         _add_each(items, "snapshots", held, self._add_snapshot)
 
-    def add_commits(self, items: Iterable[Packed], *, held: Collection[bytes]) -> None:
+    def add_commits(self, items: Iterable[MpackItem], *, held: Collection[bytes]) -> None:
         """Check commits and note what they name; pass over those in `held`.
 
         Raises:
@@ -158,7 +158,7 @@ class Inventory:
 
 
 def _add_each(
-    items: Iterable[Packed],
+    items: Iterable[MpackItem],
     list_name: str,
     held: Collection[bytes],
     add: Callable[[Place, bytes], None],
