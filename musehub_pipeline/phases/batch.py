@@ -5,6 +5,7 @@ A batch is small whatever its mpacks hold: paths, places in files, ids and count
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from musehub_pipeline.domain.budgets import Excess
 from musehub_pipeline.domain.errors import READ_AGAIN, Deferral, JobError, Rejection
@@ -64,6 +65,14 @@ class Contents:
         return self.objects.marked(UNPROVEN)
 
 
+class Unpacked(NamedTuple):
+    """A job that has been unpacked, its mpack and what is in it."""
+
+    job: Job
+    mpack: MpackFile
+    contents: Contents
+
+
 @dataclass(frozen=True, kw_only=True)
 class Item:
     """One job on its way through the phases."""
@@ -97,11 +106,11 @@ class Item:
         return self.lease.holds_repo and not refused
 
     @property
-    def parts(self) -> tuple[Job, MpackFile, Contents]:
+    def unpacked(self) -> Unpacked:
         """The job, its mpack and what is in it, once that has been unpacked."""
         if self.job is None or self.mpack is None or self.contents is None:
             raise RuntimeError(f"job {self.claim.job_id} has not been unpacked")
-        return self.job, self.mpack, self.contents
+        return Unpacked(self.job, self.mpack, self.contents)
 
     def counted(self, **counts: int) -> "Item":
         """Return the item with more counts."""

@@ -111,7 +111,7 @@ def _overhead(batch: Batch) -> float:
 
 
 def _result(item: Item, batch: Batch, *, overhead: float) -> Result:
-    job, mpack, contents = item.parts
+    job, mpack, contents = item.unpacked
     timings = {key: round(item.timings.get(key, 0.0), _DECIMALS) for key in TIMINGS}
     result = {
         "job_id": item.claim.job_id,
@@ -138,7 +138,7 @@ def _result(item: Item, batch: Batch, *, overhead: float) -> Result:
 
 
 def _head(item: Item) -> Head | None:
-    job, _, contents = item.parts
+    job, _, contents = item.unpacked
     if job.head is None or job.branch is None:
         return None
     return Head(branch=job.branch, commit_id=job.head, expected=contents.old_head)
