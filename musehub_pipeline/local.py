@@ -23,7 +23,7 @@ import psutil
 from sqlalchemy import make_url
 
 from musehub_pipeline.domain.errors import PipelineError, SchemaMismatch
-from musehub_pipeline.phases.services import open_database
+from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.postgres.server import ensure_database
 from musehub_pipeline.settings import Settings
 
@@ -222,7 +222,7 @@ def _directory(home: Path) -> str:
 def _check_schema(settings: Settings, *, embedded: bool) -> None:
     from musehub_pipeline.postgres import migrate
 
-    with open_database(settings) as database:
+    with Database(settings.database_url or "") as database:
         revision = migrate.current(database)
         if not migrate.is_due(revision):
             return

@@ -17,19 +17,20 @@ _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 @cache
 def share_what_is_free() -> None:
-    """Have all threads take memory from one place, where the C library is glibc: see mallopt(3).
+    """Have all threads take memory from one arena, where the C library is glibc: see mallopt(3).
 
-    It has a place for every few threads, each keeps what is freed in it, and runs begin new threads
-    all the time: a process that stayed grew with every push. Best called before there are threads.
+    By itself, glibc has an arena for every few threads, and each arena keeps what is freed in it.
+    Runs begin new threads all the time, so a long-lived process grew with every push. Best called
+    before there are threads.
     """
     with suppress(AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
-    """Give the system back what is free, where the C library is glibc: see malloc_trim(3).
+    """Return free memory to the system, where the C library is glibc: see malloc_trim(3).
 
-    Between what is used, it would keep that.
+    By itself, glibc keeps free memory that lies between used blocks.
     """
     with suppress(AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

@@ -6,10 +6,11 @@ With none set, everything lives in ``./.musehub``: an embedded PostgreSQL and a 
 import os
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from musehub_pipeline.domain.budgets import BudgetKey, parse_budgets
@@ -27,7 +28,27 @@ _LIMITS = Limits()
 _BACKFILL_START = date(2025, 1, 1)
 
 T = TypeVar("T")
+
+
+def _checked(parse: Callable[[str], object]) -> AfterValidator:
+    """Return a validator that refuses what cannot be parsed, and changes nothing else."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
 Seconds = Annotated[float, Field(le=10**7, allow_inf_nan=False)]  # four months at the most
+DatabaseUrl = Annotated[str, _checked(database_url)]
+DagsterDatabaseUrl = Annotated[
+    str, _checked(partial(database_url, variable="MUSEHUB_DAGSTER_DATABASE_URL"))
+]
+StorageUrl = Annotated[str, _checked(parse_storage_url)]
+PhaseBudgets = Annotated[str, _checked(parse_budgets)]
+AssetOwners = Annotated[str, _checked(parse_owners)]
+AssetTags = Annotated[str, _checked(parse_tags)]
 
 
 class Settings(BaseSettings):
@@ -38,13 +59,13 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path(".musehub"), description="Where the embedded services live")
-    database_url: str | None = Field(
+    database_url: DatabaseUrl | None = Field(
         None, repr=False, description="PostgreSQL; unset: an embedded one in the home"
     )
-    dagster_database_url: str | None = Field(
+    dagster_database_url: DagsterDatabaseUrl | None = Field(
         None, repr=False, description="Dagster's own database; unset: one beside the other"
     )
-    storage_url: str | None = Field(
+    storage_url: StorageUrl | None = Field(
         None, description="s3://bucket/prefix or file:///dir; unset: a directory in the home"
     )
     scratch_dir: Path | None = Field(None, description="Where mpacks lie during a run")
@@ -91,13 +112,15 @@ class Settings(BaseSettings):
     id_policy: Literal["verify", "record"] = Field(
         "verify", description="What to do with a commit or snapshot id of an unknown scheme"
     )
-    phase_budgets_ms: str = Field(
+    phase_budgets_ms: PhaseBudgets = Field(
         "", description="How long a phase may take before it is pointed out: key=ms,key=ms"
     )
-    asset_owners: str = Field(
+    asset_owners: AssetOwners = Field(
         "", description="Who owns the assets in Dagster: address@host,team:name"
     )
-    asset_tags: str = Field("", description="Tags of the assets in Dagster: key=value,key=value")
+    asset_tags: AssetTags = Field(
+        "", description="Tags of the assets in Dagster: key=value,key=value"
+    )
 
     max_mpack_bytes: int = Field(_LIMITS.mpack_bytes, ge=1, description="Largest mpack")
     max_objects: int = Field(
@@ -151,49 +174,10 @@ class Settings(BaseSettings):
         None, validation_alias="AWS_SESSION_TOKEN", repr=False, description="S3 session token"
     )
 
-    @field_validator("database_url")
-    @classmethod
-    def _check_database_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            database_url(value)
-        return value
-
-    @field_validator("dagster_database_url")
-    @classmethod
-    def _check_dagster_database_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            database_url(value, variable="MUSEHUB_DAGSTER_DATABASE_URL")
-        return value
-
-    @field_validator("storage_url")
-    @classmethod
-    def _check_storage_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_storage_url(value)
-        return value
-
     @field_validator("endpoint_url")
     @classmethod
     def _without_login(cls, value: str | None) -> str | None:
         return None if value is None else parse_endpoint_url(value)
-
-    @field_validator("phase_budgets_ms")
-    @classmethod
-    def _check_phase_budgets(cls, value: str) -> str:
-        parse_budgets(value)
-        return value
-
-    @field_validator("asset_owners")
-    @classmethod
-    def _check_asset_owners(cls, value: str) -> str:
-        parse_owners(value)
-        return value
-
-    @field_validator("asset_tags")
-    @classmethod
-    def _check_asset_tags(cls, value: str) -> str:
-        parse_tags(value)
-        return value
 
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:

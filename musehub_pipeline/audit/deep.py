@@ -1,8 +1,8 @@
 """`fsck --deep`: all bytes that object rows name are read and hashed, in order of their ids.
 
 Rows are read in windows, each in a transaction of its own, so that neither memory nor PostgreSQL's
-dead rows grow with them. No row of an object ever comes before its bytes, and nothing with a row is
-removed: what a window names must lie in storage, whatever else is running.
+dead rows grow with them. An object's row is written after its bytes, and bytes with a row are never
+removed. So storage must have what a window names, whatever else is running.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -144,7 +144,7 @@ def look_at(object_ids: Sequence[str], database: Database, objects: ObjectStorag
         Transient: DATABASE_UNAVAILABLE or STORAGE_UNAVAILABLE.
     """
     with database.autocommit() as transaction:
-        rows = transaction.tuples("deep_rows", {"ids": text_array(object_ids)})
+        rows = transaction.tuples("object_rows", {"ids": text_array(object_ids)})
     sizes: dict[str, int | None] = dict(rows)
     named = [Named(object_id, sizes.get(object_id)) for object_id in object_ids]
     return [

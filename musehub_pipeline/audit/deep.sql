@@ -26,7 +26,3 @@ WHERE r.repo_id = %(repo_id)s AND object_id > %(after)s
     AND (%(since)s::timestamptz IS NULL OR o.created_at >= %(since)s)
 ORDER BY object_id
 LIMIT %(most)s;
-
--- name: deep_rows
--- Some objects by name.
-SELECT object_id, size_bytes FROM musehub_objects WHERE object_id = ANY(%(ids)b);

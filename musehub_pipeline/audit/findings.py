@@ -174,7 +174,7 @@ def open_findings(
         Transient: DATABASE_UNAVAILABLE.
     """
     with database.transaction() as transaction:
-        transaction.rows("findings_settings")
+        transaction.rows("stream_and_wait_for_storage")
         for name in ("findings_make", "findings_make_holders", "findings_make_supplies"):
             transaction.write(name)
         transaction.write("findings_make_jobs")

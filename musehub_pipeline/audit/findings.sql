@@ -1,11 +1,5 @@
 -- The statements of `findings.py`. They run in one transaction, on tables that go with it.
 
--- name: findings_settings
--- Plan cursors for all their rows, and let the transaction wait for storage.
-SELECT
-    set_config('cursor_tuple_fraction', '1', true),
-    set_config('idle_in_transaction_session_timeout', '0', true);
-
 -- name: findings_make
 -- Objects whose bytes are wrong.
 CREATE TEMP TABLE findings (

@@ -14,8 +14,8 @@ from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.objects.object_storage import ObjectStorage
 from musehub_pipeline.postgres.database import Database
 
-# No mpack, or one with the right hash at which the reader stumbles, was never accepted: the push
-# supplied nothing.
+# Pushes with these faults were never accepted, so they supplied nothing: the payload names no
+# mpack, or the reader rejects bytes that hash as they should.
 _NEVER_ACCEPTED = (Fault.BAD_PAYLOAD, Fault.MPACK_MALFORMED, Fault.BAD_ID)
 
 Progress = Callable[[int, int], None]

@@ -45,7 +45,7 @@ class FsckTables:
         """Take the snapshot, and make the tables to compare with."""
         transaction = self._transaction
         transaction.write("fsck_begin")
-        transaction.rows("fsck_settings")
+        transaction.rows("stream_and_wait_for_storage")
         for table in _TABLES:
             transaction.write(f"fsck_make_{table}")
         transaction.write("fsck_note_repos", self._repo | self._repos)
@@ -61,7 +61,7 @@ class FsckTables:
 
     def count_mpacks(self, *, done: bool) -> int:
         """Return how many different mpacks `mpacks` will yield."""
-        return self._transaction.one("fsck_count_mpacks", {"done": done})["count"]
+        return self._transaction.value("fsck_count_mpacks", {"done": done})
 
     def mpacks(self, *, done: bool) -> Iterator[tuple[str | None, str, list[str]]]:
         """Yield mpack, repo and jobs, in order: of done jobs, or of others that are of interest."""
@@ -118,7 +118,7 @@ class FsckTables:
 
     def count_unjudged(self) -> int:
         """Return how many of them nobody can judge."""
-        return self._transaction.one("fsck_count_unjudged")["count"]
+        return self._transaction.value("fsck_count_unjudged")
 
     def analyze(self) -> None:
         """Complete what has been noted, and have the planner know about it."""

@@ -5,12 +5,6 @@
 -- See every table as it is at one moment, whatever is written meanwhile.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
 
--- name: fsck_settings
--- Plan cursors for all their rows, and let the transaction wait for storage.
-SELECT
-    set_config('cursor_tuple_fraction', '1', true),
-    set_config('idle_in_transaction_session_timeout', '0', true);
-
 -- name: fsck_make_repos
 -- The repos that are looked at, and what can be said of their refs: see `fsck_refs`.
 CREATE TEMP TABLE fsck_repos (

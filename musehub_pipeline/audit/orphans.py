@@ -94,7 +94,7 @@ def open_orphans(database: Database) -> Generator[Orphans]:
         Transient: DATABASE_UNAVAILABLE.
     """
     with database.transaction() as transaction:
-        transaction.rows("orphans_settings")
+        transaction.rows("wait_for_storage")
         transaction.write("orphans_make")
         yield Orphans(transaction)
 
@@ -162,5 +162,5 @@ class Pruning:
 def _unnamed(transaction: Transaction, orphans: Sequence[Orphan]) -> list[Orphan]:
     """Return those that still are orphans: no ref comes before its object's row."""
     parameters = {"ids": text_array([orphan.object_id for orphan in orphans])}
-    named = {object_id for (object_id,) in transaction.tuples("objects_with_rows", parameters)}
+    named = {object_id for object_id, _ in transaction.tuples("object_rows", parameters)}
     return [orphan for orphan in orphans if orphan.object_id not in named]

@@ -1,9 +1,4 @@
--- The statements of `orphans.py`. But for the last, they run in one transaction, on a table that goes
--- with it.
-
--- name: orphans_settings
--- Let the transaction wait for storage.
-SELECT set_config('idle_in_transaction_session_timeout', '0', true);
+-- The statements of `orphans.py`. They run in one transaction, on a table that goes with it.
 
 -- name: orphans_make
 -- The objects that storage holds.
@@ -43,7 +38,3 @@ SELECT object_id, size_bytes, stored_at,
 FROM orphans
 WHERE %(older_than)s::interval IS NULL OR stored_at < statement_timestamp() - %(older_than)s::interval
 ORDER BY stored_at, object_id;
-
--- name: objects_with_rows
--- Which of some objects a row names.
-SELECT object_id FROM musehub_objects WHERE object_id = ANY(%(ids)b);

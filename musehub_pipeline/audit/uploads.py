@@ -105,7 +105,7 @@ def open_uploads(database: Database) -> Generator[Uploads]:
         Transient: DATABASE_UNAVAILABLE.
     """
     with database.transaction() as transaction:
-        transaction.rows("uploads_settings")
+        transaction.rows("wait_for_storage")
         transaction.write("uploads_make")
         yield Uploads(transaction)
 

@@ -1,9 +1,5 @@
 -- The statements of `uploads.py`. They run in one transaction, on a table that goes with it.
 
--- name: uploads_settings
--- Let the transaction wait for storage.
-SELECT set_config('idle_in_transaction_session_timeout', '0', true);
-
 -- name: uploads_make
 -- The mpacks that storage holds.
 CREATE TEMP TABLE uploads (mpack_key text, size_bytes bigint, uploaded_at timestamptz) ON COMMIT DROP;

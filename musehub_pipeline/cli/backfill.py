@@ -9,6 +9,7 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
+    EXIT_NOT_OK,
     duration,
     err,
     print_json,
@@ -40,8 +41,6 @@ from musehub_pipeline.phases.services import open_archive, open_database
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.reindex import PastDay, Standing
 from musehub_pipeline.settings import Settings
-
-EXIT_NOT_ALL_INDEXED = 3
 
 _SHOWN = ("ended", "current", "failed", "given_up", "jobs", "mpack_bytes")
 _FIGURES = (*_SHOWN, "unmeasured")
@@ -174,7 +173,7 @@ def run(
         bool,
         typer.Option(
             "--strict",
-            help=f"Exit with {EXIT_NOT_ALL_INDEXED} if a job failed again, stayed as it was, or is"
+            help=f"Exit with {EXIT_NOT_OK} if a job failed again, stayed as it was, or is"
             " given up.",
         ),
     ] = False,
@@ -218,7 +217,7 @@ def run(
     finally:  # also where it is stopped, or breaks off
         _tell(backfill, as_json=as_json)
     if strict and not backfill.all_indexed:
-        raise typer.Exit(EXIT_NOT_ALL_INDEXED)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 def _index_again(
@@ -342,7 +341,7 @@ def _selection_of(
         before=_midnight(last) + timedelta(days=1),
         select=select,
         codes=tuple(codes or ()),
-        repo_id=Repos(database).find(repo).repo_id if repo else None,
+        repo_id=Repos(database).id_of(repo),
         ended_before=ended_before or database.now(),
     )
 

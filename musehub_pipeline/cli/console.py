@@ -12,7 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from musehub_pipeline.domain.escapes import spelled
-from musehub_pipeline.queue.pauses import Pause
+
+EXIT_NOT_OK = 3
+"""The exit code of a command that found something wrong, or could not do all that it was asked."""
 
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}  # Unicode's categories of control, format and line end
 
@@ -151,10 +153,3 @@ def age(then: datetime) -> str:
 def repo_name(owner: str | None, slug: str | None, repo_id: str) -> str:
     """Return how a repository is called: by its id where its row is gone."""
     return f"{owner}/{slug}" if owner else repo_id
-
-
-def paused_name(pause: Pause) -> str:
-    """Say what is paused, since when, and why."""
-    named = repo_name(pause["owner"], pause["slug"], pause["repo_id"] or "the queue")
-    why = f": {pause['reason']}" if pause["reason"] else ""
-    return f"{named} since {cell(pause['paused_at'])}{why}"

@@ -5,13 +5,11 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import out, print_json, print_rows
+from musehub_pipeline.cli.console import EXIT_NOT_OK, out, print_json, print_rows
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.postgres import migrate
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
-
-EXIT_NOT_CURRENT = 3
 
 app = typer.Typer(no_args_is_help=True, help="Create, upgrade and look at the tables.")
 
@@ -37,7 +35,7 @@ def current(as_json: JsonFlag = False) -> None:
     else:
         out.print(f"revision {revision}, latest {migrate.latest()}")
     if migrate.is_due(revision):
-        raise typer.Exit(EXIT_NOT_CURRENT)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 @app.command()

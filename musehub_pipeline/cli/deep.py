@@ -12,7 +12,7 @@ import typer
 from musehub_pipeline.audit.deep import Damage, DeepCheck, Named
 from musehub_pipeline.audit.findings import Finding, open_findings
 from musehub_pipeline.audit.journal import Checked, Journal
-from musehub_pipeline.cli.console import err, out, print_json_line
+from musehub_pipeline.cli.console import EXIT_NOT_OK, err, out, print_json_line
 from musehub_pipeline.cli.progress import progress_bar
 from musehub_pipeline.index.repos import Repos
 from musehub_pipeline.objects.object_storage import ObjectStorage
@@ -20,8 +20,6 @@ from musehub_pipeline.objects.scratch import scratch_folder
 from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.settings import Settings
-
-EXIT_BREACH = 3
 
 _MEGABYTE = 1e6
 _NAME_CHARACTERS = 16
@@ -36,7 +34,7 @@ def check_bytes(
         open_objects(settings) as objects,
         scratch_folder(settings.scratch_root) as scratch,
     ):
-        repo_id = Repos(database).find(repo).repo_id if repo else None
+        repo_id = Repos(database).id_of(repo)
         path = journal_path(settings, repo_id, since)
         with (
             all_read(
@@ -53,7 +51,7 @@ def check_bytes(
             journal.remove()
     (err if as_json else out).print(summary(journal.checked))
     if journal.checked.findings:
-        raise typer.Exit(EXIT_BREACH)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 @contextmanager
@@ -112,7 +110,7 @@ def summary(checked: Checked) -> str:
 def _further(
     before: Checked, window: Sequence[Named], damages: Sequence[Damage], seconds: float
 ) -> Checked:
-    # Of what is wrong, as many bytes were read as lie there; of the rest, what the rows say.
+    # Bytes read: for a wrong object as many as lie there, for the others what the rows say.
     wrong = {damage.object_id: damage.actual_bytes or 0 for damage in damages}
     read = sum(wrong.get(named.object_id, named.size_bytes or 0) for named in window)
     return Checked(

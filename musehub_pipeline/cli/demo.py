@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import err, out, print_pairs, print_rows
-from musehub_pipeline.cli.index import EXIT_JOB_FAILED, drain
+from musehub_pipeline.cli.console import EXIT_NOT_OK, err, out, print_pairs, print_rows
+from musehub_pipeline.cli.index import drain
 from musehub_pipeline.cli.pack import warn_of_skipped
 from musehub_pipeline.cli.progress import progress_bar
 from musehub_pipeline.client.git import GitRepository
@@ -65,7 +65,7 @@ def demo(
     outcomes = drain(settings, [*pushed, *refused], everything=True) if pushed or refused else []
     _show(outcomes, refused)
     if any(_is_unexpected(outcome, refused) for outcome in outcomes):
-        raise typer.Exit(EXIT_JOB_FAILED)
+        raise typer.Exit(EXIT_NOT_OK)
     _say_how_to_look_further(settings)
 
 

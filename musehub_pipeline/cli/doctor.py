@@ -12,17 +12,16 @@ import psycopg
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import out, print_json
+from musehub_pipeline.cli.console import EXIT_NOT_OK, out, print_json
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import PipelineError
+from musehub_pipeline.domain.escapes import first_line
 from musehub_pipeline.objects.scratch import scratch_folder
 from musehub_pipeline.objects.storage_client import parse_storage_url
 from musehub_pipeline.phases.services import open_database, open_objects
 from musehub_pipeline.postgres import migrate
 from musehub_pipeline.postgres.schema import metadata
 from musehub_pipeline.settings import Settings
-
-EXIT_WRONG = 3
 
 _PACKAGES = ("musehub-pipeline", "dagster", "psycopg", "sqlalchemy", "obstore", "msgspec")
 _NO_MPACK = "0" * 64
@@ -66,7 +65,7 @@ def doctor(as_json: JsonFlag = False) -> None:
             if not finding["ok"]:
                 out.print(f"  {finding['advice']}")
     if not all(finding["ok"] for finding in findings):
-        raise typer.Exit(EXIT_WRONG)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 def _findings() -> Iterator[Finding]:
@@ -82,7 +81,7 @@ def _findings() -> Iterator[Finding]:
         try:
             yield Finding(what=what, ok=True, found=look(settings), advice="")
         except (PipelineError, OSError, psycopg.Error) as error:
-            found = str(error).split("\n", 1)[0] or type(error).__name__
+            found = first_line(str(error)) or type(error).__name__
             yield Finding(what=what, ok=False, found=found, advice=advice)
 
 
@@ -124,9 +123,8 @@ def _rights(settings: Settings) -> str:
 
 
 def _clock(settings: Settings) -> str:
-    with open_database(settings) as database, database.autocommit() as transaction:
-        theirs: datetime = transaction.one("standing")["at"]
-    apart = (datetime.now(UTC) - theirs).total_seconds()
+    with open_database(settings) as database:
+        apart = (datetime.now(UTC) - database.now()).total_seconds()
     if abs(apart) > _CLOCKS_APART:
         raise _Wrong(f"this machine's is {apart:+.0f} s off the database's")
     return f"{apart:+.1f} s off the database's"

@@ -8,8 +8,8 @@ import typer
 from musehub_pipeline import local
 from musehub_pipeline.audit.fsck import Breach, Check, Fsck
 from musehub_pipeline.audit.names import BadName, NameCheck
-from musehub_pipeline.cli.console import out, print_json, print_json_line, print_rows
-from musehub_pipeline.cli.deep import EXIT_BREACH, check_bytes
+from musehub_pipeline.cli.console import EXIT_NOT_OK, out, print_json, print_json_line, print_rows
+from musehub_pipeline.cli.deep import check_bytes
 from musehub_pipeline.cli.options import JsonFlag, age_option, repo_option
 from musehub_pipeline.cli.orphans import list_orphans, prune_orphans
 from musehub_pipeline.cli.progress import progress_bar
@@ -147,7 +147,7 @@ def _check(settings: Settings, repo: str | None, *, as_json: bool) -> None:
         open_objects(settings) as objects,
         scratch_folder(settings.scratch_root) as scratch,
     ):
-        repo_id = Repos(database).find(repo).repo_id if repo else None
+        repo_id = Repos(database).id_of(repo)
         checking = Fsck(database, objects, repo_id=repo_id, scratch=scratch)
         for check in checking.checks():
             listed, number = _find(check)
@@ -161,7 +161,7 @@ def _check(settings: Settings, repo: str | None, *, as_json: bool) -> None:
             out.print(str(breach))
         out.print(" ".join(f"{name}={number}" for name, number in checked.items()))
     if found:
-        raise typer.Exit(EXIT_BREACH)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 def _find(check: Check) -> tuple[list[Breach], int]:
@@ -180,7 +180,7 @@ def _check_names(settings: Settings, repo: str | None, *, as_json: bool) -> None
     listed: list[BadName] = []
     found = 0
     with open_database(settings) as database:
-        repo_id = Repos(database).find(repo).repo_id if repo else None
+        repo_id = Repos(database).id_of(repo)
         checking = NameCheck(database, repo_id=repo_id)
         with progress_bar("names", "rows") as report:
             for found, bad in enumerate(checking.find(report), start=1):
@@ -197,7 +197,7 @@ def _check_names(settings: Settings, repo: str | None, *, as_json: bool) -> None
         checked = checking.checked | {"findings": found}
         out.print(" ".join(f"{name}={number}" for name, number in checked.items()))
     if found:
-        raise typer.Exit(EXIT_BREACH)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 def _name_row(bad: BadName) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import typer
 
 from musehub_pipeline import local
-from musehub_pipeline.cli.console import err, print_json, print_json_line
+from musehub_pipeline.cli.console import EXIT_NOT_OK, err, print_json, print_json_line
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.cli.progress import jobs_bar, progress_bar, shown_log
 from musehub_pipeline.cli.workers import Workers
@@ -20,8 +20,6 @@ from musehub_pipeline.queue.claim import Queue
 from musehub_pipeline.queue.jobs import JobOutcome, Jobs
 from musehub_pipeline.queue.live_runs import Runs
 from musehub_pipeline.settings import Settings
-
-EXIT_JOB_FAILED = 3
 
 _LOOK_SECONDS = 5
 _PAUSE_SECONDS = 2
@@ -37,7 +35,7 @@ def index(
         ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help=f"Exit with {EXIT_JOB_FAILED} if a job failed.")
+        bool, typer.Option("--strict", help=f"Exit with {EXIT_NOT_OK} if a job failed.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="How many processes share the queue.")] = 1,
     stay: Annotated[
@@ -76,7 +74,7 @@ def index(
         err.print("nothing is due")
     crew.check()
     if strict and any(outcome["status"] == Status.FAILED for outcome in outcomes):
-        raise typer.Exit(EXIT_JOB_FAILED)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 def _stay(settings: Settings, *, as_json: bool) -> None:

@@ -9,11 +9,12 @@ import typer
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
+    EXIT_NOT_OK,
     age,
+    cell,
     err,
     milliseconds,
     out,
-    paused_name,
     print_json,
     print_rows,
     repo_name,
@@ -38,8 +39,6 @@ from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.queue.jobs import Filters, Jobs, ListedJob, Sort
 from musehub_pipeline.queue.pauses import Pause, Pauses
 from musehub_pipeline.settings import Settings
-
-EXIT_REFUSED = 3
 
 _REPOSITORY_CHARACTERS = 24
 
@@ -198,7 +197,7 @@ def pause_jobs(
     """
     with _open_queue() as (database, _):
         pauses = Pauses(database)
-        begun = pauses.begin(_repo_id(database, repo), reason=reason)
+        begun = pauses.begin(Repos(database).id_of(repo), reason=reason)
         _report_pauses(pauses.all(), as_json=as_json)
     if not begun:
         err.print(f"{repo or 'the queue'} was paused already")
@@ -220,15 +219,18 @@ def resume_jobs(
         raise typer.BadParameter("give either --repo or --all", param_hint="--all")
     with _open_queue() as (database, _):
         pauses = Pauses(database)
-        ended = pauses.end_all() if everything else pauses.end(_repo_id(database, repo))
+        ended = pauses.end_all() if everything else pauses.end(Repos(database).id_of(repo))
         _report_pauses(pauses.all(), as_json=as_json)
     if not ended:
         err.print("nothing was paused" if everything else f"{repo or 'the queue'} was not paused")
-        raise typer.Exit(EXIT_REFUSED)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
-def _repo_id(database: Database, repo: str | None) -> str | None:
-    return Repos(database).find(repo).repo_id if repo else None
+def paused_name(pause: Pause) -> str:
+    """Say what is paused, since when, and why."""
+    named = repo_name(pause["owner"], pause["slug"], pause["repo_id"] or "the queue")
+    why = f": {pause['reason']}" if pause["reason"] else ""
+    return f"{named} since {cell(pause['paused_at'])}{why}"
 
 
 def _report_pauses(pauses: list[Pause], *, as_json: bool) -> None:
@@ -261,7 +263,7 @@ def _filters(
     newer_than: timedelta | None,
 ) -> Filters:
     return {
-        "repo_id": _repo_id(database, repo),
+        "repo_id": Repos(database).id_of(repo),
         "code": code,
         "older_than": older_than,
         "newer_than": newer_than,
@@ -305,4 +307,4 @@ def _report(
     for reason in refused.values():
         err.print(reason)
     if refused:
-        raise typer.Exit(EXIT_REFUSED)
+        raise typer.Exit(EXIT_NOT_OK)

@@ -23,6 +23,7 @@ from musehub_pipeline.cli.push import push
 from musehub_pipeline.cli.stats import stats
 from musehub_pipeline.cli.status import status
 from musehub_pipeline.domain.errors import PipelineError
+from musehub_pipeline.domain.escapes import first_line
 from musehub_pipeline.parallel import share_what_is_free
 
 EXIT_ERROR = 1
@@ -100,7 +101,7 @@ def report_errors(command: Callable[[], None]) -> None:
     except PipelineError as error:
         _fail(str(error))
     except psycopg.Error as error:  # that the server can answer, but would not do what was asked
-        _fail(f"the database refused: {str(error) or type(error).__name__}".split("\n", 1)[0])
+        _fail(f"the database refused: {first_line(str(error)) or type(error).__name__}")
     except BrokenPipeError:  # whoever read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_ERROR)

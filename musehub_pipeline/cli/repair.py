@@ -18,8 +18,8 @@ from musehub_pipeline.audit.deep import Damage, look_at
 from musehub_pipeline.audit.findings import Finding, Findings, open_findings
 from musehub_pipeline.audit.fsck import Breach, Fsck, Invariant
 from musehub_pipeline.audit.journal import Journal
-from musehub_pipeline.cli.console import err, out, print_json_line
-from musehub_pipeline.cli.deep import EXIT_BREACH, all_read, journal_path
+from musehub_pipeline.cli.console import EXIT_NOT_OK, err, out, print_json_line
+from musehub_pipeline.cli.deep import all_read, journal_path
 from musehub_pipeline.cli.progress import jobs_bar, progress_bar, shown_log
 from musehub_pipeline.domain.result import Outcome
 from musehub_pipeline.index.repos import Repos
@@ -61,7 +61,7 @@ def repair(
         open_objects(settings) as objects,
         scratch_folder(settings.scratch_root) as scratch,
     ):
-        repo_id = Repos(database).find(repo).repo_id if repo else None
+        repo_id = Repos(database).id_of(repo)
         repairing = Repair(database, objects, scratch, settings, repo_id, as_json=as_json)
         repairing.look()
         with ExitStack() as stack:
@@ -81,7 +81,7 @@ def repair(
                 journal.remove()
     (err if as_json else out).print(f"healed={repairing.healed} left={repairing.left}")
     if repairing.left:
-        raise typer.Exit(EXIT_BREACH)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 class Repair:
@@ -118,7 +118,7 @@ class Repair:
             if breach.invariant is Invariant.OBJECT_STORED:
                 self._suspects.append(breach.key["object_id"])
                 continue
-            if breach.table == "musehub_objects":  # with what may lie there it gets its row back
+            if breach.table == "musehub_objects":  # its bytes may still lie there, without a row
                 self._suspects.append(breach.key["object_id"])
             if breach.job_id is not None:
                 self._job_ids.add(breach.job_id)
@@ -143,9 +143,9 @@ class Repair:
                 self._job_ids.update(supplier.job_id for supplier in finding.suppliers)
 
     def index_again(self) -> None:
-        """Index the jobs again that supplied what is missing, as long as one more goes well.
+        """Index the jobs again that supplied what is missing, until a round completes none.
 
-        A thin mpack may lean on what another one has to bring first.
+        A thin mpack may need what another job has to bring first.
         """
         remaining = self._job_ids
         if not remaining:

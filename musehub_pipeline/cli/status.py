@@ -12,23 +12,22 @@ from rich.table import Table
 
 from musehub_pipeline import local
 from musehub_pipeline.cli.console import (
+    EXIT_NOT_OK,
     duration,
     err,
     out,
     pairs_table,
-    paused_name,
     print_json,
     print_json_line,
     print_table,
 )
+from musehub_pipeline.cli.jobs import paused_name
 from musehub_pipeline.cli.options import JsonFlag
 from musehub_pipeline.domain.errors import Transient
-from musehub_pipeline.domain.trouble import what_is_wrong
+from musehub_pipeline.domain.trouble import problems
 from musehub_pipeline.phases.services import open_database
 from musehub_pipeline.queue.status import QueueStatus, queue_status
 from musehub_pipeline.settings import Settings
-
-EXIT_WRONG = 3
 
 
 def status(
@@ -81,7 +80,7 @@ def _check(row: QueueStatus, settings: Settings) -> None:
     Raises:
         Exit: with 3, where anything is.
     """
-    lines = what_is_wrong(
+    lines = problems(
         waiting=row["waiting_by_code"],
         expired_leases=row["expired_leases"],
         oldest_seconds=row["oldest_unclaimed_seconds"],
@@ -90,7 +89,7 @@ def _check(row: QueueStatus, settings: Settings) -> None:
     for line in lines:
         err.print(line)
     if lines:
-        raise typer.Exit(EXIT_WRONG)
+        raise typer.Exit(EXIT_NOT_OK)
 
 
 def _watch(look: Callable[[], QueueStatus], interval: float, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ not: tests write broken mpacks with it, too.
 
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -80,26 +80,24 @@ class MpackWriter:
         self.objects += 1
         self.object_bytes += len(content)
 
-    def finish(
-        self, *, branch_heads: Mapping[str, str], tags: Sequence[object] = ()
-    ) -> tuple[str, int]:
+    def finish(self, *, branch_heads: Mapping[str, str]) -> tuple[str, int]:
         """Assemble the mpack, put it in its place, and return its key and size in bytes."""
         digest = sha256()
         with self._file:
-            for chunk in self._chunks(branch_heads, tags):
+            for chunk in self._chunks(branch_heads):
                 digest.update(chunk)
                 self._file.write(chunk)
             size_bytes = self._file.tell()
         self._part.replace(self.destination)
         return ids.id_of(digest.digest()), size_bytes
 
-    def _chunks(self, branch_heads: Mapping[str, str], tags: Sequence[object]) -> Iterator[bytes]:
+    def _chunks(self, branch_heads: Mapping[str, str]) -> Iterator[bytes]:
         pack = self._packer.pack
         yield self._packer.pack_map_header(5)
         yield from self._array("commits", self.commits, self._commits)
         yield from self._array("snapshots", self.snapshots, self._snapshots)
         yield from self._array("objects", self.objects, self._objects)
-        yield pack("tags") + pack(list(tags))
+        yield pack("tags") + pack([])
         yield pack("branch_heads") + pack(dict(branch_heads))
 
     def _array(self, key: str, length: int, spool: IO[bytes]) -> Iterator[bytes]:

@@ -14,8 +14,8 @@ class Ancestry:
     def __init__(self) -> None:
         self._digests = bytearray()
         self._parents = bytearray()
-        self._ends = array("I", [0])  # how many parents all commits up to one have
-        self._order = array("I")  # the rows by their commits, once one is asked for
+        self._ends = array("I", [0])  # entry n: how many parents the first n commits have
+        self._order = array("I")  # the rows sorted by commit, once a commit is asked for
 
     def append(self, commit: bytes, parents: Sequence[bytes]) -> None:
         """Add a commit; of one that comes twice, what was said first counts."""

@@ -11,7 +11,7 @@ from musehub_pipeline.domain.mpack import LEAST_ITEM_BYTES
 from musehub_pipeline.domain.result import COUNTS, TIMINGS, Result
 
 MOST_WAITING = 100
-"""Live jobs that are due, as far as they matter to a backfill."""
+"""A backfill counts at most so many live jobs that are due; more do not make it wait longer."""
 
 _PAUSE_SECONDS_A_JOB = 0.1
 _DECIMALS = 3
@@ -49,13 +49,13 @@ class PastJob:
     unread_key: str | None = None  # of its mpack, where that has never been read
 
 
-def batches(
+def split_into_batches(
     jobs: Iterable[PastJob], *, batch_jobs: int, batch_bytes: int, batch_rows: int
 ) -> Iterator[list[PastJob]]:
     """Yield the jobs in order, in batches of at most so many jobs, bytes and rows, but for one.
 
-    How many rows an mpack has is not known, but that each takes some bytes. A suspect goes alone:
-    if it kills its run again, it takes no other job along.
+    The rows of an mpack are not known, but each takes at least LEAST_ITEM_BYTES. A suspect goes
+    alone: if it kills its run again, it takes no other job along.
     """
     batch: list[PastJob] = []
     size = 0

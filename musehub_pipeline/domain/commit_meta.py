@@ -123,8 +123,8 @@ def check_meta(raw: bytes, *, max_json_bytes: int, piece_bytes: int = PIECE_BYTE
 def _is_plain(raw: bytes, max_json_bytes: int) -> bool:
     """Tell at little cost whether a commit is surely fine, as nearly all are.
 
-    Where it packs to the very bytes that came, no key came twice. PostgreSQL adds fewer blanks than
-    JSON has bytes, and only writes out what came as a float.
+    If packing it again gives the same bytes, no key came twice. PostgreSQL adds fewer blanks than
+    the JSON has bytes, and it lengthens only floats.
     """
     if _MOST_JSON_BYTES * len(raw) > max_json_bytes:
         return False
@@ -155,7 +155,7 @@ def _kept(raw: bytes) -> Iterator[tuple[str, memoryview]]:
 
 @dataclass
 class _Room:
-    """How much JSON may come, and go back to readers, and how much has."""
+    """Limits and running totals of a commit's JSON, as stored and as PostgreSQL returns it."""
 
     max_bytes: int
     max_back_bytes: int

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from musehub_pipeline.domain import ids
 
-_MOST_RECENT = 100_000  # 10 MB; an everyday push has fewer, and nothing of it is packed
-_RECENT_PART = 8  # of the others, where they are more: to pack goes over all of them
-_BUCKETS = 64  # of two million, each has 3 MB while it is added to
-_COMPARED = 250_000  # at a time, 25 MB: the others are gone over again for each part
-_PORTION = 5_000  # that are asked for in one statement
+_MOST_RECENT = 100_000  # digests kept in a plain set (10 MB); an everyday push never exceeds it
+_RECENT_PART = 8  # the plain set may be 1/8 of the packed digests: packing goes over all of them
+_BUCKETS = 64  # with two million digests, adding to a bucket takes 3 MB
+_COMPARED = 250_000  # digests compared at a time (25 MB); the other sets are read once for each
+_PORTION = 5_000  # digests asked for in one statement
 _DIGEST_OBJECT_BYTES = sys.getsizeof(bytes(ids.DIGEST_BYTES))
 
 
@@ -59,9 +59,9 @@ class DigestSet:
         return recent + sum(map(sys.getsizeof, self._buckets))
 
     def surely_exceeds(self, most: int) -> bool:
-        """Tell whether there are more than `most`, at no cost; where there are many, somewhat late.
+        """Tell cheaply whether there are more than `most`.
 
-        `len` is never late, and goes over all of them.
+        For large sets the answer may turn true late; `len` is exact, but slow.
         """
         return (self._settled if self._buckets else len(self._recent)) > most
 

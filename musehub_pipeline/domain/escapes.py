@@ -11,6 +11,11 @@ def one_line(text: str, *, longest: int) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
+def first_line(text: str) -> str:
+    """Return the first line of a text: what follows it in a message is detail."""
+    return text.strip().split("\n", 1)[0]
+
+
 def spelled(character: str) -> str:
     r"""Return a character as it is spelled in Python: ``\n``, ``\x1b`` or ``\u202e``."""
     return character.encode("unicode_escape").decode("ascii")

@@ -1,7 +1,7 @@
 """Verification of object contents, where they lie in the file.
 
-The thread that reads the mpack takes part in it, and one more helps: if it decoded meanwhile, it
-would keep the interpreter from the other. What was just passed over is still in the page cache.
+Two threads hash. One of them is the reader's: if it decoded meanwhile, it would hold the
+interpreter's lock. The bytes were just passed over, so they are still in the page cache.
 """
 
 from collections.abc import Collection, Iterator
@@ -10,12 +10,12 @@ from hashlib import sha256
 
 from musehub_pipeline.domain import ids
 from musehub_pipeline.domain.errors import Fault, Rejection
-from musehub_pipeline.domain.mpack import Packed, Source
+from musehub_pipeline.domain.mpack import MpackItem, Source
 
 _CHUNK_BYTES = 1 << 20
 
 
-def verify_contents(source: Source, objects: Collection[Packed]) -> None:
+def verify_contents(source: Source, objects: Collection[MpackItem]) -> None:
     """Check that the content of each object hashes to its id.
 
     Raises:
@@ -30,7 +30,7 @@ def verify_contents(source: Source, objects: Collection[Packed]) -> None:
         raise min(found, key=lambda each: each[0])[1]
 
 
-def _first_wrong(source: Source, objects: Iterator[Packed]) -> tuple[int, Rejection] | None:
+def _first_wrong(source: Source, objects: Iterator[MpackItem]) -> tuple[int, Rejection] | None:
     for number, (expected, offset, size), _ in objects:
         actual = _hash(source, offset, size)
         if actual != expected:

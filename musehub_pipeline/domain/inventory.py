@@ -14,7 +14,7 @@ from musehub_pipeline.domain.commit import check_commit, decode_commit
 from musehub_pipeline.domain.digests import DigestSet
 from musehub_pipeline.domain.errors import Fault, Rejection
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import Packed
+from musehub_pipeline.domain.mpack import MpackItem
 from musehub_pipeline.domain.names import Manifests
 from musehub_pipeline.domain.places import Place, Places
 from musehub_pipeline.domain.snapshot import check_snapshot, decode_snapshot
@@ -26,15 +26,15 @@ MISSING = 1
 UNHELD = 2
 """The mark of an object that the repo does not hold yet, whoever else does."""
 UNPROVEN = 4
-"""The mark of an object of which only a row says that it is stored: from elsewhere, or of old."""
+"""The mark of an object that only its row says is stored: storage is asked before it is trusted."""
 
 
 @dataclass(kw_only=True)
 class Inventory:
     """Checks items and keeps places, not contents.
 
-    No more different objects may be named than may be held. With `verify_ids` false, a commit or
-    snapshot id of an unknown scheme is counted, not rejected.
+    The limit on objects also bounds how many different objects may be named. With `verify_ids`
+    false, a commit or snapshot id of an unknown scheme is counted, not rejected.
     """
 
     verify_ids: bool
@@ -54,7 +54,7 @@ class Inventory:
 
     def add_objects(
         self,
-        items: Iterable[Packed],
+        items: Iterable[MpackItem],
         *,
         held: Collection[bytes],
         proven: Collection[bytes],
@@ -62,8 +62,8 @@ class Inventory:
     ) -> None:
         """Add objects, whose contents are as their ids say.
 
-        The repo holds those in `held`, and those in `proven` are surely stored where they have a
-        row. `sizes` are those of the rows, whoever holds them.
+        The repo holds those in `held`. For those in `proven`, a row is proof enough that the bytes
+        are stored. `sizes` are those of the rows, whoever holds them.
         """
         for _, place, _ in items:
             digest = place.digest
@@ -76,7 +76,7 @@ class Inventory:
             self._marked += marks > 0
             self.objects.append(place, marks)
 
-    def add_snapshots(self, items: Iterable[Packed], *, held: Collection[bytes]) -> None:
+    def add_snapshots(self, items: Iterable[MpackItem], *, held: Collection[bytes]) -> None:
         """Check snapshots and note the objects that they name; pass over those in `held`.
 
         Raises:
@@ -85,7 +85,7 @@ class Inventory:
         self.held_snapshots.update(held)
         _add_each(items, "snapshots", held, self._add_snapshot)
 
-    def add_commits(self, items: Iterable[Packed], *, held: Collection[bytes]) -> None:
+    def add_commits(self, items: Iterable[MpackItem], *, held: Collection[bytes]) -> None:
         """Check commits and note what they name; pass over those in `held`.
 
         Raises:
@@ -141,7 +141,7 @@ class Inventory:
         self.commits.append(place)
 
     def _name(self, object_ids: Iterable[str]) -> None:
-        # Snapshots share most of what they name, but clients sort them by id: neighbours do not.
+        # Snapshots share most objects, but clients sort them by id: neighbours share few.
         if len(self._named) > _REMEMBERED_NAMES:
             self._named.clear()
         for object_id in object_ids:
@@ -158,7 +158,7 @@ class Inventory:
 
 
 def _add_each(
-    items: Iterable[Packed],
+    items: Iterable[MpackItem],
     list_name: str,
     held: Collection[bytes],
     add: Callable[[Place, bytes], None],

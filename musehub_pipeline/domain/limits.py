@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 MAX_GROWTH = 4
-"""Of a commit or a manifest, from what was pushed to what PostgreSQL gives back as text."""
+"""How many times its packed size a commit or manifest may have as text that PostgreSQL returns."""
 
 MEMORY_GROWTH = 3
-"""Of a commit or a snapshot, from what was pushed to what it takes while it is judged."""
+"""How many times its packed size a commit or snapshot takes in memory while it is judged."""
 
-_OBJECT_MEMORY_BYTES = 110  # of one that is held and named
-_SETS_MEMORY_BYTES = 16 << 20  # of some, before they are packed
+_OBJECT_MEMORY_BYTES = 110  # one object that the mpack holds and a snapshot names
+_SETS_MEMORY_BYTES = 16 << 20  # the plain sets of digests that are not packed yet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,9 +27,9 @@ class Limits:
 
     @property
     def batch_memory_bytes(self) -> int:
-        """What may be known of the items of a batch, with the one that is judged.
+        """Memory for the tables of a batch and the item that is judged.
 
-        Each limit can be reached by itself.
+        An mpack can reach any one of the limits within it.
         """
         return max(
             _SETS_MEMORY_BYTES + _OBJECT_MEMORY_BYTES * self.objects,

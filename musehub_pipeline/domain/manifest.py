@@ -1,7 +1,7 @@
 """A manifest: a map from path to object id. A large one is never built as a whole.
 
-That would take up to twenty times its size. It is gone over in portions instead, once for each that
-is asked of it.
+That would take up to twenty times its size. It is read in portions instead, once for each question
+that is asked of it.
 """
 
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ LARGE_BYTES = 4 << 20
 _PORTION_BYTES = 256 << 10
 _HASHED_ENTRIES = 10_000
 _LEAST_ENTRY_BYTES = 67  # a path of no bytes (1), and an id of 64 digits (2 + 64)
-_FEW_ENTRIES = 1_000  # take no longer in any order
+_FEW_ENTRIES = 1_000  # so few take no longer in any order
 _MOST_ID_BYTES = 2 + len(ids.PREFIX) + 2 * ids.DIGEST_BYTES
-_ENTRY_BYTES = 160  # up to which even a path of control characters does not grow too much
+_ENTRY_BYTES = 160  # up to this average, no path can make the JSON exceed MAX_GROWTH
 
 _decoder = msgspec.msgpack.Decoder(dict[str, str])
 _encode = msgspec.json.Encoder().encode

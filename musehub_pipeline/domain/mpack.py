@@ -50,7 +50,7 @@ class Source(Protocol):
         ...
 
 
-class Packed(NamedTuple):
+class MpackItem(NamedTuple):
     """One item of an mpack."""
 
     number: int  # in its list
@@ -62,7 +62,7 @@ class Chunk(NamedTuple):
     """Some items of one list."""
 
     kind: Kind
-    items: list[Packed]
+    items: list[MpackItem]
 
 
 def read_mpack(source: Source, *, limits: Limits) -> Iterator[Chunk]:
@@ -84,7 +84,7 @@ class _Reader:
     def __init__(self, source: Source, limits: Limits) -> None:
         self._source = source
         self._limits = limits
-        self._rests: dict[Kind, list[Packed]] = {}  # of lists that have been read
+        self._rests: dict[Kind, list[MpackItem]] = {}  # of lists that have been read
         self._long_bytes = min(LONG_BYTES, limits.text_bytes)
         self._list_name = "mpack"  # the list that is read; outside of lists, the whole
         self._number: int | None = None  # of the item that is read, if one is
@@ -139,11 +139,11 @@ class _Reader:
             raise Rejection(Fault.LIMIT_EXCEEDED, f"{length} items, where {limit} are allowed")
         if length > self._source.size - self._position:
             raise Rejection(Fault.MPACK_MALFORMED, f"{length} items do not fit into the file")
-        items: list[Packed] = []
+        items: list[MpackItem] = []
         size = 0
         for self._number in range(length):
             place, raw = read_item()
-            items.append(Packed(self._number, place, raw))
+            items.append(MpackItem(self._number, place, raw))
             size += place.size
             del raw  # which may be large: nothing keeps what has been yielded
             if len(items) == _CHUNK_ITEMS or size >= _CHUNK_BYTES[kind]:

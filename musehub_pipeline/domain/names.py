@@ -1,9 +1,9 @@
 """Names that a checkout or a reader can hold: paths of manifests, and branches.
 
 The rules for paths are those of git's verify_path with core.protectHFS and core.protectNTFS on,
-under the message ids of git's fsck; those for branches are of git's check-ref-format. What is more,
-`.muse` is guarded as `.git` is, and a backslash separates as a slash does, for somewhere it will;
-but two of them, or one at the end, harm nobody.
+under the message ids of git's fsck; those for branches are of git's check-ref-format. In addition,
+`.muse` is guarded as `.git` is, and a backslash separates too, as on Windows. Two backslashes in a
+row, or one at the end, are allowed.
 """
 
 import re
@@ -17,10 +17,10 @@ _SHOWN = 160  # characters of a path
 
 _EMPTY = "//"
 _PORTION = 256  # paths whose parts are in memory at a time
-_REMEMBERED_BYTES = 8 << 20  # of paths; some five times as much in memory
-_CROWDED = 2  # times as many paths as there are in a manifest
-_FEW = 8  # times fewer new ones than there are: each is looked up
-_SMALL = 8  # times fewer paths than are remembered
+_REMEMBERED_BYTES = 8 << 20  # of remembered paths; they take some five times as much memory
+_CROWDED = 2  # if old and new paths exceed this many times the manifest's, the old are forgotten
+_FEW = 8  # if the new keys are fewer by this factor, each is looked up, instead of scanning all
+_SMALL = 8  # if a manifest is smaller than the remembered paths by this factor, it goes alone
 
 
 class PathFault(Explained):
@@ -106,8 +106,8 @@ def branch_fault(name: str) -> str | None:
 class Manifests:
     """Judges the paths of one manifest after another, of which most repeat.
 
-    Of paths that were found to be in order beside each other, any choice is in order too. So many
-    are remembered, and no more than are of use.
+    If paths are valid together, so is every subset of them. Valid paths are remembered, up to a
+    limit.
     """
 
     def __init__(self) -> None:

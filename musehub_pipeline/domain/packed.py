@@ -9,9 +9,9 @@ from musehub_pipeline.domain.errors import Fault, Rejection
 
 MAX_FIELDS = 1_000
 MAX_DEPTH = 200
-"""Of lists and maps: of a commit as a whole, and of each field of a snapshot that is ignored."""
+"""How deep lists and maps may nest, in a whole commit and in each ignored field of a snapshot."""
 
-_DECODER_DEPTH = 1024  # of msgpack's decoder, whatever the stack of its caller
+_DECODER_DEPTH = 1024  # how deep msgpack's decoder goes; it does not use the stack of its caller
 _PORTION_BYTES = 256 << 10
 
 Nesting = Literal["list", "map"]
@@ -128,7 +128,7 @@ def fields_of(item: bytes) -> dict[str, memoryview]:
 
 def check_depth(item: bytes | memoryview) -> None:
     """Raise a `Rejection`, MPACK_MALFORMED, if a value is nested deeper than `MAX_DEPTH`."""
-    # Within so many lists, the decoder can go no deeper into the item than that.
+    # The decoder begins inside so many open lists that only MAX_DEPTH levels remain.
     unpacker = skipper(b"\x91" * (_DECODER_DEPTH - MAX_DEPTH))
     for start in range(0, len(item), _PORTION_BYTES):
         unpacker.feed(item[start : start + _PORTION_BYTES])

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from musehub_pipeline.domain import ids
 
-_SORTED_AT_ONCE = 50_000  # digests that are objects at the same time: 10 MB
-_SCANNED = 20  # times as many items are looked at faster than one is searched for
+_SORTED_AT_ONCE = 50_000  # digests that are Python objects at the same time: 10 MB
+_SCANNED = 20  # scanning this many items costs as much as searching for one
 
 
 @cache

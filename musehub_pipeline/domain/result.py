@@ -37,7 +37,7 @@ class Result(TypedDict):
     repo_id: str
     mpack_key: str
     mpack_size_bytes: int
-    elapsed_ms: float  # of the run's work: its phases, and an equal part of all beside them
+    elapsed_ms: float  # its phases, and an equal share of the batch's time outside phases
     batch_elapsed_ms: float  # on the clock, from the claim of its batch to its publication
     fetch_mpack_ms: float
     unpack_ms: float
@@ -89,6 +89,15 @@ class Outcome(StrEnum):
     KEPT = "kept as it was"  # by a backfill
 
 
+_MARKS = {
+    Outcome.FAILED: "❌",
+    Outcome.PUT_BACK: "🔁",
+    Outcome.LOST: "👋",
+    Outcome.KEPT: "↩️",
+}
+"""How the summary lines of jobs that are not done begin."""
+
+
 def in_order(stored: Mapping[str, Any]) -> Result:
     """Return a result in the order of its keys, which a database does not keep.
 
@@ -109,24 +118,10 @@ def done_line(result: Result) -> str:
     )
 
 
-def failed_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
-    """Return the summary line of a job that failed for good."""
-    return f"❌ [mpack.index] failed job={job_id} repo={repo_id} code={code} {message!r}"
-
-
-def lost_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
-    """Return the summary line of a job that is another run's now."""
-    return f"👋 [mpack.index] lost job={job_id} repo={repo_id} code={code} {message!r}"
-
-
-def retry_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
-    """Return the summary line of a job that went back to pending."""
-    return f"🔁 [mpack.index] pending again job={job_id} repo={repo_id} code={code} {message!r}"
-
-
-def kept_line(*, job_id: str, repo_id: str, code: str, message: str) -> str:
-    """Return the summary line of a job that a backfill could not index again."""
-    return f"↩️ [mpack.index] kept as it was job={job_id} repo={repo_id} code={code} {message!r}"
+def ending_line(outcome: Outcome, *, job_id: str, repo_id: str, code: str, message: str) -> str:
+    """Return the summary line of a job that is not done."""
+    mark = _MARKS[outcome]
+    return f"{mark} [mpack.index] {outcome} job={job_id} repo={repo_id} code={code} {message!r}"
 
 
 def over_budget_line(*, job_id: str, repo_id: str, times: Mapping[str, tuple[float, float]]) -> str:

@@ -13,7 +13,7 @@ LANE_TAG = "musehub/lane"
 LIVE, BACKFILL = "live", "backfill"
 
 MOST_COUNTED = 10_000
-"""Pending jobs that are counted at the most: a look costs the same whatever the backlog."""
+"""Pending jobs that are counted at the most, so that a look costs the same for any backlog."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class DueJob:
     repo_id: str
     attempt: int
     died_with: str | None = None  # the run that last died while it had the job, if one did
-    together: int | None = None  # of the jobs of that run, so many are claimed at a time
+    together: int | None = None  # how many of that run's jobs one claim takes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +61,7 @@ def plan_runs(
         epoch: a number that changes every minute or so. Dagster forgets no run key, so a run that
             died before it claimed could not be requested again without it.
     """
-    missing = min(batches(backlog.due, batch_jobs) - unclaimed, max_runs - in_flight)
+    missing = min(runs_needed(backlog.due, batch_jobs) - unclaimed, max_runs - in_flight)
     if missing <= 0:
         return []
     oldest = backlog.due[0]
@@ -81,7 +81,7 @@ def plan_runs(
     ]
 
 
-def batches(due: Sequence[DueJob], batch_jobs: int) -> int:
+def runs_needed(due: Sequence[DueJob], batch_jobs: int) -> int:
     """Return how many runs could work at once: a repo's jobs go to one run at a time."""
     alike: dict[str | None, list[DueJob]] = {}
     for job in due:

@@ -13,15 +13,15 @@ SERIOUS = frozenset(
         Trouble.LEASE_EXPIRED,
     }
 )
-"""Reasons that lie with the machines; what else puts a push back is over with its next attempt."""
+"""Reasons that point at the machines. Others are usually gone by the next attempt."""
 
 
-def serious(codes: Mapping[str, int]) -> dict[str, int]:
-    """Return of some reasons, with how many jobs have each, those that an operator has to see."""
+def needs_operator(codes: Mapping[str, int]) -> dict[str, int]:
+    """Return the entries of `codes`, jobs by reason, that an operator has to see."""
     return {code: jobs for code, jobs in codes.items() if code in SERIOUS}
 
 
-def what_is_wrong(
+def problems(
     *,
     waiting: Mapping[str, int],
     expired_leases: int,
@@ -33,7 +33,7 @@ def what_is_wrong(
     `waiting` are the jobs that wait for another attempt, by the reason of the last, and
     `oldest_seconds` is the age of the oldest that has had none.
     """
-    lines = [f"{jobs} jobs wait after {code}" for code, jobs in serious(waiting).items()]
+    lines = [f"{jobs} jobs wait after {code}" for code, jobs in needs_operator(waiting).items()]
     if expired_leases:
         lines.append(f"{expired_leases} jobs are held by runs that died")
     if oldest_seconds is not None and oldest_seconds > most_seconds:

@@ -103,9 +103,9 @@ class Index:
     def is_ancestor(self, repo_id: str, ancestor: bytes, descendants: Collection[bytes]) -> bool:
         """Tell whether a commit is one of `descendants`, or reached from them over parents.
 
-        It walks from both ends by turns, farther each time: where all of `descendants` are reached
-        from the commit, it is reached from none. So it costs as much as they lie apart, mostly, and
-        not the whole history that lies behind both.
+        It walks back from both ends in turn, farther each round. If the commit reaches all of
+        `descendants`, the answer is no. So the cost mostly depends on how far they lie apart, not
+        on the whole history behind them.
         """
         ends = [id_of(ancestor)], [id_of(digest) for digest in sorted(descendants)]
         if ends[0][0] in ends[1]:

@@ -14,9 +14,9 @@ FROM unnest(%(repo_ids)s::text[], %(names)s::text[]) AS asked (repo_id, name)
 JOIN musehub_branches USING (repo_id, name);
 
 -- name: walk
--- How many of the commits in `sought` are among the first so many that are reached from others over
--- parents, themselves included, nearest first; and how many those are. The limit of one, which is true
--- anyway, has each parent looked up by its key, whatever the planner thinks of a table that grows.
+-- Walk from the commits in `begin` over parents, nearest first, up to `most` commits with `begin` among
+-- them. `found`: how many of `sought` were met; `reached`: how many commits were. LIMIT 1 changes no
+-- result, but makes the planner look up each parent by its key, whatever it thinks of a growing table.
 WITH RECURSIVE line AS (
     SELECT commit_id, parent_ids FROM musehub_commits
     WHERE repo_id = %(repo_id)s AND commit_id = ANY(%(begin)s)

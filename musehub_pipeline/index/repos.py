@@ -36,6 +36,14 @@ class Repos:
             row = transaction.row("repo_by_slug", {"owner": owner, "slug": slug})
         return _repo(row, f"is called {name!r}")
 
+    def id_of(self, name: str | None) -> str | None:
+        """Return the id of the repo called ``owner/slug``; None where no name is given.
+
+        Raises:
+            RepoNotFound: there is none, or it has been deleted.
+        """
+        return self.find(name).repo_id if name else None
+
     def find_by_name_or_id(self, text: str) -> Repo:
         """Return the repo called ``owner/slug``, or, where there is no slash, that of an id.
 

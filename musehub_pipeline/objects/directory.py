@@ -14,13 +14,13 @@ from musehub_pipeline.domain.errors import Transient, Trouble
 from musehub_pipeline.objects.scratch import CHUNK_BYTES, CHUNKS_UNDER_WAY, Buffer
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_TICK_NS = 100_000_000  # of clocks by which files are dated: ten times the longest
+_TICK_NS = 100_000_000  # ten times the longest tick of the clocks that date files
 
 
 class StoredFile:
     """A file, read where it lies for as long as nobody writes to it.
 
-    Whoever replaces it, as every client does, leaves this one as it was.
+    Replacing it by another file, as every client does, leaves the open one as it was.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +36,7 @@ class StoredFile:
 
     @property
     def is_settled(self) -> bool:
-        """Whether another write would show: not in the same tick of the file system's clock."""
+        """Whether another write would change its time: one in the same clock tick would not."""
         return time.time_ns() - self._found[1] > _TICK_NS
 
     def read(self, offset: int, size: int) -> bytes:

@@ -43,9 +43,9 @@ class Mpacks(Storage):
     """The mpacks of a storage, under ``mpacks/<hex>``."""
 
     def mpack_size(self, hex_digest: str) -> int | None:
-        """Return the size of an mpack in bytes; None where there is none, or none may ask.
+        """Return the size of an mpack in bytes; None where there is none, or it is denied.
 
-        Whoever reads it is told which.
+        Reading the mpack tells which of the two it is.
 
         Raises:
             Transient: STORAGE_UNAVAILABLE.
@@ -151,7 +151,7 @@ class Mpacks(Storage):
         try:
             if self._has(key, size):
                 return False
-        except Denied:  # who may only put is not told, but by a put that replaces nothing
+        except Denied:  # with put-only rights, HEAD is denied; a create-only put still tells
             with self._errors(f"PUT {key}"):
                 created = self._create(key, path.read_bytes()) if size <= PART_BYTES else None
             if created is not None:

@@ -3,6 +3,8 @@
 import re
 from html import unescape
 
+from musehub_pipeline.domain.escapes import first_line
+
 _DUMP = "\n\nDebug source:"  # what follows is for developers of the client
 _STATUS = re.compile(r"status code: (\d{3})[^:\n]*")
 _CODE = re.compile(r"<Code>\s*([^<]+?)\s*</Code>")
@@ -17,9 +19,9 @@ def reason_of(error: Exception) -> str:
     """
     said = _said(error)
     if (code := _found(_CODE, said)) is None:
-        first_line = said.split("\n", 1)[0]
-        status = _STATUS.search(first_line)  # behind it comes a page, of a gateway's, say
-        return first_line[: status.end()] if status else first_line
+        line = first_line(said)
+        status = _STATUS.search(line)  # behind it comes a page, of a gateway's, say
+        return line[: status.end()] if status else line
     if code == "NoSuchBucket":
         return "the bucket does not exist"
     message = _found(_MESSAGE, said)

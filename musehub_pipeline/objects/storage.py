@@ -40,13 +40,13 @@ _log = logging.getLogger("musehub_pipeline.objects")
 
 
 class Denied(Transient):
-    """Whoever asks may not; without s3:ListBucket, S3 says so of all that is missing, too."""
+    """The request is not permitted. Without s3:ListBucket, S3 also says so of missing keys."""
 
 
 class Storage:
     """What mpacks and objects lie in. Safe to share between threads.
 
-    What a server does not know, or asks for beyond the usual, is learned from its first refusal.
+    Servers differ: some know no conditional puts, some ask for checksums. The first refusal tells.
     """
 
     def __init__(self, url: str, *, s3: S3Options | None = None, threads: int = 16) -> None:

@@ -213,7 +213,7 @@ class StoredObjects(Storage):
                 created = self._create(key, source.read(item.offset, item.size))
         if created:
             return True
-        # What the server has said is there is not replaced unseen.
+        # If the server said that the key exists, it is not replaced without a look at it.
         has = self._surely_has if created is None else self._has
         if has(key, item.size):
             return False

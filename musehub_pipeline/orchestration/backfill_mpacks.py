@@ -6,7 +6,6 @@ from its claim to its end, before the next one is begun.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
-from functools import partial
 from time import monotonic, sleep
 from typing import Any
 
@@ -17,10 +16,10 @@ from musehub_pipeline.domain.backfill import (
     PastJob,
     Report,
     Selection,
-    batches,
     estimate,
     given_up_line,
     pause_seconds,
+    split_into_batches,
 )
 from musehub_pipeline.domain.run_requests import BACKFILL, LANE_TAG
 from musehub_pipeline.index.repos import Repos
@@ -71,7 +70,7 @@ def plan_backfill(
 ) -> Iterator[dg.Output[dict[str, Any]] | dg.DynamicOutput[list[PastJob]]]:
     """Read the queue's past; where there is nothing to do, say so. A dry run ends with that."""
     musehub.heartbeat.begin(context.run_id)
-    selection = through_blips(partial(_selection, context, config, musehub.repos))
+    selection = through_blips(_selection, context, config, musehub.repos)
     jobs = planning.plan_backfill(musehub, selection)
     plan = _plan(context, config, jobs, selection, musehub.archive)
     tags = {PLANNED_TAG: str(plan["planned"]), INDEXED_TAG: "0"}
@@ -129,7 +128,7 @@ def _plan(
 def _in_batches(
     jobs: list[PastJob], settings: Settings
 ) -> Iterator[dg.DynamicOutput[list[PastJob]]]:
-    planned = batches(
+    planned = split_into_batches(
         jobs,
         batch_jobs=settings.batch_jobs,
         batch_bytes=settings.batch_bytes,
@@ -144,7 +143,7 @@ def claim_past(
     context: dg.OpExecutionContext, jobs: list[PastJob], musehub: MusehubServices
 ) -> dg.Output[Batch]:
     """Begin a batch."""
-    backlog = through_blips(partial(musehub.queue.backlog, limit=MOST_WAITING))
+    backlog = through_blips(musehub.queue.backlog, limit=MOST_WAITING)
     pause = pause_seconds(len(backlog.due))
     sleep(pause)
     started = monotonic()

@@ -15,7 +15,7 @@ from musehub_pipeline.audit.fsck import Fsck
 from musehub_pipeline.domain.budgets import BudgetKey, Budgets
 from musehub_pipeline.domain.errors import Fault, Rejection, Trouble
 from musehub_pipeline.domain.result import Outcome
-from musehub_pipeline.domain.trouble import serious
+from musehub_pipeline.domain.trouble import needs_operator
 from musehub_pipeline.orchestration.assets import FIGURES, MPACK_INDEX
 from musehub_pipeline.orchestration.metadata import table
 from musehub_pipeline.orchestration.resources import MusehubServices
@@ -59,7 +59,7 @@ def trouble(_: dg.DagsterInstance, musehub: Services) -> dg.AssetCheckResult:
     status = musehub.jobs.status()
     codes = Counter(status["waiting_by_code"]) + Counter(status["failures_24h"])
     codes[Trouble.LEASE_EXPIRED] += status["expired_leases"]
-    found = serious(+codes)
+    found = needs_operator(+codes)
     return dg.AssetCheckResult(
         passed=not found,
         severity=_ERROR,
@@ -171,7 +171,7 @@ def judge(context: dg.OpExecutionContext, batch: Batch, settings: Settings) -> N
 def _evaluations(batch: Batch, settings: Settings) -> Iterator[dg.AssetCheckEvaluation]:
     codes = Counter(str(item.error.code) for item in batch.items if item.error)
     codes[Trouble.LEASE_EXPIRED] += len(batch.rescued)
-    found = serious(+codes)
+    found = needs_operator(+codes)
     yield _evaluation(
         trouble,
         passed=not found,

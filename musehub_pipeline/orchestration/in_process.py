@@ -71,8 +71,8 @@ class Runner:
 class BackfillRunner:
     """Runs `backfill_mpacks` in this process, a day at a time, by the settings of its environment.
 
-    It is loaded as elsewhere: in Dagster's own kind of run in process every batch is kept until
-    the run ends, whatever it holds.
+    The job is loaded as a code location loads it. `execute_in_process` would keep every batch in
+    memory until the run ends.
     """
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
@@ -181,7 +181,10 @@ def _signals() -> Generator[Callable[[], bool]]:
 
 @contextmanager
 def _sigterm_kept() -> Generator[None]:
-    """Else it does what Ctrl-C does from then on: nothing, in the background of a shell."""
+    """Restore the handler of SIGTERM at the end.
+
+    Dagster leaves SIGTERM acting like Ctrl-C, which does nothing in a background process.
+    """
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

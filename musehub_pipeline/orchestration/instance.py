@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from musehub_pipeline.domain.errors import PipelineError, SettingsError
+from musehub_pipeline.domain.escapes import first_line
 from musehub_pipeline.postgres.server import database_url, ensure_database, unavailable
 from musehub_pipeline.postgres.session import asked_of_others, connect
 from musehub_pipeline.settings import Settings
@@ -67,8 +68,8 @@ def named_if_unavailable() -> Generator[None]:
     try:
         yield
     except (DagsterPostgresException, DBAPIError) as error:
-        first_line = str(error.__cause__ or error).strip().split("\n", 1)[0]
-        raise RecordsUnavailable(f"Dagster's database: {first_line}") from error
+        line = first_line(str(error.__cause__ or error))
+        raise RecordsUnavailable(f"Dagster's database: {line}") from error
 
 
 def workspace() -> Path:
@@ -174,9 +175,9 @@ def _ensure_database_beside(settings: Settings) -> bool:
         if made:
             _relax(hub, name)
     except psycopg.Error as error:
-        message = str(error).strip().split("\n", 1)[0]
         raise SettingsError(
-            f"{_VARIABLE}: not set, and the database {name!r} cannot be made: {message}"
+            f"{_VARIABLE}: not set, and the database {name!r} cannot be made:"
+            f" {first_line(str(error))}"
         ) from error
     return made
 

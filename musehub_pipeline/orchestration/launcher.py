@@ -33,14 +33,14 @@ from musehub_pipeline.orchestration.spares import DEFINITIONS, NoSpare, Spares
 from musehub_pipeline.settings import Settings
 
 _SENSOR_LOOP_SECONDS = 0.5
-_SAME_SECONDS = 2  # the second in which a process began is told from a clock that may be set
+_SAME_SECONDS = 2  # start times of a process may differ by this: its clock may have been set
 
 
 class SpareRunLauncher(dg.DefaultRunLauncher):
-    """Launches a run in a spare process; as Dagster does while none stands, and what is not ours.
+    """Launches a run in a spare process; without a spare, or for other locations, as Dagster does.
 
-    The spares are loaded when the first run is launched, and anew when the code location is: then
-    its server has another id.
+    The spares are loaded when the first run is launched. They are loaded anew when the code
+    location is, which shows by another id of its server.
     """
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:

@@ -62,8 +62,8 @@ _log = logging.getLogger("musehub_pipeline.records")
 
 _MADE = DagsterEventType.ASSET_MATERIALIZATION
 _AT_ONCE = (PIPELINE_EVENTS | ASSET_EVENTS | ASSET_CHECK_EVENTS | FAILURE_EVENTS) - {_MADE}
-"""What changes other tables than the log, and what somebody waits for; but for materializations, of
-which a run has several at a time."""
+"""Events that are not buffered: they change other tables than the log, or somebody waits for them.
+Materializations are buffered all the same, as a run has several at a time."""
 
 
 class TickLogs(LocalComputeLogManager):
@@ -211,11 +211,10 @@ class _Schedules(_Connected, PostgresScheduleStorage):
 
 
 class _Events(_Connected, PostgresEventLogStorage):
-    """The event log. What a run says of its steps, and of what it made, waits for company until the
-    next one begins.
+    """The event log, which buffers step events and materializations until the next step begins.
 
-    That is a fifth of a second at the most; what cannot wait takes along what does, so that nothing
-    is out of order.
+    They wait for a fifth of a second at the most. An event that cannot wait flushes the buffer
+    first, so the order is kept.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from musehub_pipeline.domain.escapes import first_line
 from musehub_pipeline.orchestration.instance import (
     PROCESS_TAG,
     RecordsUnavailable,
@@ -36,8 +37,7 @@ def find_run(settings: Settings, run_id: str) -> RunRecord | None:
             parameters = {"run_id": run_id, "tag": PROCESS_TAG}
             row = connection.execute(statement("run_record"), parameters).fetchone()
     except psycopg.Error as error:
-        first_line = str(error).strip().split("\n", 1)[0]
-        raise RecordsUnavailable(f"Dagster's database: {first_line}") from error
+        raise RecordsUnavailable(f"Dagster's database: {first_line(str(error))}") from error
     if row is None:
         return None
     job_name, process = row

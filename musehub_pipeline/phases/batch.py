@@ -5,6 +5,7 @@ A batch is small whatever its mpacks hold: paths, places in files, ids and count
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from musehub_pipeline.domain.budgets import Excess
 from musehub_pipeline.domain.errors import READ_AGAIN, Deferral, JobError, Rejection
@@ -25,7 +26,7 @@ _WORTH_GIVING_BACK_BYTES = 1 << 20
 class Contents:
     """What `unpack` found in an mpack: where all that is new lies, and how it was judged."""
 
-    # What is new, sorted by id, each once; snapshots and commits all, where it is indexed again.
+    # New items, sorted by id, without repeats. Of a job indexed again, all snapshots and commits.
     objects: Places  # with marks
     snapshots: Places
     commits: Places
@@ -64,6 +65,14 @@ class Contents:
         return self.objects.marked(UNPROVEN)
 
 
+class Unpacked(NamedTuple):
+    """A job that has been unpacked, its mpack and what is in it."""
+
+    job: Job
+    mpack: MpackFile
+    contents: Contents
+
+
 @dataclass(frozen=True, kw_only=True)
 class Item:
     """One job on its way through the phases."""
@@ -88,8 +97,8 @@ class Item:
     def holds_up(self) -> bool:
         """Whether the later jobs of its repo have to wait.
 
-        They do where they may lean on what it did not bring. One that was refused before they were
-        judged, or that is indexed again and was not even unpacked, brought nothing to lean on.
+        They wait if they may rely on what this one failed to bring. They cannot rely on it if it
+        was refused before they were judged, or is indexed again and was never unpacked.
         """
         if self.error is None or self.contents is not None or isinstance(self.error, Deferral):
             return self.error is not None
@@ -97,11 +106,11 @@ class Item:
         return self.lease.holds_repo and not refused
 
     @property
-    def parts(self) -> tuple[Job, MpackFile, Contents]:
+    def unpacked(self) -> Unpacked:
         """The job, its mpack and what is in it, once that has been unpacked."""
         if self.job is None or self.mpack is None or self.contents is None:
             raise RuntimeError(f"job {self.claim.job_id} has not been unpacked")
-        return self.job, self.mpack, self.contents
+        return Unpacked(self.job, self.mpack, self.contents)
 
     def counted(self, **counts: int) -> "Item":
         """Return the item with more counts."""

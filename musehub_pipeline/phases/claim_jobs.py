@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from time import monotonic
 
 from musehub_pipeline.domain.backfill import PastJob
@@ -28,9 +27,7 @@ def claim_jobs(services: Services, *, run_id: str, job_ids: Sequence[str] = ()) 
     services.heartbeat.begin(run_id, claims=True)
     rescued = through_blips(services.queue.rescue)
     limit = services.settings.batch_jobs
-    leases = through_blips(
-        partial(services.queue.claim, run_id=run_id, limit=limit, job_ids=job_ids)
-    )
+    leases = through_blips(services.queue.claim, run_id=run_id, limit=limit, job_ids=job_ids)
     batch = put_back_late(_batch(leases, services, run_id=run_id))
     return replace(batch, rescued=tuple(rescued))
 
@@ -43,7 +40,7 @@ def claim_past(services: Services, *, run_id: str, jobs: Sequence[PastJob]) -> B
     """
     services.make_scratch()
     services.heartbeat.begin(run_id)
-    leases = through_blips(partial(services.archive.claim, jobs, run_id=run_id))
+    leases = through_blips(services.archive.claim, jobs, run_id=run_id)
     return _batch(leases, services, run_id=run_id)
 
 
@@ -51,7 +48,7 @@ def _batch(leases: Sequence[Lease], services: WorkServices, *, run_id: str) -> B
     now = monotonic()
     batch = Batch(run_id=run_id, items=tuple(Item(lease=each, claimed_at=now) for each in leases))
     repo_ids = [lease.claim.repo_id for lease in leases]
-    repos = through_blips(partial(services.index.existing_repos, repo_ids))
+    repos = through_blips(services.index.existing_repos, repo_ids)
 
     def read(item: Item) -> Item:
         job = item.lease.job()

@@ -23,8 +23,8 @@ Worked = tuple[Item, float]  # and how many seconds its own work took
 
 _THREADS = 8
 _GROUP_BYTES = 1 << 20
-_JOB_BYTES = 1 << 10  # of an mpack, that take as long as what a job takes without any
-_GROUP_JOBS = 100  # a kill leaves no more of them than that, all but done
+_JOB_BYTES = 1 << 10  # a job's fixed cost, in mpack bytes that take equally long
+_GROUP_JOBS = 100  # a killed run leaves at most so many jobs almost done
 
 _log = logging.getLogger("musehub_pipeline.phases")
 _progress = logging.getLogger("musehub_pipeline.progress")
@@ -40,15 +40,15 @@ def each_job(
 ) -> Batch:
     """Do `work` for every live job of the batch, and note what `phase` took.
 
-    The wall time of the phase is shared out by the time that each job's own work took, so that the
-    jobs' times add up to it, also where they ran `together`, in threads.
+    The jobs' times add up to the wall time of the phase, also where they ran `together`, in
+    threads: it is shared out by the time that each job's own work took.
     """
 
     def work_on(items: Sequence[Item]) -> Sequence[Item]:
         return [work(item) for item in items]
 
     def run(live: Sequence[Item]) -> list[Worked]:
-        # One job goes to a thread as well: there a signal does not wait until the storage answers.
+        # A single job uses a thread too, so that signals need not wait for storage.
         alone = [(item,) for item in live]
         worked = _in_threads(alone, work_on) if together else list(_in_order(alone, work_on))
         return worked if at_end is None else _conclude(worked, at_end)
@@ -65,10 +65,10 @@ def each_group(
 ) -> Batch:
     """As `each_job`, but do `work` for groups of jobs: small ones that follow each other.
 
-    A statement for fifty tiny pushes takes little longer than for one. Of a group all is done, or
-    nothing: where it fails, each of its jobs goes by itself, so that only those stop that are at
-    fault. `alone` is done for a job that is by itself, where there is a better way for it. A
-    group's time is that of its jobs in proportion to their mpacks.
+    A statement for fifty tiny pushes takes little longer than for one. A group succeeds or fails
+    as a whole. If it fails, its jobs run one by one, and only the faulty ones stop. `alone`, if
+    given, does the work for a job that runs by itself. The time of a group is shared out by the
+    sizes of its mpacks.
     """
 
     def work_on(items: Sequence[Item]) -> Sequence[Item]:
@@ -121,7 +121,7 @@ def _in_threads(groups: Sequence[Sequence[Item]], work: Work) -> list[Worked]:
 
 def _in_order(groups: Iterable[Sequence[Item]], work: Work) -> Iterator[Worked]:
     stopped: set[str] = set()
-    away: JobError | None = None  # the database, after all patience: it is not asked again
+    away: JobError | None = None  # set once the database stays unavailable; it is not asked again
     waiting = deque(groups)
     while waiting:
         group = waiting.popleft()
@@ -146,7 +146,7 @@ def _in_order(groups: Iterable[Sequence[Item]], work: Work) -> Iterator[Worked]:
 def _attempt(group: Sequence[Item], work: Work) -> list[Worked]:
     started = monotonic()
     try:
-        group = through_blips(partial(work, group))
+        group = through_blips(work, group)
     except JobError as error:
         if len(group) > 1:
             _log.info("%d jobs together: %s: each goes by itself", len(group), error)
@@ -192,10 +192,10 @@ def _hold_back(items: tuple[Item, ...]) -> tuple[Item, ...]:
 
 
 def put_back_late(batch: Batch) -> Batch:
-    """Put back, unspent, the pushes that came too late for the batch; return the rest.
+    """Release the jobs that did not fit into the batch; return the rest.
 
-    With them go those that wait behind them: their repositories are free again. The latest goes
-    first. What is indexed again keeps nobody waiting, and is left for the end of the batch.
+    No attempt is spent. The deferred jobs of their repositories are released with them, the newest
+    first. Jobs that are indexed again stay until the end of the batch, as nobody waits for them.
 
     Raises:
         Transient: DATABASE_UNAVAILABLE.

@@ -39,10 +39,10 @@ class Stored:
 
     @classmethod
     def foresee(cls, index: Index, items: Sequence[Item], *, limits: Limits) -> Self:
-        """Look at what small mpacks hold and name, before they are judged, and ask for all of it.
+        """Read what small mpacks hold and name, before they are judged, and ask for all of it.
 
-        What has not been asked here is asked later, but fifty tiny pushes would take fifty times as
-        many statements, and most of their time.
+        Whatever is not asked here is asked later, job by job. For fifty tiny pushes, that would be
+        fifty times as many statements, and take most of their time.
 
         Raises:
             Transient: DATABASE_UNAVAILABLE.
@@ -50,7 +50,7 @@ class Stored:
         stored = cls(index)
         for item in _small(items):
             if item.job is not None and item.mpack is not None:
-                # Whoever judges it comes across the same, and says so.
+                # Ignored here: the judge meets the same error, and reports it.
                 with suppress(Exception):
                     stored._expect(item.claim.repo_id, item.job, item.mpack, limits)
         try:
@@ -144,7 +144,7 @@ class Holdings:
         self._sizes: dict[bytes, int] = {}
         self._parents: dict[bytes, tuple[bytes, ...]] = {}
         self._heads: dict[str, str] = {}  # branch → commit id
-        # What jobs bring for which there is no room above, as it lies in memory anyway.
+        # Of jobs that are too large for the sets above; these tables are in memory anyway.
         self._contents: list[Contents] = []
         self._ancestries: list[Ancestry] = []
 

@@ -2,15 +2,14 @@
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
-from functools import partial
 from time import sleep
 
 from musehub_pipeline.domain.backfill import (
     MOST_WAITING,
     Select,
     Selection,
-    batches,
     pause_seconds,
+    split_into_batches,
 )
 from musehub_pipeline.phases.batch import Batch
 from musehub_pipeline.phases.claim_jobs import claim_past
@@ -38,14 +37,14 @@ def index_again(services: Services, job_ids: Collection[str], *, run_id: str) ->
     )
     jobs = plan_backfill(services, selection)
     settings = services.settings
-    batched = batches(
+    batched = split_into_batches(
         jobs,
         batch_jobs=settings.batch_jobs,
         batch_bytes=settings.batch_bytes,
         batch_rows=settings.max_objects,
     )
     for planned in batched:
-        backlog = through_blips(partial(services.queue.backlog, limit=MOST_WAITING))
+        backlog = through_blips(services.queue.backlog, limit=MOST_WAITING)
         sleep(pause_seconds(len(backlog.due)))
         batch = claim_past(services, run_id=run_id, jobs=planned)
         for phase in PHASES:

@@ -15,12 +15,12 @@ def insert_commits(batch: Batch, services: WorkServices) -> Batch:
     batch.forget("snapshot")
 
     def insert(items: Sequence[Item]) -> Sequence[Item]:
-        jobs = [(item.claim.repo_id, _rows(item, item.parts[2].commits)) for item in items]
+        jobs = [(item.claim.repo_id, _rows(item, item.unpacked.contents.commits)) for item in items]
         inserted = services.index.insert_commits_together(jobs)
         return counted_each(items, "commits_inserted", inserted)
 
     def insert_alone(item: Item) -> Item:
-        repo_id, commits = item.claim.repo_id, item.parts[2].commits
+        repo_id, commits = item.claim.repo_id, item.unpacked.contents.commits
         if len(commits) >= WORTH_ASKING and item.lease.passes_over:
             commits = services.index.lacking("commit", repo_id, commits)
         inserted = services.index.insert_commits(repo_id, in_chunks(_rows(item, commits)))
@@ -30,7 +30,7 @@ def insert_commits(batch: Batch, services: WorkServices) -> Batch:
 
 
 def _rows(item: Item, commits: Places) -> Iterator[CommitRow]:
-    _, mpack, _ = item.parts
+    mpack = item.unpacked.mpack
     for place in commits:
         raw = mpack.read(place.offset, place.size)
         yield row_of(decode_commit(raw), raw)

@@ -13,12 +13,14 @@ def insert_objects(batch: Batch, services: WorkServices) -> Batch:
     uri = services.objects.objects_uri
 
     def insert(items: Sequence[Item]) -> Sequence[Item]:
-        jobs = [[(o.digest, o.size) for o in item.parts[2].missing_objects] for item in items]
+        jobs = [
+            [(o.digest, o.size) for o in item.unpacked.contents.missing_objects] for item in items
+        ]
         inserted = services.index.insert_objects_together(jobs, uri=uri)
         return counted_each(items, "objects_inserted", inserted)
 
     def insert_alone(item: Item) -> Item:
-        _, _, contents = item.parts
+        contents = item.unpacked.contents
         chunks = (
             [(o.digest, o.size) for o in chunk]
             for chunk in contents.missing_objects.chunks(rows=CHUNK_ROWS)

@@ -19,12 +19,14 @@ def insert_snapshots(batch: Batch, services: WorkServices) -> Batch:
     batch.forget("object")
 
     def insert(items: Sequence[Item]) -> Sequence[Item]:
-        jobs = [(item.claim.repo_id, _rows(item, item.parts[2].snapshots)) for item in items]
+        jobs = [
+            (item.claim.repo_id, _rows(item, item.unpacked.contents.snapshots)) for item in items
+        ]
         inserted = services.index.insert_snapshots_together(jobs)
         return counted_each(items, "snapshots_inserted", inserted)
 
     def insert_alone(item: Item) -> Item:
-        repo_id, snapshots = item.claim.repo_id, item.parts[2].snapshots
+        repo_id, snapshots = item.claim.repo_id, item.unpacked.contents.snapshots
         if len(snapshots) >= WORTH_ASKING and item.lease.passes_over:
             snapshots = services.index.lacking("snapshot", repo_id, snapshots)
         inserted = services.index.insert_snapshots(repo_id, in_chunks(_rows(item, snapshots)))
@@ -34,7 +36,7 @@ def insert_snapshots(batch: Batch, services: WorkServices) -> Batch:
 
 
 def _rows(item: Item, snapshots: Places) -> Iterator[SnapshotRow]:
-    _, mpack, _ = item.parts
+    mpack = item.unpacked.mpack
     for place in snapshots:
         snapshot = decode_snapshot(mpack.read(place.offset, place.size))
         snapshot_id = ids.stored(snapshot.snapshot_id)

@@ -1,7 +1,6 @@
 """Plan what is indexed again: the jobs that have ended, and how large their mpacks are."""
 
 from dataclasses import replace
-from functools import partial
 
 from musehub_pipeline.domain.backfill import PastJob, Selection
 from musehub_pipeline.domain.ids import hex_of, is_id
@@ -18,7 +17,7 @@ def plan_backfill(services: Services, selection: Selection) -> list[PastJob]:
     Raises:
         Transient: DATABASE_UNAVAILABLE or STORAGE_UNAVAILABLE.
     """
-    jobs = through_blips(partial(services.archive.plan, selection))
+    jobs = through_blips(services.archive.plan, selection)
     unread = {job.unread_key for job in jobs if job.unread_key is not None}
     digests = {key: hex_of(key) for key in unread if is_id(key)}
     found = services.objects.find_mpacks(set(digests.values()))

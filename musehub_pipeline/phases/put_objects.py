@@ -14,7 +14,7 @@ def put_objects(batch: Batch, services: WorkServices) -> Batch:
     """
 
     def put(item: Item) -> Item:
-        _, mpack, contents = item.parts
+        _, mpack, contents = item.unpacked
         lost = services.objects.find_lost(contents.unproven_objects)
         contents.objects.mark(lost, MISSING)
         count = services.objects.put_objects(mpack, contents.missing_objects)

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from time import monotonic
 from typing import cast
 
@@ -18,11 +17,8 @@ from musehub_pipeline.domain.result import (
     Outcome,
     Result,
     done_line,
-    failed_line,
-    kept_line,
-    lost_line,
+    ending_line,
     over_budget_line,
-    retry_line,
 )
 from musehub_pipeline.phases.batch import Batch, Item
 from musehub_pipeline.phases.each_job import each_group
@@ -33,12 +29,12 @@ from musehub_pipeline.queue.lease import Head, Publication, publish
 _DECIMALS = 3
 
 _ENDS = {
-    Outcome.FAILED: ("job_failed", logging.ERROR, failed_line),
-    Outcome.PUT_BACK: ("job_put_back", logging.WARNING, retry_line),
-    Outcome.LOST: ("lease_lost", logging.WARNING, lost_line),
-    Outcome.KEPT: ("job_kept", logging.WARNING, kept_line),
+    Outcome.FAILED: ("job_failed", logging.ERROR),
+    Outcome.PUT_BACK: ("job_put_back", logging.WARNING),
+    Outcome.LOST: ("lease_lost", logging.WARNING),
+    Outcome.KEPT: ("job_kept", logging.WARNING),
 }
-"""How the log tells what became of a job that is not done: action, level and line."""
+"""How the log tells what became of a job that is not done: action and level."""
 
 _log = logging.getLogger("musehub_pipeline.index")
 
@@ -115,7 +111,7 @@ def _overhead(batch: Batch) -> float:
 
 
 def _result(item: Item, batch: Batch, *, overhead: float) -> Result:
-    job, mpack, contents = item.parts
+    job, mpack, contents = item.unpacked
     timings = {key: round(item.timings.get(key, 0.0), _DECIMALS) for key in TIMINGS}
     result = {
         "job_id": item.claim.job_id,
@@ -142,7 +138,7 @@ def _result(item: Item, batch: Batch, *, overhead: float) -> Result:
 
 
 def _head(item: Item) -> Head | None:
-    job, _, contents = item.parts
+    job, _, contents = item.unpacked
     if job.head is None or job.branch is None:
         return None
     return Head(branch=job.branch, commit_id=job.head, expected=contents.old_head)
@@ -151,11 +147,10 @@ def _head(item: Item) -> Head | None:
 def _give_up(item: Item, error: JobError) -> tuple[Outcome, tuple[int, str]]:
     """End or put back a job that did not go well; return the level and text of its line too."""
     claim = item.claim
-    outcome = through_blips(partial(item.lease.settle, error))
-    action, level, line = _ENDS[outcome]
-    code = str(error.code)
-    text = line(job_id=claim.job_id, repo_id=claim.repo_id, code=code, message=error.message)
-    job = {"job_id": claim.job_id, "repo_id": claim.repo_id, "code": code}
+    outcome = through_blips(item.lease.settle, error)
+    action, level = _ENDS[outcome]
+    job = {"job_id": claim.job_id, "repo_id": claim.repo_id, "code": str(error.code)}
+    text = ending_line(outcome, **job, message=error.message)
     _log.log(level, "%s", text, extra={"action": action, "job": job})
     return outcome, (level, text)
 

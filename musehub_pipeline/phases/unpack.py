@@ -1,7 +1,6 @@
 """Judge whole mpacks. Nothing is written before this, and what comes after may trust its input."""
 
 from dataclasses import replace
-from functools import partial
 from heapq import nsmallest
 from itertools import chain
 from typing import NamedTuple
@@ -25,10 +24,10 @@ from musehub_pipeline.queue.lease import Lease
 _NAMED_IN_MESSAGE = 3
 # Of a batch, for one repository: pushes that do not descend from the head walk long histories.
 _WALKED_SECONDS = 5.0
-# Rows that jobs bring for later ones of their repositories: 200 bytes each, in sets.
+# How many rows of earlier jobs are kept in sets (200 bytes each) for later jobs of their repos.
 _MOST_IN_SETS = 200_000
 _MOST_IN_SETS_EACH = 5_000
-# Of tables, to what they take where the allocator cannot use again what they grew out of.
+# Tables may take this many times their size: the blocks that they outgrew are not reused.
 _TABLES_GROWTH = 1.25
 
 
@@ -41,9 +40,9 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
     repos: dict[str, Holdings] = {}
     repo_ids = [item.claim.repo_id for item in batch.live]
     mpack_keys = {item.job.mpack_key for item in batch.live if item.job}
-    verified = through_blips(partial(services.index.verified, mpack_keys))
+    verified = through_blips(services.index.verified, mpack_keys)
     limits = services.settings.limits
-    stored = through_blips(partial(Stored.foresee, services.index, batch.live, limits=limits))
+    stored = through_blips(Stored.foresee, services.index, batch.live, limits=limits)
     room, supplied = Room(limits.objects, limits.batch_memory_bytes), 0
 
     def judge(item: Item) -> Item:
@@ -59,7 +58,7 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
             pass_over=item.lease.passes_over,
             verify_ids=services.settings.id_policy == "verify",
             limits=limits,
-            # Planned by rows, so that none of what is indexed again is left behind.
+            # Batches of jobs that are indexed again were planned by rows: none is put off.
             room=room if room.rows < limits.objects and item.lease.holds_repo else None,
         )
         verified.add(job.mpack_key)
@@ -100,8 +99,8 @@ def take_inventory(
 ) -> Inventory:
     """Read an mpack and check each of its items; return what it holds and leans on.
 
-    One of whose very bytes were `verified` before, the contents are not hashed again. Without
-    `pass_over` what the repo holds is checked and listed like what is new.
+    If the mpack was `verified` before, its contents are not hashed again. Without `pass_over`, held
+    items are checked and listed like new ones.
 
     Raises:
         Rejection: with the item that is at fault.
@@ -109,7 +108,7 @@ def take_inventory(
     """
     inventory = Inventory(verify_ids=verify_ids, limits=limits)
     memory_bytes = limits.mpack_memory_bytes if room is None else room.memory_bytes
-    surely_fits = MEMORY_GROWTH * mpack.size <= memory_bytes  # items grow less than a large one
+    surely_fits = MEMORY_GROWTH * mpack.size <= memory_bytes  # small items grow less
     for chunk in read_mpack(mpack, limits=limits):
         if not surely_fits:
             _check_memory(inventory, chunk, limits=limits, room=room)
@@ -127,7 +126,7 @@ def take_inventory(
         if room is not None and inventory.new_items > room.rows:
             raise Deferral(Trouble.OVER_BATCH, f"the batch has room for {room.rows} more rows")
     inventory.check_named()
-    if inventory.unverified_ids:  # which vouch for no parents: of what is held, those stored count
+    if inventory.unverified_ids:  # they prove no parents; of held commits, the stored ones count
         held = repo.held("commit", set(inventory.parents.digests()))
         inventory.parents = inventory.parents.without(held)
         inventory.held_commits.update(held)
@@ -135,9 +134,9 @@ def take_inventory(
 
 
 def _check_memory(inventory: Inventory, chunk: Chunk, *, limits: Limits, room: Room | None) -> None:
-    """Check that there is room for what is known, with the items that come, before they are judged.
+    """Check before a chunk is judged that memory suffices for it and for the tables so far.
 
-    Of a chunk only the last may be large.
+    Only the last item of a chunk may be large.
     """
     largest = len(chunk.items[-1].raw)
     needed = round(_TABLES_GROWTH * inventory.size_bytes) + MEMORY_GROWTH * largest
@@ -152,7 +151,7 @@ def _check_memory(inventory: Inventory, chunk: Chunk, *, limits: Limits, room: R
 
 
 def _contents(inventory: Inventory, old_head: str | None) -> Contents:
-    """Return what is new. What it is made of is let go, for each table takes as much again."""
+    """Return what is new. Each source table is cleared once it is copied, to avoid holding both."""
     objects_total = len(inventory.objects)
 
     def taken(table: Places, *, marked: bool = False) -> Places:

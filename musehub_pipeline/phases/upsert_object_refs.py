@@ -13,13 +13,14 @@ def upsert_object_refs(batch: Batch, services: WorkServices) -> Batch:
 
     def upsert(items: Sequence[Item]) -> Sequence[Item]:
         jobs = [
-            (item.claim.repo_id, [o.digest for o in item.parts[2].unheld_objects]) for item in items
+            (item.claim.repo_id, [o.digest for o in item.unpacked.contents.unheld_objects])
+            for item in items
         ]
         inserted = services.index.upsert_object_refs_together(jobs)
         return counted_each(items, "object_refs_inserted", inserted)
 
     def upsert_alone(item: Item) -> Item:
-        _, _, contents = item.parts
+        contents = item.unpacked.contents
         chunks = (
             [o.digest for o in chunk] for chunk in contents.unheld_objects.chunks(rows=CHUNK_ROWS)
         )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from tenacity import (
     RetryCallState,
@@ -17,19 +17,22 @@ from tenacity import (
 from musehub_pipeline.domain.errors import Transient, Trouble
 
 Answer = TypeVar("Answer")
+Asked = ParamSpec("Asked")
 
 _PAUSES_SECONDS = (0.2, 1.0, 3.0)
 
 _log = logging.getLogger("musehub_pipeline.database")
 
 
-def through_blips(work: Callable[[], Answer]) -> Answer:
-    """Do `work`, again where the database was away for a moment: it costs no attempt.
+def through_blips(
+    work: Callable[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs
+) -> Answer:
+    """Call `work`, again where the database was away for a moment: it costs no attempt.
 
     Raises:
         Transient: DATABASE_UNAVAILABLE, where it stays away.
     """
-    return _through_blips(work)
+    return _through_blips(work, *args, **kwargs)
 
 
 def when_back(work: Callable[[], Answer], *, within_seconds: float) -> Answer:

@@ -41,11 +41,11 @@ Parameters = Mapping[str, Any] | None
 T = TypeVar("T")
 Of = Callable[..., T]
 
-_OF_NO_USE = {TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN}
-"""States of a connection: a signal ended the wait for an answer, which will come; or closed."""
+_DISCARDED_STATES = {TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN}
+"""A signal ended the wait for an answer, which is still to come; or the connection is closed."""
 
-_BEGINNING = "beginning"
-"""In the pool's notes on a connection: the statements with which each transaction begins."""
+_TRANSACTION_PREFIX = "beginning"
+"""Key of a connection's `info`: the statements that each of its transactions begins with."""
 
 _log = logging.getLogger("musehub_pipeline.database")
 
@@ -101,10 +101,10 @@ class Database:
     def autocommit(self) -> Generator["Transaction"]:
         """As `transaction`, but each statement by itself: one trip to the server, and not three.
 
-        Through a pooler it is all one transaction, for the sake of its beginning.
+        Through a pooler all is one transaction, because each begins with statements of its own.
         """
         with self._lent() as lent:
-            if lent.info[_BEGINNING]:
+            if lent.info[_TRANSACTION_PREFIX]:
                 with _transaction(lent) as transaction:
                     yield transaction
                 return
@@ -126,7 +126,7 @@ class Database:
             yield connection
         except BaseException as error:
             is_away = isinstance(error, psycopg.Error) and is_transient(error)
-            if is_away or _driver(connection).info.transaction_status in _OF_NO_USE:
+            if is_away or _driver(connection).info.transaction_status in _DISCARDED_STATES:
                 connection.invalidate()
             if is_away:
                 raise unavailable(self.url, error) from error
@@ -176,7 +176,7 @@ class Database:
 
     def _is_pooled(self) -> bool:
         with self._lent() as lent:
-            return bool(lent.info[_BEGINNING])
+            return bool(lent.info[_TRANSACTION_PREFIX])
 
     def _connect(
         self, _dialect: object, _entry: object, arguments: list[Any], parameters: dict[str, Any]
@@ -186,7 +186,7 @@ class Database:
     def _begin_session(
         self, connection: psycopg.Connection[Any], entry: ConnectionPoolEntry
     ) -> None:
-        entry.info[_BEGINNING] = self._sessions.begin(connection)
+        entry.info[_TRANSACTION_PREFIX] = self._sessions.begin(connection)
         _adapt(connection)
 
     def query(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -285,7 +285,7 @@ def _driver(lent: PoolProxiedConnection) -> psycopg.Connection[Any]:
 def _transaction(lent: PoolProxiedConnection) -> Generator[Transaction]:
     """Commit what the block did; where it raises, the pool rolls it back."""
     connection = _driver(lent)
-    if beginning := lent.info[_BEGINNING]:
+    if beginning := lent.info[_TRANSACTION_PREFIX]:
         connection.execute(beginning)
     yield Transaction(connection)
     connection.commit()
@@ -293,7 +293,7 @@ def _transaction(lent: PoolProxiedConnection) -> Generator[Transaction]:
 
 def _begin_of_engine(connection: Connection) -> None:
     """Have transactions begin in the same way that are SQLAlchemy's own."""
-    if beginning := connection.info[_BEGINNING]:
+    if beginning := connection.info[_TRANSACTION_PREFIX]:
         connection.exec_driver_sql(beginning)
 
 
@@ -314,8 +314,8 @@ def _wait_unheard(seconds: float) -> bool:
 def check_open(connection: psycopg.Connection[Any], *_: object) -> None:
     """Have the pool connect anew where the server has closed a connection that waited.
 
-    It says so before it goes, and says nothing else to who has not asked. To ask it whether it is
-    there, as the pool would, takes as long as many a statement.
+    A server announces that it closes a connection, and sends nothing else unasked. A ping, as the
+    pool would send, costs as much as a small statement.
     """
     if connection.closed:
         raise DisconnectionError

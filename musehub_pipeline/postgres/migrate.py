@@ -16,7 +16,7 @@ from musehub_pipeline.postgres.database import Database
 from musehub_pipeline.postgres.server import is_transient, unavailable
 
 VERSION_TABLE = "musehub_pipeline_version"
-"""Of our own: the hub may have an `alembic_version` in the same database."""
+"""Our own table: the hub may have an `alembic_version` in the same database."""
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('musehub_pipeline.migrate', 0))")
 

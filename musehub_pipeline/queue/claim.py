@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from musehub_pipeline.domain.errors import READ_AGAIN
 from musehub_pipeline.domain.job import Status
-from musehub_pipeline.domain.result import failed_line, retry_line
-from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, DueJob, batches
+from musehub_pipeline.domain.result import Outcome, ending_line
+from musehub_pipeline.domain.run_requests import MOST_COUNTED, Backlog, DueJob, runs_needed
 from musehub_pipeline.postgres.database import Database, Row
 from musehub_pipeline.queue.backoff import Backoff
 from musehub_pipeline.queue.lease import LiveLease, claim_of
@@ -63,13 +63,13 @@ class Queue:
     def reserve(self, *, run_id: str, batch_jobs: int) -> bool:
         """Note that a run is about to claim, unless those that are will take all that is due.
 
-        Many may wait for jobs, and all of them are woken: without this, each would begin a run.
+        A new job wakes all waiting workers. Without a reservation, each would begin a run.
         """
         with self._database.transaction() as transaction:
             transaction.write("lock_claims")
             ahead = transaction.value("count_about_to_claim")
             due = transaction.rows("due", {"limit": (ahead + 1) * batch_jobs}, of=DueJob)
-            runs = batches(due, batch_jobs) or len(transaction.tuples("expired_leases"))
+            runs = runs_needed(due, batch_jobs) or len(transaction.tuples("expired_leases"))
             if runs <= ahead:
                 return False
             transaction.write("begin_run", {"run_id": run_id, "claims": True, "lease": self._lease})
@@ -125,7 +125,7 @@ class Queue:
 def _rescued(
     *, job_id: str, repo_id: str, run_id: str | None, status: str, error_code: str, error: str
 ) -> Rescued:
-    failed = status == Status.FAILED
-    level, line_of = (logging.ERROR, failed_line) if failed else (logging.WARNING, retry_line)
-    line = line_of(job_id=job_id, repo_id=repo_id, code=error_code, message=error)
+    outcome = Outcome.FAILED if status == Status.FAILED else Outcome.PUT_BACK
+    level = logging.ERROR if outcome is Outcome.FAILED else logging.WARNING
+    line = ending_line(outcome, job_id=job_id, repo_id=repo_id, code=error_code, message=error)
     return Rescued(job_id=job_id, run_id=run_id, level=level, line=line)

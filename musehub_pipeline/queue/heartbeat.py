@@ -1,10 +1,9 @@
 """The heartbeat of a run: renews the leases of all its jobs until the run ends.
 
-However it ends: what the run still holds then is given back, and no attempt is spent.
+However the run ends, the leases that it still holds are released, and no attempt is spent.
 """
 
 import logging
-from functools import partial
 from threading import Event, Thread
 from typing import Self
 
@@ -42,10 +41,11 @@ class Heartbeat:
             self._thread.join()
 
     def _end(self) -> None:
-        """Give back what is held: a lease that expires tells that its job has killed the run."""
-        end = partial(self._runs.end, self._run_id)
+        """Release all leases: one left to expire would look as if its job had killed the run."""
         try:
-            released = when_back(end, within_seconds=_END_PATIENCE_SECONDS)
+            released = when_back(
+                lambda: self._runs.end(self._run_id), within_seconds=_END_PATIENCE_SECONDS
+            )
         except Transient as error:
             _log.warning("run %s: its leases will expire: %s", self._run_id, error)
             return
@@ -60,7 +60,7 @@ class Heartbeat:
         Raises:
             Transient: DATABASE_UNAVAILABLE, where it stays away.
         """
-        through_blips(partial(self._runs.begin, run_id, claims=claims))
+        through_blips(self._runs.begin, run_id, claims=claims)
         self._run_id = run_id
         if self._thread is None:
             self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)

@@ -52,7 +52,7 @@ class Runs:
     def known(self, run_ids: Collection[str]) -> dict[str, KnownRun]:
         """Return what is known of runs, and of others that are about to claim.
 
-        One of `run_ids` that was never heard of has a lease's time to say a word.
+        A run of `run_ids` that is not known yet counts as alive for the time of one lease.
         """
         ids = sorted(run_ids)
         with self._database.transaction() as transaction:

@@ -2,8 +2,8 @@
 -- is published: only its lease, its run and its attempt say that somebody works on it.
 
 -- fragment: kills
--- Every attempt that ended is in `attempts`, and one that was given back does not count. So those that
--- `attempt` counts beyond the last of them, and that no run is at now, are kills: their runs died.
+-- How many runs died over a job. `attempts` lists the attempts that ended; a released one is not counted.
+-- `attempt` exceeds the last entry by the runs that died, and by one more while a run is at work.
 CROSS JOIN LATERAL (
     SELECT j.attempt - coalesce((j.attempts -> -1 ->> 'attempt')::integer, j.attempt)
         - CASE WHEN j.lease_expires_at > clock_timestamp() THEN 1 ELSE 0 END AS kills
@@ -19,7 +19,8 @@ JOIN musehub_repos AS r ON r.repo_id = j.repo_id AND r.deleted_at IS NULL
 j.status = 'done' AND coalesce(j.index_version, 0) < %(index_version)s
 
 -- fragment: past
--- Jobs of some days that have ended; of these are chosen, and taken unless their kills are too many:
+-- The jobs of some days that have ended. `chosen`: the selection takes the job. Callers also leave out
+-- jobs with too many `kills`.
 -- include: of_living_repos
 CROSS JOIN LATERAL (
     SELECT CASE %(selection)s
@@ -65,7 +66,7 @@ GROUP BY day
 ORDER BY day;
 
 -- name: past_standing
--- How far it is. Jobs are counted by repo first: so no plan goes over all repos for each of them.
+-- How far indexing again has come. Jobs are counted by repo first, so that no plan joins each to all repos.
 SELECT
     clock_timestamp() AS at,
     coalesce(sum(current), 0)::bigint AS current,

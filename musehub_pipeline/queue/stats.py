@@ -107,9 +107,7 @@ def stats_of_hours(database: Database, hours: float) -> Stats:
     Raises:
         Transient: DATABASE_UNAVAILABLE.
     """
-    with database.transaction() as transaction:
-        now: datetime = transaction.one("standing")["at"]
-    return _stats(database, since=now - timedelta(hours=hours), most=None)
+    return _stats(database, since=database.now() - timedelta(hours=hours), most=None)
 
 
 def stats_of_jobs(database: Database, jobs: int) -> Stats:
@@ -137,7 +135,9 @@ def course_of(database: Database, stats: Stats, *, jobs: int | None) -> Course:
             part_seconds=(end - begin).total_seconds() / _PARTS,
             parts=transaction.rows("stats_course", parts, of=Part),
             newest=transaction.rows("stats_newest", period | {"rows": _POINTS}, of=TimedJob),
-            slowest=transaction.rows("stats_longest", period | {"rows": _ROWS}, of=TimedJob),
+            slowest=transaction.rows(
+                "stats_slowest_timed_jobs", period | {"rows": _ROWS}, of=TimedJob
+            ),
         )
 
 
@@ -153,9 +153,9 @@ def _stats(database: Database, *, since: datetime | None, most: int | None) -> S
         seconds = (totals["at"] - begin).total_seconds() if begin else 0.0
         times = {row.pop("key"): row for row in transaction.rows("stats_times", period)}
         listed = period | {"rows": _ROWS}
-        slowest = transaction.rows("stats_slowest_jobs", listed)
-        busiest = transaction.rows("stats_busiest_repos", listed)
-        failed = transaction.tuples("stats_failures", {"since": begin or totals["at"]})
+        slowest = transaction.rows("stats_slowest_jobs", listed, of=SlowJob)
+        busiest = transaction.rows("stats_busiest_repos", listed, of=BusyRepo)
+        failed = transaction.tuples("failures", {"since": begin or totals["at"]})
     worked = times.get("elapsed_ms", {}).get("total_ms") or 0.0
     return Stats(
         since=begin,
@@ -165,8 +165,8 @@ def _stats(database: Database, *, since: datetime | None, most: int | None) -> S
         jobs_per_second=totals["jobs"] / seconds if seconds else 0.0,
         bytes_per_second=totals["mpack_bytes"] / seconds if seconds else 0.0,
         times={key: _times(times[key], worked) for key in BUDGET_KEYS if key in times},
-        slowest_jobs=[SlowJob(**row) for row in slowest],
-        busiest_repos=[BusyRepo(**row) for row in busiest],
+        slowest_jobs=slowest,
+        busiest_repos=busiest,
         failed=dict(failed),
     )
 

@@ -1,6 +1,7 @@
 -- The statements of `stats.py`.
 
 -- fragment: done_of_period
+-- The jobs done since a time, the newest of them, with their times.
 (
     SELECT * FROM musehub_mpack_timings
     WHERE finished_at > %(since)s
@@ -82,21 +83,13 @@ GROUP BY job.repo_id, repo.owner, repo.slug
 ORDER BY elapsed_ms DESC NULLS LAST, job.repo_id
 LIMIT %(rows)s;
 
--- name: stats_failures
--- How many jobs failed meanwhile, by reason, the most frequent first.
-SELECT error_code, count(*) AS jobs
-FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'failed' AND finished_at > %(since)s
-GROUP BY error_code
-ORDER BY jobs DESC, error_code;
-
 -- name: stats_newest
 -- The newest jobs with their times.
 -- include: timed_job
 ORDER BY taken.finished_at DESC
 LIMIT %(rows)s;
 
--- name: stats_longest
+-- name: stats_slowest_timed_jobs
 -- The jobs that took longest, with their times.
 -- include: timed_job
 ORDER BY taken.elapsed_ms DESC, taken.job_id

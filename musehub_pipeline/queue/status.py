@@ -1,11 +1,12 @@
 """The queue in numbers: what waits, what is under way, and what went on of late."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar
 
 from musehub_pipeline.postgres.database import Database, Transaction
 from musehub_pipeline.queue.pauses import Pause, pauses
 
+_DAY = timedelta(days=1)
 _DECIMALS = 3
 
 
@@ -52,8 +53,8 @@ def queue_status(database: Database) -> QueueStatus:
     """Return how the queue stands, and what went on of late."""
     with database.transaction() as transaction:
         found = _standing(transaction)
-        found["waiting_by_code"] = dict(transaction.tuples("waiting"))
-        found["failures_24h"] = dict(transaction.tuples("failures"))
+        found["waiting_by_code"] = dict(transaction.tuples("retries_by_code"))
+        found["failures_24h"] = dict(transaction.tuples("failures", {"since": found["at"] - _DAY}))
         found |= transaction.one("throughput")
         found["pauses"] = pauses(transaction)
     return _in_order(QueueStatus, found)

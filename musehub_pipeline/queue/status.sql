@@ -1,6 +1,7 @@
 -- The statements of `status.py`.
 
 -- fragment: queue_wait_ms
+-- How long a job waited in the queue until its first attempt, or its last where there is no history.
 CASE WHEN isfinite(job.created_at) THEN extract(epoch FROM coalesce(
     (jsonb_path_query_first(job.attempts, '$[*].started_at ? (@ != null)') #>> '{}')::timestamptz,
     job.started_at
@@ -30,7 +31,7 @@ SELECT
 FROM musehub_background_jobs
 WHERE job_type = 'mpack.index' AND status IN ('pending', 'running');
 
--- name: waiting
+-- name: retries_by_code
 -- How many jobs wait for another attempt, by the reason of the last, the most frequent first.
 SELECT error_code, count(*) AS jobs
 FROM musehub_background_jobs
@@ -39,10 +40,10 @@ GROUP BY error_code
 ORDER BY jobs DESC, error_code;
 
 -- name: failures
--- How many jobs failed of late, by reason, the most frequent first.
+-- How many jobs failed since a time, by reason, the most frequent first.
 SELECT error_code, count(*) AS jobs
 FROM musehub_background_jobs
-WHERE job_type = 'mpack.index' AND status = 'failed' AND finished_at > now() - interval '1 day'
+WHERE job_type = 'mpack.index' AND status = 'failed' AND finished_at > %(since)s
 GROUP BY error_code
 ORDER BY jobs DESC, error_code;
 

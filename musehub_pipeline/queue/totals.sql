@@ -38,7 +38,8 @@ SELECT pg_relation_size('musehub_background_jobs');
 SELECT status, count(*) FROM musehub_background_jobs WHERE job_type = 'mpack.index' GROUP BY status;
 
 -- name: estimate_by_status
--- By the catalogue, if the table has ever been analyzed: one index has all that ended, the other what is done.
+-- Estimates from the catalogue, once the table was analyzed. One index covers all ended jobs, the other
+-- the done ones.
 SELECT status, jobs::bigint
 FROM (
     SELECT ended.reltuples - done.reltuples, done.reltuples

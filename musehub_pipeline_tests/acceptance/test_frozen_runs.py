@@ -1,6 +1,6 @@
 """Runs that stand still past their lease, as on a machine that sleeps, and then go on."""
 
-from musehub_pipeline.domain.result import lost_line
+from musehub_pipeline.domain.result import Outcome, ending_line
 from musehub_pipeline_tests.acceptance.dev import RUN, Dev
 from musehub_pipeline_tests.acceptance.gate import Gate
 from musehub_pipeline_tests.acceptance.publications import count_publications, publications
@@ -37,7 +37,8 @@ def test_a_run_that_wakes_up_too_late_publishes_nothing_and_says_so(busy: Dev) -
         late, timely = done[job_id]["attempts"]
         assert (late["run_id"], late["code"]) == (row["run_id"], "LEASE_EXPIRED")
         assert (timely["run_id"], timely["code"]) == (done[job_id]["run_id"], None)
-        line = lost_line(
+        line = ending_line(
+            Outcome.LOST,
             job_id=job_id,
             repo_id=row["repo_id"],
             code="LEASE_LOST",

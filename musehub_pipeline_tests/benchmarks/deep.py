@@ -40,7 +40,7 @@ def deep(bench: Bench) -> Iterator[Figure]:
 def _deep(bench: Bench, shape: Shape, name: str, size: str, *, limit: float | None) -> Figure:
     with bench.unpacked(shape, _PHASES) as (batch, services):
         [item] = batch.items
-        _, mpack, contents = item.parts
+        _, mpack, contents = item.unpacked
         held = [mpack.read(place.offset, place.size) for place in contents.missing_objects]
         threads = os.cpu_count() or 1
         settings = services.settings

@@ -122,13 +122,13 @@ def _phase(batch: Batch, services: Services, settings: Settings) -> float:
         ended: list[Batch] = []
         elapsed = seconds(lambda: ended.append(put_objects(batch, elsewhere)))
     (item,) = sound(ended[0]).items
-    assert item.counts["objects_put"] == item.parts[2].objects_total
+    assert item.counts["objects_put"] == item.unpacked.contents.objects_total
     return elapsed
 
 
 def _contents(batch: Batch) -> dict[str, bytes]:
     (item,) = batch.items
-    _, mpack, contents = item.parts
+    _, mpack, contents = item.unpacked
     return {
         place.digest.hex(): mpack.read(place.offset, place.size)
         for place in contents.missing_objects

@@ -35,7 +35,7 @@ def unpack(bench: Bench) -> Iterator[Figure]:
 def _unpack(bench: Bench, shape: Shape, name: str, what: str, *, limit: float | None) -> Figure:
     with bench.unpacked(shape, [fetch_mpack]) as (batch, services):
         (item,) = sound(unpack_phase(batch, services)).items
-        _, mpack, contents = item.parts
+        _, mpack, contents = item.unpacked
         places = sorted((place.offset, place.size) for place in contents.missing_objects)
 
         def ours() -> float:

@@ -8,9 +8,9 @@ import pytest
 from musehub_pipeline.domain.backfill import (
     PastJob,
     Report,
-    batches,
     given_up_line,
     pause_seconds,
+    split_into_batches,
 )
 from musehub_pipeline.domain.mpack import LEAST_ITEM_BYTES
 from musehub_pipeline.domain.result import COUNTS, TIMINGS
@@ -22,7 +22,9 @@ def divided(
     sizes: Sequence[int], *, batch_jobs: int = 3, batch_bytes: int = 100
 ) -> list[list[int]]:
     jobs = [PastJob(job_id=f"{n}", attempt=1, size_bytes=size) for n, size in enumerate(sizes)]
-    portions = list(batches(jobs, batch_jobs=batch_jobs, batch_bytes=batch_bytes, batch_rows=ROWS))
+    portions = list(
+        split_into_batches(jobs, batch_jobs=batch_jobs, batch_bytes=batch_bytes, batch_rows=ROWS)
+    )
     assert [job for portion in portions for job in portion] == jobs
     return [[job.size_bytes for job in portion] for portion in portions]
 
@@ -50,7 +52,7 @@ def test_a_batch_has_so_many_jobs_and_bytes_at_the_most(
 def test_a_batch_has_no_more_rows_than_its_bytes_can_hold() -> None:
     jobs = [PastJob(f"{n}", 1, 2 * LEAST_ITEM_BYTES) for n in range(5)]
 
-    portions = batches(jobs, batch_jobs=9, batch_bytes=10**6, batch_rows=5)
+    portions = split_into_batches(jobs, batch_jobs=9, batch_bytes=10**6, batch_rows=5)
 
     assert [len(portion) for portion in portions] == [2, 2, 1]
 
@@ -58,7 +60,7 @@ def test_a_batch_has_no_more_rows_than_its_bytes_can_hold() -> None:
 def test_a_suspect_goes_alone_and_in_its_place() -> None:
     jobs = [PastJob(f"{n}", 1, 1, suspect=n in {0, 3, 4}) for n in range(8)]
 
-    portions = batches(jobs, batch_jobs=2, batch_bytes=100, batch_rows=ROWS)
+    portions = split_into_batches(jobs, batch_jobs=2, batch_bytes=100, batch_rows=ROWS)
 
     assert [[job.job_id for job in portion] for portion in portions] == [
         *(["0"], ["1", "2"], ["3"], ["4"], ["5", "6"], ["7"]),
@@ -77,7 +79,7 @@ def test_a_batch_is_made_when_it_is_asked_for() -> None:
         yield from (PastJob(job_id=f"{n}", attempt=1, size_bytes=1) for n in range(3))
         raise AssertionError("nobody has asked for more")
 
-    portions = batches(jobs(), batch_jobs=2, batch_bytes=100, batch_rows=ROWS)
+    portions = split_into_batches(jobs(), batch_jobs=2, batch_bytes=100, batch_rows=ROWS)
 
     assert [job.job_id for job in next(portions)] == ["0", "1"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from musehub_pipeline.domain.errors import Rejection
 from musehub_pipeline.domain.hashing import verify_contents
-from musehub_pipeline.domain.mpack import Packed
+from musehub_pipeline.domain.mpack import MpackItem
 from musehub_pipeline.domain.places import Place
 from musehub_pipeline_tests.domain.reading import Bytes
 
@@ -20,7 +20,7 @@ NUMBERS_AT = FILE.index(NUMBERS)
 
 
 def verify(*places: Place) -> None:
-    verify_contents(Bytes(FILE), [Packed(n, place, b"") for n, place in enumerate(places)])
+    verify_contents(Bytes(FILE), [MpackItem(n, place, b"") for n, place in enumerate(places)])
 
 
 def place(number: int, said: int) -> Place:

@@ -12,7 +12,7 @@ from musehub_pipeline.domain.errors import Deferral, Fault, Rejection, Trouble
 from musehub_pipeline.domain.inventory import Inventory
 from musehub_pipeline.domain.limits import MEMORY_GROWTH, Limits
 from musehub_pipeline.domain.manifest import LARGE_BYTES
-from musehub_pipeline.domain.mpack import Packed
+from musehub_pipeline.domain.mpack import MpackItem
 from musehub_pipeline.domain.packed import MAX_DEPTH
 from musehub_pipeline.domain.places import Place
 from musehub_pipeline.phases.unpack import Room
@@ -205,7 +205,7 @@ def test_a_large_manifest_takes_a_few_times_itself_and_not_twenty(path: bytes) -
 def test_an_object_takes_some_fifty_bytes_and_one_that_is_named_less() -> None:
     count = 60_000
     digests = [sha256(number.to_bytes(4)).digest() for number in range(5 * count)]
-    items = [Packed(0, Place(digest, 2**40, 2**20), b"") for digest in digests[:count]]
+    items = [MpackItem(0, Place(digest, 2**40, 2**20), b"") for digest in digests[:count]]
     inventory, named = Inventory(verify_ids=True, limits=Limits()), DigestSet()
 
     tracemalloc.start()

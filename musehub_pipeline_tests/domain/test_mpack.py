@@ -10,7 +10,7 @@ import pytest
 from musehub_pipeline.domain.errors import Rejection
 from musehub_pipeline.domain.ids import digest_of, id_of, stored
 from musehub_pipeline.domain.limits import Limits
-from musehub_pipeline.domain.mpack import LEAST_ITEM_BYTES, LONG_BYTES, Kind, Packed, read_mpack
+from musehub_pipeline.domain.mpack import LEAST_ITEM_BYTES, LONG_BYTES, Kind, MpackItem, read_mpack
 from musehub_pipeline.domain.places import Place
 from musehub_pipeline_tests.domain.reading import (
     Bytes,
@@ -38,7 +38,7 @@ def shortly(value: object) -> str:
     return f"{value!r:.20}"
 
 
-def items_of(mpack: bytes) -> list[tuple[Kind, Packed]]:
+def items_of(mpack: bytes) -> list[tuple[Kind, MpackItem]]:
     chunks = read_mpack(Bytes(mpack), limits=Limits())
     return [(kind, item) for kind, items in chunks for item in items]
 
@@ -66,9 +66,9 @@ def test_every_item_is_yielded_with_the_place_where_it_lies() -> None:
         return Place(digest_of(any_id), mpack.rindex(raw), len(raw))
 
     assert items == [
-        ("snapshot", Packed(0, place(snapshot["snapshot_id"], raw_snapshot), raw_snapshot)),
-        ("commit", Packed(0, place(commit["commit_id"], raw_commit), raw_commit)),
-        ("object", Packed(0, place(each["object_id"], b"a"), b"")),
+        ("snapshot", MpackItem(0, place(snapshot["snapshot_id"], raw_snapshot), raw_snapshot)),
+        ("commit", MpackItem(0, place(commit["commit_id"], raw_commit), raw_commit)),
+        ("object", MpackItem(0, place(each["object_id"], b"a"), b"")),
     ]
 
 

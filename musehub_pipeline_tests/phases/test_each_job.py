@@ -264,7 +264,7 @@ def test_an_item_that_was_not_unpacked_says_so() -> None:
     [item] = batch("r").items
 
     with pytest.raises(RuntimeError, match="job 0 has not been unpacked"):
-        _ = item.parts
+        _ = item.unpacked
     assert replace(item, counts={"a": 1}).counted(b=2).counts == {"a": 1, "b": 2}
 
 
