@@ -31,6 +31,7 @@ CHUNK_ROWS = 5_000
 _TRIED_AT_ONCE = 1_000  # with patience for each
 _REMOVED_AT_ONCE = 100  # between two looks at the rows
 _HELD_SECONDS = 1.0  # after which no removal is begun while claims wait
+_ANSWER_SECONDS = 5.0  # within which the answer is still true
 _PAUSE_SECONDS = 0.5
 
 
@@ -135,9 +136,12 @@ class Pruning:
         with standstill(self._database) as (transaction, under_way):
             begun = monotonic()
             while orphans and not under_way.jobs:
-                some, orphans = orphans[:_REMOVED_AT_ONCE], orphans[_REMOVED_AT_ONCE:]
                 # Also proof that the connection lives, and that the lock is held.
-                unnamed = _unnamed(transaction, some)
+                asked = monotonic()
+                unnamed = _unnamed(transaction, orphans[:_REMOVED_AT_ONCE])
+                if monotonic() - asked > _ANSWER_SECONDS:
+                    break  # the process was stopped, and the lock may be held no more
+                orphans = orphans[_REMOVED_AT_ONCE:]
                 self._objects.delete_objects(digest_of(orphan.object_id) for orphan in unnamed)
                 self.removed += len(unnamed)
                 self.size_bytes += sum(orphan.size_bytes for orphan in unnamed)

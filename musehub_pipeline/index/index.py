@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from itertools import chain, islice, repeat
-from types import MappingProxyType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from musehub_pipeline.domain.commit import CommitRow
@@ -177,51 +176,73 @@ class Index:
         rows = self._ask("sizes_of_objects", digests, {})
         return {digest_of(found): int(size) for found, size in rows}
 
-    def insert_objects(self, chunks: Iterable[Sequence[tuple[bytes, int]]], *, uri: str) -> int:
-        """Insert rows of (digest, size in bytes) for bytes that lie under `uri`; heal others."""
+    def insert_objects(
+        self, chunks: Iterable[Sequence[tuple[bytes, int]]], *, uri: str, run_id: str | None = None
+    ) -> int:
+        """Insert rows of (digest, size in bytes) for bytes that lie under `uri`; heal others.
+
+        This and the methods below write nothing if the database has crashed since `run_id` claimed
+        its jobs: what is written may point at rows that are lost. `publish` tells of it.
+        """
         parameters = (
             {"ids": id_array(digest for digest, _ in chunk), "sizes": [size for _, size in chunk]}
             for chunk in chunks
         )
-        return self._write("insert_objects", parameters, {"uri": uri})
+        return self._write("insert_objects", parameters, {"uri": uri, "run_id": run_id})
 
-    def upsert_object_refs(self, repo_id: str, chunks: Iterable[Sequence[bytes]]) -> int:
+    def upsert_object_refs(
+        self, repo_id: str, chunks: Iterable[Sequence[bytes]], *, run_id: str | None = None
+    ) -> int:
         """Note that the repo holds objects, given by their digests."""
         parameters = ({"ids": id_array(chunk)} for chunk in chunks)
-        return self._write("upsert_object_refs", parameters, {"repo_id": repo_id})
+        constants = {"repo_id": repo_id, "run_id": run_id}
+        return self._write("upsert_object_refs", parameters, constants)
 
-    def insert_snapshots(self, repo_id: str, chunks: Iterable[Sequence[SnapshotRow]]) -> int:
+    def insert_snapshots(
+        self, repo_id: str, chunks: Iterable[Sequence[SnapshotRow]], *, run_id: str | None = None
+    ) -> int:
         """Insert snapshots of the repo."""
         parameters = map(partial(_columns, _SNAPSHOT_COLUMNS), chunks)
-        return self._write("insert_snapshots", parameters, {"repo_id": repo_id})
+        constants = {"repo_id": repo_id, "run_id": run_id}
+        return self._write("insert_snapshots", parameters, constants)
 
-    def insert_commits(self, repo_id: str, chunks: Iterable[Sequence[CommitRow]]) -> int:
+    def insert_commits(
+        self, repo_id: str, chunks: Iterable[Sequence[CommitRow]], *, run_id: str | None = None
+    ) -> int:
         """Insert commits of the repo: all of them or none, for they point at their parents."""
         parameters = map(partial(_columns, CommitRow._fields), chunks)
-        return self._write("insert_commits", parameters, {"repo_id": repo_id}, whole=True)
+        constants = {"repo_id": repo_id, "run_id": run_id}
+        return self._write("insert_commits", parameters, constants, whole=True)
 
     def insert_objects_together(
-        self, jobs: Sequence[Iterable[tuple[bytes, int]]], *, uri: str
+        self, jobs: Sequence[Iterable[tuple[bytes, int]]], *, uri: str, run_id: str | None = None
     ) -> list[int]:
         """As `insert_objects`, for jobs with few each; return how many were new of each."""
         rows = [("", ((id_of(digest), size) for digest, size in objects)) for objects in jobs]
-        constants = {"uri": uri}
+        constants = {"uri": uri, "run_id": run_id}
         return self._write_together("insert_objects_together", ("ids", "sizes"), rows, constants)
 
-    def upsert_object_refs_together(self, jobs: Sequence[tuple[str, Iterable[bytes]]]) -> list[int]:
+    def upsert_object_refs_together(
+        self, jobs: Sequence[tuple[str, Iterable[bytes]]], *, run_id: str | None = None
+    ) -> list[int]:
         """As `upsert_object_refs`, for jobs with few each; return how many were new of each."""
         rows = [(repo_id, ((id_of(digest),) for digest in digests)) for repo_id, digests in jobs]
-        return self._write_together("upsert_object_refs_together", ("ids",), rows)
+        constants = {"run_id": run_id}
+        return self._write_together("upsert_object_refs_together", ("ids",), rows, constants)
 
     def insert_snapshots_together(
-        self, jobs: Sequence[tuple[str, Iterable[SnapshotRow]]]
+        self, jobs: Sequence[tuple[str, Iterable[SnapshotRow]]], *, run_id: str | None = None
     ) -> list[int]:
         """As `insert_snapshots`, for jobs with few each; return how many were new of each."""
-        return self._write_together("insert_snapshots_together", _SNAPSHOT_COLUMNS, jobs)
+        constants = {"run_id": run_id}
+        return self._write_together("insert_snapshots_together", _SNAPSHOT_COLUMNS, jobs, constants)
 
-    def insert_commits_together(self, jobs: Sequence[tuple[str, Iterable[CommitRow]]]) -> list[int]:
+    def insert_commits_together(
+        self, jobs: Sequence[tuple[str, Iterable[CommitRow]]], *, run_id: str | None = None
+    ) -> list[int]:
         """As `insert_commits`, for jobs with few each; return how many were new of each."""
-        return self._write_together("insert_commits_together", CommitRow._fields, jobs)
+        constants = {"run_id": run_id}
+        return self._write_together("insert_commits_together", CommitRow._fields, jobs, constants)
 
     def _ask(
         self, name: str, digests: Collection[bytes], constants: dict[str, Any]
@@ -239,7 +260,7 @@ class Index:
         name: str,
         columns: Sequence[str],
         jobs: Sequence[tuple[str, Iterable[tuple[Any, ...]]]],
-        constants: Mapping[str, Any] = MappingProxyType({}),
+        constants: Mapping[str, Any],
     ) -> list[int]:
         """Write rows of several repos in one statement, which tells the keys of the new ones.
 

@@ -1,7 +1,7 @@
 -- The statements of `index.py`.
 --
 -- Rows of the index are written lazily: they need not be on disk before the commit that publishes
--- them, and that one waits for all before it. Whether the server has crashed in between, `publish` sees.
+-- them, and that one waits for all before it.
 
 -- name: repos
 -- Which of the repos exist, and which are deleted.
@@ -88,9 +88,19 @@ SELECT repo_id, commit_id
 FROM unnest(%(repo_ids)b::text[], %(ids)b::text[]) AS asked (repo_id, commit_id)
 JOIN musehub_commits USING (repo_id, commit_id);
 
+-- fragment: lazily
+-- One row: the disk is not waited for. None, and nothing is written, if the server has crashed since the run
+-- began: what these rows point at may be lost.
+lazily AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true)
+    WHERE %(run_id)s::text IS NULL
+        OR EXISTS (SELECT FROM musehub_pipeline_witnesses WHERE run_id = %(run_id)s)
+)
+
 -- fragment: insert_objects
 -- Rows for stored bytes; a row of another size, or of bytes that lay elsewhere, is healed.
-WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+WITH
+    -- include: lazily
 INSERT INTO musehub_objects AS existing (object_id, size_bytes, storage_uri, created_at)
 SELECT object_id, size_bytes, %(uri)s || substr(object_id, 8, 2) || '/' || substr(object_id, 8), now()
 FROM lazily, unnest(%(ids)b::text[], %(sizes)b::bigint[]) AS new (object_id, size_bytes)
@@ -109,14 +119,16 @@ RETURNING '', object_id;
 
 -- name: upsert_object_refs
 -- The repo's refs to objects that it supplied.
-WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+WITH
+    -- include: lazily
 INSERT INTO musehub_object_refs (repo_id, object_id, created_at)
 SELECT %(repo_id)s, object_id, now() FROM lazily, unnest(%(ids)b::text[]) AS new (object_id)
 ON CONFLICT DO NOTHING;
 
 -- name: upsert_object_refs_together
 -- Those of several repos.
-WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+WITH
+    -- include: lazily
 INSERT INTO musehub_object_refs (repo_id, object_id, created_at)
 SELECT repo_id, object_id, now()
 FROM lazily, unnest(%(repo_ids)b::text[], %(ids)b::text[]) AS new (repo_id, object_id)
@@ -125,7 +137,8 @@ RETURNING repo_id, object_id;
 
 -- name: insert_snapshots
 -- Manifests of the repo.
-WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+WITH
+    -- include: lazily
 INSERT INTO musehub_snapshots (repo_id, snapshot_id, manifest, created_at)
 SELECT %(repo_id)s, snapshot_id, manifest::jsonb, coalesce(created_at, now())
 FROM lazily, unnest(%(ids)b::text[], %(manifests)b::text[], %(created)b::timestamptz[])
@@ -134,7 +147,8 @@ ON CONFLICT DO NOTHING;
 
 -- name: insert_snapshots_together
 -- Manifests of several repos.
-WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+WITH
+    -- include: lazily
 INSERT INTO musehub_snapshots (repo_id, snapshot_id, manifest, created_at)
 SELECT repo_id, snapshot_id, manifest::jsonb, coalesce(created_at, now())
 FROM lazily, unnest(
@@ -145,7 +159,8 @@ RETURNING repo_id, snapshot_id;
 
 -- name: insert_commits
 -- Commits of the repo.
-WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+WITH
+    -- include: lazily
 INSERT INTO musehub_commits (
     repo_id, commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta,
     created_at
@@ -162,7 +177,8 @@ ON CONFLICT DO NOTHING;
 
 -- name: insert_commits_together
 -- Commits of several repos.
-WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+WITH
+    -- include: lazily
 INSERT INTO musehub_commits (
     repo_id, commit_id, branch, parent_ids, message, author, timestamp, snapshot_id, commit_meta,
     created_at

@@ -1,10 +1,11 @@
 """Runs of the Dagster jobs in this process: for the command line, for tests, for one job row."""
 
+import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
 from time import sleep
 from typing import Any
@@ -147,36 +148,33 @@ def _told_to_stop() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals do not interrupt it
         return
-    with _signals() as came:
-        try:
-            yield
-        except Exception as error:
-            if came():
-                raise KeyboardInterrupt from error
-            raise
-        if came():
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def _signals() -> Generator[Callable[[], bool]]:
-    """Note the signals to stop, whatever handles them; what it gives tells whether one came."""
+    error: Exception | None = None
     reader, writer = socket.socketpair()
     with reader, writer:
         for end in (reader, writer):
             end.settimeout(0)
-
-        def came() -> bool:
-            try:
-                return not _TO_STOP.isdisjoint(reader.recv(_MOST_SIGNALS))
-            except BlockingIOError:
-                return False
-
         before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         try:
-            yield came
+            yield
+        except Exception as caught:
+            error = caught
         finally:
             signal.set_wakeup_fd(before)
+            signals = _received(reader)
+            if before != -1:
+                with suppress(OSError):  # whoever waits for signals there has had none meanwhile
+                    os.write(before, signals)
+    if not _TO_STOP.isdisjoint(signals):
+        raise KeyboardInterrupt from error
+    if error is not None:
+        raise error
+
+
+def _received(reader: socket.socket) -> bytes:
+    try:
+        return reader.recv(_MOST_SIGNALS)
+    except BlockingIOError:
+        return b""
 
 
 @contextmanager

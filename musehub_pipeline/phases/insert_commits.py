@@ -16,14 +16,16 @@ def insert_commits(batch: Batch, services: WorkServices) -> Batch:
 
     def insert(items: Sequence[Item]) -> Sequence[Item]:
         jobs = [(item.claim.repo_id, _rows(item, item.unpacked.contents.commits)) for item in items]
-        inserted = services.index.insert_commits_together(jobs)
+        inserted = services.index.insert_commits_together(jobs, run_id=batch.run_id)
         return counted_each(items, "commits_inserted", inserted)
 
     def insert_alone(item: Item) -> Item:
         repo_id, commits = item.claim.repo_id, item.unpacked.contents.commits
         if len(commits) >= WORTH_ASKING and item.lease.passes_over:
             commits = services.index.lacking("commit", repo_id, commits)
-        inserted = services.index.insert_commits(repo_id, in_chunks(_rows(item, commits)))
+        inserted = services.index.insert_commits(
+            repo_id, in_chunks(_rows(item, commits)), run_id=batch.run_id
+        )
         return item.counted(commits_inserted=inserted)
 
     return each_group(batch, "insert_commits", insert, alone=insert_alone)

@@ -16,7 +16,7 @@ def insert_objects(batch: Batch, services: WorkServices) -> Batch:
         jobs = [
             [(o.digest, o.size) for o in item.unpacked.contents.missing_objects] for item in items
         ]
-        inserted = services.index.insert_objects_together(jobs, uri=uri)
+        inserted = services.index.insert_objects_together(jobs, uri=uri, run_id=batch.run_id)
         return counted_each(items, "objects_inserted", inserted)
 
     def insert_alone(item: Item) -> Item:
@@ -25,6 +25,7 @@ def insert_objects(batch: Batch, services: WorkServices) -> Batch:
             [(o.digest, o.size) for o in chunk]
             for chunk in contents.missing_objects.chunks(rows=CHUNK_ROWS)
         )
-        return item.counted(objects_inserted=services.index.insert_objects(chunks, uri=uri))
+        inserted = services.index.insert_objects(chunks, uri=uri, run_id=batch.run_id)
+        return item.counted(objects_inserted=inserted)
 
     return each_group(batch, "insert_objects", insert, alone=insert_alone)

@@ -22,14 +22,16 @@ def insert_snapshots(batch: Batch, services: WorkServices) -> Batch:
         jobs = [
             (item.claim.repo_id, _rows(item, item.unpacked.contents.snapshots)) for item in items
         ]
-        inserted = services.index.insert_snapshots_together(jobs)
+        inserted = services.index.insert_snapshots_together(jobs, run_id=batch.run_id)
         return counted_each(items, "snapshots_inserted", inserted)
 
     def insert_alone(item: Item) -> Item:
         repo_id, snapshots = item.claim.repo_id, item.unpacked.contents.snapshots
         if len(snapshots) >= WORTH_ASKING and item.lease.passes_over:
             snapshots = services.index.lacking("snapshot", repo_id, snapshots)
-        inserted = services.index.insert_snapshots(repo_id, in_chunks(_rows(item, snapshots)))
+        inserted = services.index.insert_snapshots(
+            repo_id, in_chunks(_rows(item, snapshots)), run_id=batch.run_id
+        )
         return item.counted(snapshots_inserted=inserted)
 
     return each_group(batch, "insert_snapshots", insert, alone=insert_alone)

@@ -107,6 +107,9 @@ def _spare_the_collector() -> None:
     gc.freeze()
 
 
+_OPEN_FILES = 10_240
+
+
 @cache
 def _raise_open_files() -> None:
     """Let the process open as many files as the system allows, once a process.
@@ -114,8 +117,11 @@ def _raise_open_files() -> None:
     Each mpack of a batch is open until the batch ends, and some systems begin with 256.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # a system that has no such number
+    with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        return
+    with suppress(ValueError, OSError):  # where no limit is said, and yet there is one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, most))
 
 
 def open_database(settings: Settings, *, idle: timedelta | None = None) -> Database:

@@ -22,7 +22,8 @@ from musehub_pipeline.postgres.blips import through_blips
 from musehub_pipeline.queue.lease import Lease
 
 _NAMED_IN_MESSAGE = 3
-# Of a batch, for one repository: pushes that do not descend from the head walk long histories.
+# Of a batch, for one repository: pushes that do not descend from the head walk long histories. As
+# long as it took to fetch the batch, if that is more: what is put back has to be fetched again.
 _WALKED_SECONDS = 5.0
 # How many rows of earlier jobs are kept in sets (200 bytes each) for later jobs of their repos.
 _MOST_IN_SETS = 200_000
@@ -44,6 +45,8 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
     limits = services.settings.limits
     stored = through_blips(Stored.foresee, services.index, batch.live, limits=limits)
     room, supplied = Room(limits.objects, limits.batch_memory_bytes), 0
+    fetched_ms = sum(item.timings.get("fetch_mpack_ms", 0.0) for item in batch.live)
+    patience = max(_WALKED_SECONDS, fetched_ms / 1e3)
 
     def judge(item: Item) -> Item:
         job, mpack, repo_id = item.job, item.mpack, item.claim.repo_id
@@ -64,7 +67,8 @@ def unpack(batch: Batch, services: WorkServices) -> Batch:
         verified.add(job.mpack_key)
         _check_count(job, inventory)
         _check_references(inventory, repo)
-        contents = _contents(inventory, _judge_head(item.lease, job, inventory, repo))
+        old_head = _judge_head(item.lease, job, inventory, repo, patience=patience)
+        contents = _contents(inventory, old_head)
         room = room.without(contents.rows, contents.size_bytes)
         if repo_ids.count(repo_id) > 1:
             compact = contents.rows > _MOST_IN_SETS_EACH or supplied > _MOST_IN_SETS
@@ -210,7 +214,9 @@ def _check_references(inventory: Inventory, repo: Holdings) -> None:
     check("commit", parents, *commits, fault=Fault.PARENT_NOT_HELD)
 
 
-def _judge_head(lease: Lease, job: Job, inventory: Inventory, repo: Holdings) -> str | None:
+def _judge_head(
+    lease: Lease, job: Job, inventory: Inventory, repo: Holdings, *, patience: float
+) -> str | None:
     """Check that the branch may move to the job's head; return where it stands now."""
     if job.head is None or job.branch is None:
         return None
@@ -222,8 +228,8 @@ def _judge_head(lease: Lease, job: Job, inventory: Inventory, repo: Holdings) ->
     # Whoever moves the branch after this look is noticed when the job is published.
     old = repo.head(job.branch)
     if old is None:
-        return old
-    if lease.holds_repo and repo.walked_seconds > _WALKED_SECONDS:
+        return None
+    if lease.holds_repo and repo.walked_seconds > patience:
         walked = f"the repository's history was walked for {repo.walked_seconds:.0f} s already"
         raise Deferral(Trouble.OVER_BATCH, walked)
     if repo.descends(head, digest_of(old), inventory.parents):

@@ -16,7 +16,7 @@ def upsert_object_refs(batch: Batch, services: WorkServices) -> Batch:
             (item.claim.repo_id, [o.digest for o in item.unpacked.contents.unheld_objects])
             for item in items
         ]
-        inserted = services.index.upsert_object_refs_together(jobs)
+        inserted = services.index.upsert_object_refs_together(jobs, run_id=batch.run_id)
         return counted_each(items, "object_refs_inserted", inserted)
 
     def upsert_alone(item: Item) -> Item:
@@ -24,7 +24,9 @@ def upsert_object_refs(batch: Batch, services: WorkServices) -> Batch:
         chunks = (
             [o.digest for o in chunk] for chunk in contents.unheld_objects.chunks(rows=CHUNK_ROWS)
         )
-        inserted = services.index.upsert_object_refs(item.claim.repo_id, chunks)
+        inserted = services.index.upsert_object_refs(
+            item.claim.repo_id, chunks, run_id=batch.run_id
+        )
         return item.counted(object_refs_inserted=inserted)
 
     return each_group(batch, "upsert_object_refs", upsert, alone=upsert_alone)

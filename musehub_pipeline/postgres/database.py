@@ -109,8 +109,8 @@ class Database:
                     yield transaction
                 return
             connection = _driver(lent)
-            connection.autocommit = True
             try:
+                connection.autocommit = True
                 yield Transaction(connection)
             finally:
                 if connection.info.transaction_status is TransactionStatus.IDLE:

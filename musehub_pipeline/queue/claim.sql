@@ -174,13 +174,17 @@ WHERE job_id = ANY(%(job_ids)s)
 RETURNING job_id, coalesce(repo_id, '') AS repo_id, attempt, attempts_forgiven, payload, started_at,
     -- include: repo_name
     coalesce(created_at, started_at) AS created_at,
-    -- After other trouble one bad read is the first again.
-    CASE WHEN attempts -> -1 ->> 'code' = ANY(%(read_again)s) THEN (
-        jsonb_path_query_first(
-            attempts, '$[*] ? (@.attempt > $forgiven && @.code == $codes[*]).ended_at',
-            jsonb_build_object('forgiven', attempts_forgiven, 'codes', %(read_again)s::text[])
-        ) #>> '{}'
-    )::timestamptz END AS unread_since;
+    (  -- When the first of the bad reads ended that followed each other, up to the last attempt.
+        SELECT min((entry ->> 'ended_at')::timestamptz)
+        FROM (
+            SELECT entry, bool_and(entry ->> 'code' = ANY(%(read_again)s) IS TRUE)
+                OVER (ORDER BY place DESC) AS unread
+            FROM jsonb_path_query_array(attempts, '$[*] ? (@.attempt > $forgiven)',
+                jsonb_build_object('forgiven', attempts_forgiven)) AS since_forgiven,
+                jsonb_array_elements(since_forgiven) WITH ORDINALITY AS one (entry, place)
+        ) AS attempt
+        WHERE unread
+    ) AS unread_since;
 
 -- name: expired_leases
 -- Whether a run died, so that a claim would first take its jobs back.

@@ -115,6 +115,11 @@ def test_after_other_trouble_one_bad_read_is_the_first_again(patient_hub: Hub) -
 
     assert standing(patient_hub, job_id) == ("pending", 3, "MPACK_HASH_MISMATCH")
 
+    change(patient_hub, job_id, "not_before = now()")
+    index_all(patient_hub)
+
+    assert standing(patient_hub, job_id) == ("pending", 4, "MPACK_HASH_MISMATCH")
+
 
 def test_a_retry_by_an_operator_begins_a_new_minute(patient_hub: Hub) -> None:
     job_id = spoil(patient_hub, None)

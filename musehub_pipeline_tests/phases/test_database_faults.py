@@ -144,6 +144,8 @@ def test_what_a_run_wrote_before_the_server_crashed_is_not_published(
     assert str(error) == (
         "LEASE_LOST: the database may have lost what run run wrote: it has crashed, or failed over"
     )
+    breaches, _ = check(hub)
+    assert breaches == []
     rows = [hub.job(job) for job in jobs]
     assert [(row["status"], row["attempt"]) for row in rows] == [("pending", 0)] * 2
     index_batch(hub, run_id="next")
@@ -156,9 +158,17 @@ def test_what_a_run_wrote_before_the_server_crashed_is_not_published(
 
 def crash(hub: Hub) -> None:
     """Kill a process of the server: it drops what is not on its disk, and begins anew."""
+    url = str(hub.settings.database_url)
     [victim] = hub.sql("SELECT pg_backend_pid() AS pid")
     os.kill(victim["pid"], signal.SIGKILL)
-    disconnect(str(hub.settings.database_url))
+    disconnect(url)
+
+    def is_back() -> bool:
+        with suppress(psycopg.OperationalError), psycopg.connect(url) as connection:
+            return connection.execute("SELECT FROM musehub_repos").rowcount > 0
+        return False
+
+    wait_for(is_back)
 
 
 @pytest.mark.slow

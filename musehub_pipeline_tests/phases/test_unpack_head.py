@@ -1,5 +1,8 @@
 """Where a branch may move: forward, over whatever lies between, or anywhere by force."""
 
+import time
+from typing import Any
+
 import pytest
 
 from musehub_pipeline.domain.commit import decode_commit, row_of
@@ -271,12 +274,22 @@ def test_a_repository_whose_history_is_walked_for_long_does_not_hold_up_a_batch(
     repo: Repo, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_WALKED_SECONDS", 0.0)
-    repo.hold(repo.commit("head", repo.commit("root")))
+    is_ancestor = Index.is_ancestor
+
+    def walk_for_long(*ends: Any) -> bool:
+        time.sleep(0.5)  # longer than it takes to fetch them
+        return is_ancestor(*ends)
+
+    monkeypatch.setattr(Index, "is_ancestor", walk_for_long)
+    root = repo.commit("root")
+    repo.hold(repo.commit("head", root))
     for number in range(3):
-        other = History()
-        head = other.commit({"name": b"other"}, message=f"{number}")
-        hub.push(repo.repo_id, other.mpack(), head=head)
-    hub.push(hub.create_repo("neighbour"), other.mpack(), head=head)
+        fork = repo.held.copy()
+        head = fork.commit({"name": b"fork"}, parents=[root], message=f"{number}")
+        hub.push(repo.repo_id, fork.mpack(without=repo.held), head=head)
+    neighbour = History()
+    head = neighbour.commit({"name": b"neighbour"})
+    hub.push(hub.create_repo("neighbour"), neighbour.mpack(), head=head)
 
     standing: list[list[tuple[str, int]]] = []
     for number in range(3):

@@ -210,7 +210,7 @@ def test_a_connection_on_which_a_signal_ended_the_wait_is_dropped_without_a_word
         os.kill(pid, signal.SIGSTOP)
         before = signal.signal(signal.SIGALRM, raise_it)
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            signal.setitimer(signal.ITIMER_REAL, 1)
             with pytest.raises(Signalled):
                 create_repo(database)  # of which not even the transaction begins
         finally:
