@@ -269,11 +269,11 @@ class _Pieces:
         return taken
 
     def _run_json(self, level: _Level, run: bytes) -> bytes:
+        if not self.check:
+            items = decode(_decoder, run)
+            return _in_any_order(items) if level.is_map else _encode_sorted(items)
         try:
-            value = decode(_decoder, run)
-            if not self.check:
-                return _in_any_order(value) if level.is_map else _encode_sorted(value)
-            text = _encode_json(value)
+            text = _encode_json(decode(_decoder, run))
         except _UNUSABLE as error:
             raise _not_json() from error
         _check_nul(text)

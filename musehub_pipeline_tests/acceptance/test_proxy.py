@@ -21,6 +21,7 @@ from musehub_pipeline_tests.acceptance.production import free_port, port_of, sta
 from musehub_pipeline_tests.conftest import TEMPLATE, bare_environment, settings_of
 from musehub_pipeline_tests.hub import Hub, disconnect
 from musehub_pipeline_tests.servers import debian
+from musehub_pipeline_tests.servers.certificate import certify
 from musehub_pipeline_tests.servers.nginx import Nginx
 from musehub_pipeline_tests.servers.postgres import Postgres
 from musehub_pipeline_tests.waiting import wait_for
@@ -42,7 +43,7 @@ class Front:
         self.port = free_port()
         self.plain_port = free_port()
         self.certificate, self.key = folder / "certificate", folder / "key"
-        _certify(self.certificate, self.key)
+        certify(self.certificate, self.key)
         self._trusted = ssl.create_default_context(cafile=str(self.certificate))
 
     def ask(
@@ -88,16 +89,6 @@ def _headers(login: str, site: str) -> dict[str, str]:
     if login:
         headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
     return headers
-
-
-def _certify(certificate: Path, key: Path) -> None:
-    kind = ["-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    subject = ["-subj", "/CN=ui", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        [debian.program("openssl"), "req", *kind, *subject, "-keyout", key, "-out", certificate],
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )
 
 
 def _user(login: str) -> str:

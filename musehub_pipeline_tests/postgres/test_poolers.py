@@ -1,6 +1,7 @@
 """Behind a pooler, which may lend another session for each transaction: PgBouncer, in two modes."""
 
 import logging
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import make_url
 
+from musehub_pipeline.domain.errors import Transient
 from musehub_pipeline.phases.services import open_services
 from musehub_pipeline.postgres import database as module
 from musehub_pipeline.postgres import migrate
@@ -74,6 +76,37 @@ def test_options_that_are_dropped_are_missed(hub: Hub, lender: PgBouncer) -> Non
             [(time_zone,)] = transaction.query("SHOW timezone")[1]
     assert (idle, time_zone) == ("500ms", "UTC")
     assert kept(str(hub.settings.database_url), str(pooled.settings.database_url)) == []
+
+
+@pytest.fixture
+def tls(postgres: Postgres) -> Iterator[PgBouncer]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    with PgBouncer(postgres, mode="session", tls_port=port) as server:
+        yield server
+
+
+@pytest.mark.parametrize("sslmode", [None, "require", "verify-ca"])
+def test_a_push_is_indexed_where_tls_is_required(
+    hub: Hub, tls: PgBouncer, sslmode: str | None
+) -> None:
+    job_id = hub.push(hub.create_repo(), small_history().mpack())
+    asked = {"sslmode": sslmode, "sslrootcert": str(tls.certificate)} if sslmode else {}
+    url = tls.tls_url(str(hub.settings.database_url), **asked)
+
+    Hub(hub.settings.model_copy(update={"database_url": url})).index(job_id)
+
+    assert hub.job(job_id)["status"] == "done"
+
+
+def test_who_does_without_tls_where_it_is_required_is_told_so(hub: Hub, tls: PgBouncer) -> None:
+    url = tls.tls_url(str(hub.settings.database_url), sslmode="disable")
+
+    with (
+        Database(url) as database,
+        pytest.raises(Transient, match=r"^DATABASE_UNAVAILABLE: .*SSL required"),
+    ):
+        database.now()
 
 
 @pytest.mark.slow
