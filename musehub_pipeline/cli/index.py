@@ -194,7 +194,7 @@ def watch(settings: Settings) -> Iterator[JobOutcome]:
 
 
 def _now_and_then(work: Callable[[], None]) -> Callable[[], None]:
-    """Return what does `work` when it is called, but not more often than is worth it."""
+    """Return what does `work` when it is called, once in ten minutes at the most."""
     due_at = monotonic()
 
     def call() -> None:

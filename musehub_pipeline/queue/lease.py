@@ -209,15 +209,15 @@ def publish(publications: Sequence[Publication]) -> None:
         "code": None,
         "message": None,
     }
-    with first.database.transaction() as transaction, _not_waiting():
+    with first.database.transaction() as transaction, _locked_is_moved():
         if transaction.write("publish", done) == len(leases):
             _move_heads(transaction, publications)
             _note_pushes(transaction, leases)
         elif len(leases) > 1 or not transaction.tuples("was_published", first.fence()):
-            raise _lease_lost(transaction, first)
+            raise _why_not_held(transaction, first)
 
 
-def _lease_lost(transaction: Transaction, lease: Lease) -> Transient:
+def _why_not_held(transaction: Transaction, lease: Lease) -> Transient:
     run_id = lease.claim.run_id
     why = f"run {run_id} no longer holds the lease"
     if transaction.tuples("has_lost_its_witness", lease.fence()):
@@ -226,7 +226,8 @@ def _lease_lost(transaction: Transaction, lease: Lease) -> Transient:
 
 
 @contextmanager
-def _not_waiting() -> Generator[None]:
+def _locked_is_moved() -> Generator[None]:
+    """Raise HEAD_MOVED where others have locked a row for longer than there is patience."""
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:

@@ -31,7 +31,7 @@ started_at = (attempts -> -1 ->> 'started_at')::timestamptz,
 lease_expires_at = NULL
 
 -- fragment: witness
--- That the run has lost nothing, as long as the row is there: see `publish`.
+-- Note that the run was at work on this server: PostgreSQL empties the table when it has crashed.
 witness AS (
     INSERT INTO musehub_pipeline_witnesses (run_id) VALUES (%(run_id)s) ON CONFLICT DO NOTHING
 )
