@@ -51,7 +51,6 @@ from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from musehub_pipeline.postgres.database import check_open
 from musehub_pipeline.postgres.server import database_url
 from musehub_pipeline.postgres.session import asked_of_others
 
@@ -153,12 +152,14 @@ def _engine(
     postgres_url: str, token_provider: PgTokenProvider | None, **pool: int | None
 ) -> sa.Engine:
     """Return an engine that keeps a connection, and looks whether it lives before it uses it."""
-    engine = create_pg_engine(
-        postgres_url, token_provider, isolation_level="AUTOCOMMIT", pool_size=1, **pool
+    return create_pg_engine(
+        postgres_url,
+        token_provider,
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        pool_pre_ping=True,
+        **pool,
     )
-    # The pool's own look, pool_pre_ping, is a round trip, and a run would make thirty of them.
-    listen(engine, "checkout", check_open)
-    return engine
 
 
 class _Connected:

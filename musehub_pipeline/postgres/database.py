@@ -78,7 +78,7 @@ class Database:
         self._sessions = Sessions(idle=idle)
         event.listen(self.engine, "do_connect", self._connect)
         event.listen(self.engine, "connect", self._begin_session)
-        event.listen(self.engine, "checkout", check_open)
+        event.listen(self.engine, "checkout", _check_open)
         event.listen(self.engine, "begin", _begin_of_engine)
 
     def __enter__(self) -> Self:
@@ -311,7 +311,7 @@ def _wait_unheard(seconds: float) -> bool:
     return False
 
 
-def check_open(connection: psycopg.Connection[Any], *_: object) -> None:
+def _check_open(connection: psycopg.Connection[Any], *_: object) -> None:
     """Have the pool connect anew where the server has closed a connection that waited.
 
     A server announces that it closes a connection, and sends nothing else unasked. A ping, as the
